@@ -1,0 +1,1 @@
+"""Executors: where tasks run. See docs/executors.md for the contract."""
