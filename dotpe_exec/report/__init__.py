@@ -1,0 +1,1 @@
+"""What came out: tables and pictures of a finished run."""

@@ -1,0 +1,172 @@
+"""The arguments of a run: one frozen dataclass, checked before any work starts."""
+
+from __future__ import annotations
+
+import json
+import math
+import numbers
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from .errors import InputError, MissingFileError
+
+
+@dataclass(frozen=True)
+class RunArguments:
+    """Arguments of :func:`dotpe_exec.run_multicore` that shape a run's results.
+
+    Names and defaults are those of the published ``run()``; see
+    :func:`dotpe_exec.run_multicore` for what each means.
+    """
+
+    event: Any
+    bank_folder: Any
+    n_ext: int
+    n_phi: int
+    n_t: int
+    n_int: Any = None
+    blocksize: int = 512
+    single_detector_blocksize: int = 512
+    i_int_start: int = 0
+    seed: int | None = None
+    load_inds: bool = False
+    inds_path: Any = None
+    size_limit: int = 10**7
+    draw_subset: bool = True
+    n_draws: int | None = None
+    event_dir: Any = None
+    rundir: Any = None
+    coherent_score_min_n_effective_prior: float = 100
+    max_incoherent_lnlike_drop: float = 20
+    max_bestfit_lnlike_diff: float = 20
+    mchirp_guess: float | None = None
+    extrinsic_samples: Any = None
+    n_phi_incoherent: int | None = None
+    preselected_indices: Any = None
+    bank_logw_override: Any = None
+    coherent_posterior_kwargs: Any = None
+    par_dic_0: Any = None
+
+    def __post_init__(self) -> None:
+        for name in ("n_ext", "n_phi", "n_t", "blocksize", "single_detector_blocksize",
+                     "size_limit"):  # fmt: skip
+            self._set(name, positive_integer(name, getattr(self, name)))
+        for name in ("n_draws", "n_phi_incoherent"):
+            if getattr(self, name) is not None:
+                self._set(name, positive_integer(name, getattr(self, name)))
+        for name in ("i_int_start", "seed"):
+            if getattr(self, name) is not None:
+                self._set(name, integer(name, getattr(self, name), minimum=0))
+        for name in ("load_inds", "draw_subset"):
+            if not isinstance(getattr(self, name), bool):
+                raise InputError(
+                    f"{name} is {getattr(self, name)!r}, expected True or False"
+                )
+        for name in ("coherent_score_min_n_effective_prior", "max_incoherent_lnlike_drop",
+                     "max_bestfit_lnlike_diff"):  # fmt: skip
+            self._set(name, number(name, getattr(self, name), minimum=0.0))
+        if self.mchirp_guess is not None:
+            guess = number("mchirp_guess", self.mchirp_guess, minimum=0.0)
+            if guess == 0:
+                raise InputError("mchirp_guess is 0, expected a chirp mass in solar masses")
+            self._set("mchirp_guess", guess)
+        if self.event_dir is None and self.rundir is None:
+            raise InputError(
+                "neither rundir nor event_dir is given: give rundir (the run directory) or "
+                "event_dir (its parent, in which run_0, run_1, ... are made)"
+            )
+        if self.coherent_posterior_kwargs is not None and not isinstance(
+            self.coherent_posterior_kwargs, Mapping
+        ):
+            raise InputError(
+                "coherent_posterior_kwargs is a "
+                f"{type(self.coherent_posterior_kwargs).__name__}, expected a dictionary"
+            )
+        if self.par_dic_0 is not None:
+            self._set("par_dic_0", load_par_dic(self.par_dic_0))
+
+    def _set(self, name: str, value: Any) -> None:
+        object.__setattr__(self, name, value)
+
+    def record(self) -> dict[str, Any]:
+        """Return the arguments as they are written to ``run_kwargs.json``."""
+        return {field.name: jsonable(getattr(self, field.name)) for field in fields(self)}
+
+
+def integer(name: str, value: Any, minimum: int) -> int:
+    """Return ``value`` as an int of at least ``minimum``, or raise InputError."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+        if not (isinstance(value, numbers.Real) and float(value).is_integer()):
+            raise InputError(
+                f"{name} is {value!r}, expected an integer of at least {minimum}"
+            )
+    if value < minimum:
+        raise InputError(f"{name} is {value}, expected an integer of at least {minimum}")
+    return int(value)
+
+
+def positive_integer(name: str, value: Any) -> int:
+    """Return ``value`` as a positive int, or raise InputError."""
+    return integer(name, value, minimum=1)
+
+
+def number(name: str, value: Any, minimum: float) -> float:
+    """Return ``value`` as a float of at least ``minimum``; NaN is an InputError."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Real) or math.isnan(value):
+        raise InputError(f"{name} is {value!r}, expected a number of at least {minimum:g}")
+    if value < minimum:
+        raise InputError(f"{name} is {value}, expected a number of at least {minimum:g}")
+    return float(value)
+
+
+def load_par_dic(par_dic_0: Any) -> dict[str, float]:
+    """Return reference parameters given as a dictionary or as a JSON file of one.
+
+    Raises
+    ------
+    MissingFileError, InputError
+    """
+    source = "par_dic_0"
+    if isinstance(par_dic_0, str | os.PathLike):
+        path = Path(par_dic_0)
+        source = f"par_dic_0 file {path}"
+        if not path.is_file():
+            raise MissingFileError(f"{source} does not exist")
+        try:
+            par_dic_0 = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, ValueError, RecursionError) as error:
+            raise InputError(f"{source} is not a JSON file: {error}") from error
+    if not isinstance(par_dic_0, Mapping):
+        raise InputError(f"{source} is a {type(par_dic_0).__name__}, expected a dictionary")
+    par_dic = {}
+    for key, value in par_dic_0.items():
+        if isinstance(value, bool) or not isinstance(value, numbers.Real):
+            raise InputError(f"{source}: {key} is {value!r}, expected a finite number")
+        if not math.isfinite(value):
+            raise InputError(f"{source}: {key} is {value}, expected a finite number")
+        par_dic[str(key)] = float(value)
+    return par_dic
+
+
+def jsonable(value: Any) -> Any:
+    """Return ``value`` in terms that JSON knows; arrays become lists, objects names."""
+    if value is None or isinstance(value, bool | str):
+        return value
+    if isinstance(value, numbers.Integral):
+        return int(value)
+    if isinstance(value, numbers.Real):
+        return float(value)
+    if isinstance(value, os.PathLike):
+        return str(value)
+    if isinstance(value, Mapping):
+        return {str(key): jsonable(item) for key, item in value.items()}
+    if hasattr(value, "tolist"):
+        return jsonable(value.tolist())
+    if isinstance(value, list | tuple | range | set):
+        return [jsonable(item) for item in value]
+    if hasattr(value, "eventname"):
+        return value.eventname
+    return repr(value)
