@@ -98,13 +98,9 @@ class RunArguments:
 
 def integer(name: str, value: Any, minimum: int) -> int:
     """Return ``value`` as an int of at least ``minimum``, or raise InputError."""
-    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
-        if not (isinstance(value, numbers.Real) and float(value).is_integer()):
-            raise InputError(
-                f"{name} is {value!r}, expected an integer of at least {minimum}"
-            )
-    if value < minimum:
-        raise InputError(f"{name} is {value}, expected an integer of at least {minimum}")
+    whole = isinstance(value, numbers.Real) and float(value).is_integer()
+    if isinstance(value, bool) or not whole or value < minimum:
+        raise InputError(f"{name} is {value!r}, expected an integer of at least {minimum}")
     return int(value)
 
 
