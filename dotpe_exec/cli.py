@@ -1,0 +1,345 @@
+"""The command line: every flag is spelled like its Python parameter.
+
+Dashes and underscores are the same (``--n-ext``, ``--n_ext``). Bad input ends with one
+sentence and exit code 2; ``--debug`` shows the traceback.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from . import __version__
+from .errors import DotpeExecError, ExecutorError, InputError, TaskError, WorkerCrashError
+
+_CONTEXT = {
+    "help_option_names": ["-h", "--help"],
+    "token_normalize_func": lambda token: token.replace("_", "-"),
+    "max_content_width": 92,
+}
+
+
+class _Group(click.Group):
+    """A group whose commands turn our own errors into one sentence and an exit code."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (DotpeExecError, OSError) as error:
+            if ctx.params.get("debug"):
+                raise
+            click.echo(f"dotpe-exec: {error}", err=True)
+            failed_at_work = isinstance(error, TaskError | WorkerCrashError) or (
+                isinstance(error, ExecutorError) and not isinstance(error, ValueError)
+            )
+            ctx.exit(1 if failed_at_work else 2)
+
+
+@click.group(cls=_Group, context_settings=_CONTEXT)
+@click.version_option(__version__, prog_name="dotpe-exec")
+@click.option("--debug", is_flag=True, help="Show tracebacks and debugging output.")
+@click.option("--verbose", is_flag=True, help="Log what is done.")
+def main(debug: bool, verbose: bool) -> None:
+    """Sampler-free gravitational-wave parameter estimation, on any executor."""
+    level = logging.DEBUG if debug else logging.INFO if verbose else logging.WARNING
+    logging.basicConfig(level=level, format="%(levelname)s %(name)s: %(message)s")
+    logging.captureWarnings(True)
+
+
+class JSONOrText(click.ParamType):
+    """A JSON value (number, list, dictionary) or, where it is not JSON, the text."""
+
+    name = "value"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        try:
+            return json.loads(value)
+        except ValueError:
+            if value.lstrip()[:1] in ("{", "["):
+                self.fail(f"{value!r} is not valid JSON", param, ctx)
+            return value
+
+
+_VALUE = JSONOrText()
+
+
+def executor_options(command: Callable) -> Callable:
+    """Add the options that say where tasks run."""
+    for option in reversed(
+        [
+            click.option(
+                "--executor",
+                help="serial, process, loky, dask or mpi (default: loky when more than one "
+                "process is used, else serial).",
+            ),
+            click.option(
+                "--n-procs", type=int, help="Worker processes (default: all cores)."
+            ),
+            click.option(
+                "--progress/--no-progress", default=True, help="Progress bar per stage."
+            ),
+        ]
+    ):
+        command = option(command)
+    return command
+
+
+@main.command()
+@click.option("--event", required=True, help="Event .npz, or the name of a bundled event.")
+@click.option(
+    "--bank-folder",
+    required=True,
+    type=_VALUE,
+    help="Bank folder; several separated by commas, or JSON {bank_id: path}.",
+)
+@click.option("--rundir", help="Run directory.")
+@click.option("--event-dir", help="Parent of run directories run_0, run_1, ...")
+@click.option(
+    "--n-ext", type=int, default=512, show_default=True, help="Extrinsic samples."
+)
+@click.option("--n-phi", type=int, default=100, show_default=True, help="Orbital phases.")
+@click.option("--n-t", type=int, default=128, show_default=True, help="Arrival times.")
+@click.option(
+    "--n-int", type=_VALUE, help="Waveforms per bank: a number, JSON list or dictionary."
+)
+@click.option("--i-int-start", type=int, default=0, help="First waveform of the range.")
+@click.option("--blocksize", type=int, default=512, show_default=True)
+@click.option("--single-detector-blocksize", type=int, default=512, show_default=True)
+@click.option("--seed", type=int, help="Seed of all draws (default: drawn and recorded).")
+@click.option("--load-inds", is_flag=True, help="Take waveforms from --inds-path.")
+@click.option("--inds-path", type=_VALUE, help="intrinsic_samples.npz of an earlier run.")
+@click.option("--size-limit", type=int, default=10**7, show_default=True)
+@click.option("--draw-subset/--no-draw-subset", default=True, show_default=True)
+@click.option("--n-draws", type=int, help="Samples to draw (default: n_effective // 2).")
+@click.option(
+    "--coherent-score-min-n-effective-prior", type=float, default=100, show_default=True
+)
+@click.option("--max-incoherent-lnlike-drop", type=float, default=20, show_default=True)
+@click.option("--max-bestfit-lnlike-diff", type=float, default=20, show_default=True)
+@click.option("--mchirp-guess", type=float, help="Chirp mass guess [solar masses].")
+@click.option("--extrinsic-samples", help="extrinsic_samples.feather of an earlier run.")
+@click.option("--n-phi-incoherent", type=int, help="Phases of the incoherent stage.")
+@click.option(
+    "--preselected-indices",
+    type=_VALUE,
+    help=".npy file, JSON list, or dictionary per bank.",
+)
+@click.option(
+    "--bank-logw-override", type=_VALUE, help="JSON list, or dictionary of lists per bank."
+)
+@click.option("--coherent-posterior-kwargs", type=_VALUE, help="JSON dictionary.")
+@click.option("--par-dic-0", help="JSON file with the reference waveform's parameters.")
+@click.option("--i-batch", type=int, help="Waveforms per incoherent batch.")
+@click.option("--batches-per-task", type=int, help="Incoherent batches per message.")
+@click.option("--pairs-per-task", type=int, help="Coherent pairs per message.")
+@click.option("--e-blocksize", type=int, help="Extrinsic samples per coherent block.")
+@click.option("--resume", is_flag=True, help="Continue the run in --rundir.")
+@click.option("--overwrite", is_flag=True, help="Replace results in --rundir.")
+@executor_options
+def run(**arguments: Any) -> None:
+    """Run the inference on an event with one or more banks.
+
+    \b
+    Example:
+      dotpe-exec run --event GW150914 --bank-folder banks/bbh --rundir runs/GW150914
+    """
+    from .inference import run_multicore
+
+    rundir = run_multicore(**arguments)
+    show_results(rundir)
+
+
+def show_results(rundir: Path) -> None:
+    """Print the result and timing tables of a finished run."""
+    import pandas as pd
+    from rich.console import Console
+
+    from .report.table import results_table, timing_table
+    from .rundir import RunDirectory
+
+    files = RunDirectory(rundir)
+    summary = json.loads(files.summary.read_text(encoding="utf-8"))
+    report = json.loads(files.report.read_text(encoding="utf-8"))
+    console = Console()
+    console.print(results_table(pd.read_feather(files.samples), summary))
+    console.print(timing_table(report))
+    console.print(f"run directory: {rundir}", soft_wrap=True)
+
+
+@main.command()
+@click.option("--folder", help="Where bank and run go (default: a cache folder).")
+@click.option("--bank-size", type=int, default=16384, show_default=True)
+@click.option("--seed", type=int, default=0, show_default=True)
+@executor_options
+def demo(**arguments: Any) -> None:
+    """Analyse GW150914 from real LIGO data, with a bank built on the spot.
+
+    \b
+    Example:
+      dotpe-exec demo
+    """
+    from .demo import run_demo
+
+    rundir, picture = run_demo(**arguments)
+    show_results(rundir)
+    click.echo(f"corner plot: {picture}")
+
+
+@main.group()
+def bank() -> None:
+    """Build and check waveform banks."""
+
+
+@bank.command("build")
+@click.argument("folder")
+@click.option("--bank-size", type=int, required=True, help="Number of waveforms.")
+@click.option("--mchirp-range", type=float, nargs=2, required=True, help="[solar masses]")
+@click.option("--q-min", type=float, default=0.2, show_default=True)
+@click.option("--f-ref", type=float, default=50.0, show_default=True, help="[Hz]")
+@click.option("--approximant", default="IMRPhenomXPHM", show_default=True)
+@click.option("--event", required=True, help="Event whose frequency grid the bins lie on.")
+@click.option("--pn-phase-tol", type=float, default=0.05, show_default=True, help="[rad]")
+@click.option("--blocksize", type=int, default=4096, show_default=True)
+@click.option("--alpha", type=float, default=-1.7, show_default=True)
+@click.option("--prior-mchirp-range", type=float, nargs=2, help="Range of a shared prior.")
+@click.option("--n-banks", type=int, default=1, help="Split the range into several banks.")
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--resume/--no-resume", default=True, help="Continue a partial build.")
+@click.option("--overwrite", is_flag=True, help="Replace an existing bank.")
+@executor_options
+def bank_build(**arguments: Any) -> None:
+    """Build a bank in FOLDER.
+
+    \b
+    Example:
+      dotpe-exec bank build banks/bbh --bank-size 65536 --mchirp-range 20 40 --event GW150914
+    """
+    from .banks.build import build_bank_command
+
+    for folder in build_bank_command(**arguments):
+        click.echo(folder)
+
+
+@bank.command("check")
+@click.argument("folder")
+@click.option("--progress/--no-progress", default=True)
+def bank_check(folder: str, progress: bool) -> None:
+    """Validate every file of the bank in FOLDER.
+
+    \b
+    Example:
+      dotpe-exec bank check banks/bbh
+    """
+    from .banks.check import check_bank
+
+    report = check_bank(folder, progress=progress)
+    for problem in report.problems:
+        click.echo(f"problem: {problem}", err=True)
+    if report.problems:
+        raise SystemExit(2)
+    click.echo(f"{folder}: {report}")
+
+
+def _detector_list(text: str) -> list[str]:
+    return [part for part in text.replace(",", "") if part.strip()]
+
+
+@main.group()
+def event() -> None:
+    """Make events from simulated noise or from public strain."""
+
+
+@event.command("simulate")
+@click.argument("path", type=click.Path(path_type=Path))
+@click.option("--detectors", default="HLV", show_default=True)
+@click.option("--asds", help="Sensitivity curves, comma-separated (default: O3).")
+@click.option("--duration", type=float, default=16.0, show_default=True, help="[s]")
+@click.option("--fmin", type=float, default=20.0, show_default=True, help="[Hz]")
+@click.option("--fmax", type=float, default=1024.0, show_default=True, help="[Hz]")
+@click.option("--tgps", type=float, default=0.0, show_default=True, help="[s]")
+@click.option("--injection", help="JSON, or a JSON file, of the signal's parameters.")
+@click.option("--approximant", default="IMRPhenomXPHM", show_default=True)
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--overwrite", is_flag=True)
+def event_simulate(
+    path: Path, detectors: str, injection: str | None, **arguments: Any
+) -> None:
+    """Simulate Gaussian noise, with a signal if --injection is given, into PATH.
+
+    \b
+    Example:
+      dotpe-exec event simulate sim.npz --detectors HL --injection signal.json --seed 1
+    """
+    from .arguments import load_par_dic
+    from .events import simulate_event
+
+    asds = arguments.pop("asds")
+    overwrite = arguments.pop("overwrite")
+    par_dic = None
+    if injection is not None:
+        par_dic = load_par_dic(
+            _VALUE.convert(injection, None, None)
+            if injection.lstrip()[:1] == "{"
+            else injection
+        )
+    data = simulate_event(
+        path.stem,
+        _detector_list(detectors),
+        asds=asds.split(",") if asds else None,
+        injection=par_dic,
+        **arguments,
+    )
+    _save_event(data, path, overwrite)
+
+
+@event.command("from-strain")
+@click.argument("path", type=click.Path(path_type=Path))
+@click.argument("files", nargs=-1, required=True)
+@click.option("--detectors", required=True, help="In the order of the files, as in HL.")
+@click.option("--tgps", type=float, required=True, help="GPS time of the event [s].")
+@click.option("--t-before", type=float, default=16.0, show_default=True, help="[s]")
+@click.option("--t-after", type=float, default=16.0, show_default=True, help="[s]")
+@click.option(
+    "--wht-filter-duration", type=float, default=32.0, show_default=True, help="[s]"
+)
+@click.option("--fmin", type=float, default=20.0, show_default=True, help="[Hz]")
+@click.option("--fmax", type=float, default=1024.0, show_default=True, help="[Hz]")
+@click.option("--overwrite", is_flag=True)
+def event_from_strain(
+    path: Path, files: tuple[str, ...], detectors: str, overwrite: bool, **arguments: Any
+) -> None:
+    """Make an event in PATH from strain FILES (GWOSC HDF5), one for each detector.
+
+    \b
+    Example:
+      dotpe-exec event from-strain GW150914.npz H1.hdf5 L1.hdf5 --detectors HL \\
+          --tgps 1126259462.4
+    """
+    from .events import event_from_strain as make_event
+
+    data = make_event(list(files), path.stem, _detector_list(detectors), **arguments)
+    _save_event(data, path, overwrite)
+
+
+def _save_event(data: Any, path: Path, overwrite: bool) -> None:
+    if path.suffix != ".npz":
+        raise InputError(f"the event file {path} must end in .npz")
+    if path.exists() and not overwrite:
+        raise InputError(f"{path} exists already; give --overwrite to replace it")
+    from .atomic import atomic_write
+
+    with atomic_write(path) as temporary:
+        data.to_npz(filename=temporary, overwrite=True)
+    click.echo(f"{path}: {data.eventname}, detectors {''.join(data.detector_names)}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

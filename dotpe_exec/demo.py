@@ -1,0 +1,73 @@
+"""The demonstration: GW150914 from public strain, with a bank built on the spot."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+EVENT = "GW150914"
+_MCHIRP_RANGE = (26.0, 36.0)
+_PN_PHASE_TOL = 0.1
+
+
+def run_demo(
+    folder: str | Path | None = None,
+    *,
+    bank_size: int = 16384,
+    seed: int = 0,
+    executor: Any = None,
+    n_procs: int | None = None,
+    progress: bool = True,
+) -> tuple[Path, Path]:
+    """Build a bank around GW150914 (once) and run the inference on it.
+
+    Parameters
+    ----------
+    folder : path, optional
+        Where the bank and the runs go; default: a folder in the user's cache, where the
+        bank is found again the next time.
+    bank_size : int
+        Number of waveforms; an honest picture needs more than ten thousand.
+    seed : int
+        Of the bank and of the run.
+    executor, n_procs, progress
+        As in :func:`dotpe_exec.run_multicore`.
+
+    Returns
+    -------
+    rundir, picture : pathlib.Path
+        The run directory and the corner plot in it.
+    """
+    import pandas as pd
+    import platformdirs
+
+    from .banks.build import build_bank
+    from .inference import run_multicore
+    from .report.corner import save_corner_plot
+    from .rundir import RunDirectory
+
+    folder = Path(folder or platformdirs.user_cache_path("dotpe") / "demo").expanduser()
+    workers = {"executor": executor, "n_procs": n_procs, "progress": progress}
+    bank = build_bank(
+        folder / f"bank_{bank_size}_{seed}",
+        bank_size=bank_size,
+        mchirp_range=_MCHIRP_RANGE,
+        event=EVENT,
+        pn_phase_tol=_PN_PHASE_TOL,
+        seed=seed,
+        **workers,
+    )
+    rundir = run_multicore(
+        EVENT,
+        bank,
+        n_ext=1024,
+        n_phi=64,
+        n_t=128,
+        seed=seed,
+        event_dir=folder / "runs",
+        **workers,
+    )
+    picture = save_corner_plot(
+        pd.read_feather(RunDirectory(rundir).samples), rundir / "corner.png", title=EVENT
+    )
+    return rundir, picture

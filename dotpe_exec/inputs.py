@@ -1,0 +1,85 @@
+"""What a run works on: event, banks and candidates, opened and checked before any work."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .arguments import RunArguments
+from .banks.format import Bank, check_agreement, open_banks
+from .banks.indices import resolve_indices, resolve_logw
+from .errors import MissingFileError
+from .events import check_bins_on_grid, load_event
+from .stages.incoherent import Candidates
+
+if TYPE_CHECKING:
+    from cogwheel.data import EventData
+
+
+@dataclass(frozen=True)
+class RunInputs:
+    """Everything that a run reads, checked.
+
+    Parameters
+    ----------
+    event : cogwheel.data.EventData
+    banks : dict of Bank
+        By bank id, in the order given; they agree on everything but their ranges.
+    candidates : dict of Candidates
+        Waveforms that enter the incoherent selection.
+    n_int : dict of int
+        N_int,k: waveforms considered before any selection, for the evidence.
+    log_prior_weights : dict of (n_waveforms,) float
+        ln prior weight of every waveform of a bank.
+    """
+
+    event: EventData
+    banks: dict[str, Bank]
+    candidates: dict[str, Candidates]
+    n_int: dict[str, int]
+    log_prior_weights: dict[str, np.ndarray]
+
+    @property
+    def bank_config(self) -> Any:
+        """What all banks have in common: approximant, bins, modes, reference frequency."""
+        return next(iter(self.banks.values())).config
+
+
+def gather_inputs(arguments: RunArguments) -> RunInputs:
+    """Open and check all inputs of a run.
+
+    Raises
+    ------
+    InputError, BankError, EventError, MissingFileError
+        One sentence that names what is wrong where.
+    """
+    banks = open_banks(arguments.bank_folder)
+    check_agreement(banks)
+    log_prior_weights = resolve_logw(arguments.bank_logw_override, banks)
+    indices = resolve_indices(
+        banks,
+        n_int=arguments.n_int,
+        i_int_start=arguments.i_int_start,
+        preselected_indices=arguments.preselected_indices,
+        load_inds=arguments.load_inds,
+        inds_path=arguments.inds_path,
+    )
+    if arguments.extrinsic_samples is not None:
+        path = Path(arguments.extrinsic_samples)
+        if not path.is_file():
+            raise MissingFileError(f"extrinsic_samples: the file {path} does not exist")
+    event = load_event(arguments.event)
+    check_bins_on_grid(next(iter(banks.values())).config.fbin, event)
+    return RunInputs(
+        event=event,
+        banks=banks,
+        candidates={
+            bank_id: Candidates(banks[bank_id].handle, inds)
+            for bank_id, inds in indices.candidates.items()
+        },
+        n_int=indices.n_int,
+        log_prior_weights=log_prior_weights,
+    )
