@@ -220,7 +220,8 @@ def bank_build(**arguments: Any) -> None:
 
     \b
     Example:
-      dotpe-exec bank build banks/bbh --bank-size 65536 --mchirp-range 20 40 --event GW150914
+      dotpe-exec bank build banks/bbh --bank-size 65536 --mchirp-range 20 40 \\
+          --event GW150914
     """
     from .banks.build import build_bank_command
 
@@ -285,10 +286,9 @@ def event_simulate(
     overwrite = arguments.pop("overwrite")
     par_dic = None
     if injection is not None:
+        inline = injection.lstrip().startswith("{")
         par_dic = load_par_dic(
-            _VALUE.convert(injection, None, None)
-            if injection.lstrip()[:1] == "{"
-            else injection
+            _VALUE.convert(injection, None, None) if inline else injection
         )
     data = simulate_event(
         path.stem,
