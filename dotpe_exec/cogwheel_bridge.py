@@ -17,6 +17,8 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
+import scipy.interpolate
+import scipy.sparse
 from cogwheel import gw_utils, utils, waveform
 from cogwheel.data import EventData
 from cogwheel.likelihood import RelativeBinningLikelihood
@@ -64,57 +66,83 @@ def prints_logged(level: int = logging.DEBUG) -> Iterator[None]:
 
 
 @functools.lru_cache(maxsize=4)
-def _splines(fbin: bytes, frequencies: bytes, spline_degree: int, parts: Callable) -> Any:
-    return parts()
+def _spline_matrices(
+    fbin: bytes, frequencies: bytes, spline_degree: int
+) -> tuple[np.ndarray, scipy.sparse.csr_matrix]:
+    """Return cogwheel's ``_coefficients`` and ``_basis_splines``, without its loops.
+
+    Parameters
+    ----------
+    fbin, frequencies : bytes
+        Bin edges and FFT frequencies [Hz] (float64), as bytes to be keys of the cache.
+    spline_degree : int
+
+    Returns
+    -------
+    coefficients : (n_b, n_b) float
+        Row b: B-spline coefficients of the spline that is 1 at bin edge b, 0 at others.
+    basis_splines : (n_b, n_f) sparse float
+        The B-splines on the frequency grid.
+    """
+    fbin_b, frequencies_f = np.frombuffer(fbin), np.frombuffer(frequencies)
+    knots, *_ = scipy.interpolate.splrep(
+        fbin_b, np.zeros_like(fbin_b), s=0, k=spline_degree
+    )
+    design_matrix = functools.partial(
+        scipy.interpolate.BSpline.design_matrix, t=knots, k=spline_degree
+    )
+    coefficients = np.linalg.inv(design_matrix(fbin_b).toarray()).T
+
+    # Cogwheel leaves out the samples at both ends, but for the last one of the grid.
+    start, stop = np.searchsorted(frequencies_f, fbin_b[[0, -1]])
+    start, stop = start + 1, stop + (stop == len(frequencies_f) - 1)
+    inside = design_matrix(frequencies_f[start:stop]).tocoo()
+    basis_splines = scipy.sparse.csr_matrix(
+        (inside.data, (inside.col, inside.row + start)),
+        shape=(len(fbin_b), len(frequencies_f)),
+    )
+    return coefficients, basis_splines
+
+
+def _project(splines: scipy.sparse.csr_matrix, integrand_f: np.ndarray) -> np.ndarray:
+    """Return ``splines @ integrand_f``; a complex array is a pair of real columns."""
+    if not np.iscomplexobj(integrand_f):
+        return splines @ integrand_f
+    columns = np.ascontiguousarray(integrand_f).view(float).reshape(-1, 2)
+    return np.ascontiguousarray(splines @ columns).view(complex)[:, 0]
 
 
 class FastWeights(BaseRelativeBinning):
-    """Cogwheel's summary-weight operator W_b, the same numbers in less time.
+    """Cogwheel's summary-weight operator W_b: the same numbers, in less time.
 
     The splines depend on the bins and the frequency grid alone, so likelihoods on the
-    same grid (all detectors, and each detector by itself) share them; and the spline
-    matrix is real, so it acts on real and imaginary parts separately.
+    same grid (all detectors, and each detector by itself) share them; and they are
+    real, so a complex integrand costs two real products.
     """
 
     def _set_splines(self) -> None:
-        # The key is by value: instances of different events may follow each other.
-        def compute() -> tuple:
-            super(FastWeights, self)._set_splines()
-            return self._coefficients, self._basis_splines
-
-        self._coefficients, self._basis_splines = _splines(
-            np.asarray(self.fbin).tobytes(),
-            np.asarray(self.event_data.frequencies).tobytes(),
+        self._coefficients, self._basis_splines = _spline_matrices(
+            np.asarray(self.fbin, dtype=float).tobytes(),
+            np.asarray(self.event_data.frequencies, dtype=float).tobytes(),
             self.spline_degree,
-            _Uncompared(compute),
         )
 
     def _get_summary_weights(self, integrand: np.ndarray) -> np.ndarray:
         *shape, n_f = integrand.shape
-        rows = integrand.reshape(-1, n_f)
-        projected = np.zeros((len(rows), len(self.fbin)), dtype=complex)
-        for row, out in zip(rows, projected, strict=True):
-            out.real = self._basis_splines @ row.real
-            if np.iscomplexobj(row):
-                out.imag = self._basis_splines @ row.imag
-        weights = 4 * self.event_data.df * projected @ self._coefficients.T
-        return weights.reshape(*shape, len(self.fbin))
+        projected = [
+            _project(self._basis_splines, row) for row in integrand.reshape(-1, n_f)
+        ]
+        weights = 4 * self.event_data.df * np.array(projected) @ self._coefficients.T
+        return weights.reshape(*shape, len(self.fbin)).astype(complex)
 
 
-class _Uncompared:
-    """A callable that is no part of a cache's key."""
+class FastRelativeBinningLikelihood(FastWeights, RelativeBinningLikelihood):
+    """Cogwheel's ``RelativeBinningLikelihood``, made in less time."""
 
-    def __init__(self, function: Callable):
-        self._function = function
-
-    def __call__(self) -> Any:
-        return self._function()
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Uncompared)
-
-    def __hash__(self) -> int:
-        return 0
+    def plain(self) -> RelativeBinningLikelihood:
+        """Turn this object into one of cogwheel's own class, to be saved as such."""
+        self.__class__ = RelativeBinningLikelihood
+        return self
 
 
 class ModeSummary(FastWeights, BaseLinearFree):
@@ -140,29 +168,43 @@ class ModeSummary(FastWeights, BaseLinearFree):
     def _set_summary(self) -> None:
         super()._set_summary()
         h0_mpf, h0_mpb = self._get_h0()
-        event = self.event_data
-        blued_strain_df = event.blued_strain
-        wht_filter2_df = event.wht_filter**2
+        shape = (*h0_mpb.shape[:2], len(self.event_data.strain), len(self.fbin))
+        self.dh_weights_mpdb = np.empty(shape, dtype=complex)
+        for m, p in np.ndindex(shape[:2]):  # All at once are gigabytes for long data
+            self.dh_weights_mpdb[m, p] = (
+                self._get_summary_weights(
+                    self.event_data.blued_strain * h0_mpf[m, p].conj()
+                )
+                / h0_mpb[m, p].conj()
+            )
+        self.hh_weights_mppdb = self._get_hh_weights(h0_mpf, h0_mpb)
 
-        self.dh_weights_mpdb = (
-            self._get_summary_weights(blued_strain_df * h0_mpf.conj()[:, :, np.newaxis])
-            / (h0_mpb.conj()[:, :, np.newaxis])
-        )
-
+    def _get_hh_weights(self, h0_mpf: np.ndarray, h0_mpb: np.ndarray) -> np.ndarray:
         m_inds, mprime_inds = mode_pairs(len(h0_mpb))
-        n_d, n_b = len(wht_filter2_df), len(self.fbin)
-        self.hh_weights_mppdb = np.empty((len(m_inds), 2, 2, n_d, n_b), dtype=complex)
-        # Pair by pair: all of them at once are gigabytes for long data.
+        n_d, n_b = len(self.event_data.wht_filter), len(self.fbin)
+        # wht_filter^2 goes into the splines of each detector, stacked: then each product
+        # of modes is made once and read once.
+        splines = scipy.sparse.vstack(
+            [
+                self._basis_splines.multiply(wht_filter_f**2)
+                for wht_filter_f in self.event_data.wht_filter
+            ],
+            format="csr",
+        )
+        w_mppdb = np.empty((len(m_inds), 2, 2, n_d, n_b), dtype=complex)
         for pair, (m, mprime) in enumerate(zip(m_inds, mprime_inds, strict=True)):
             for p, pprime in np.ndindex(2, 2):
-                weights_db = self._get_summary_weights(
-                    wht_filter2_df * (h0_mpf[m, p] * h0_mpf[mprime, pprime].conj())
-                )
-                self.hh_weights_mppdb[pair, p, pprime] = (
-                    weights_db
-                    / (h0_mpb[m, p] * h0_mpb[mprime, pprime].conj())
-                    * (1 if m == mprime else 2)
-                )
+                if m == mprime and p > pprime:  # W_b is real
+                    w_mppdb[pair, p, pprime] = w_mppdb[pair, pprime, p].conj()
+                    continue
+                product_f = h0_mpf[m, p] * h0_mpf[mprime, pprime].conj()
+                w_mppdb[pair, p, pprime] = _project(splines, product_f).reshape(n_d, n_b)
+        w_mppdb = 4 * self.event_data.df * w_mppdb @ self._coefficients.T
+        w_mppdb[m_inds != mprime_inds] *= 2
+        h0h0_mppb = (
+            h0_mpb[m_inds][:, :, np.newaxis] * h0_mpb[mprime_inds][:, np.newaxis].conj()
+        )
+        return w_mppdb / h0h0_mppb[:, :, :, np.newaxis]
 
     def _get_h0(self) -> tuple[np.ndarray, np.ndarray]:
         """Return the stalled reference waveform on the FFT grid and at the bins."""
@@ -193,11 +235,7 @@ class ModeSummary(FastWeights, BaseLinearFree):
     def lnlike_and_metadata(self, par_dic: dict) -> tuple[float, None]:
         """Return the log likelihood of the binned waveform (and no metadata)."""
         generator = self.waveform_generator
-        h_mpdb = generator.get_hplus_hcross_at_detectors(
-            self.fbin,
-            {**par_dic, "t_geocenter": par_dic["t_geocenter"]},
-            by_m=True,
-        )
+        h_mpdb = generator.get_hplus_hcross_at_detectors(self.fbin, par_dic, by_m=True)
         response_pd = gw_utils.fplus_fcross(
             generator.detector_names, par_dic["ra"], par_dic["dec"], par_dic["psi"],
             generator.tgps,
@@ -339,22 +377,46 @@ def _mode_summary(likelihood: BaseRelativeBinning, event_data: EventData, genera
         )
 
 
-def _shared_generator(
+def _generator_for_summaries(
     likelihood: BaseRelativeBinning, harmonic_modes: Sequence[Sequence[int]] | None
 ) -> waveform.WaveformGenerator:
-    """Return a generator that caches all four waveforms that a summary needs.
+    """Return a generator that keeps every waveform that summaries need.
 
-    They are: on the FFT grid and at the bins, with default and with NNLO angles.
+    They are: on the FFT grid and at the bins, with default and with NNLO angles; the
+    likelihood may have some of them already, and gets the others.
     """
     generator = likelihood.waveform_generator
     if harmonic_modes is None:
         harmonic_modes = generator.harmonic_modes
-    return generator.reinstantiate(
+    new = generator.reinstantiate(
         harmonic_modes=harmonic_modes,
-        n_cached_waveforms=4,
+        n_cached_waveforms=N_WAVEFORMS,
         lalsimulation_commands=(),
         disable_precession=False,
     )
+    share_waveforms(generator, new)
+    return new
+
+
+# Waveforms that a likelihood and the summaries that go with it use in turn.
+N_WAVEFORMS = 6
+
+
+def share_waveforms(
+    old: waveform.WaveformGenerator, *others: waveform.WaveformGenerator
+) -> None:
+    """Make generators use one list of cached waveforms.
+
+    An entry of cogwheel's cache carries all that the polarisations depend on, which does
+    not include detectors.
+    """
+    missing = N_WAVEFORMS - len(old.cache)
+    if missing > 0:
+        old.cache[:0] = waveform.WaveformGenerator(
+            (), old.tgps, old.tcoarse, old.approximant, n_cached_waveforms=missing
+        ).cache
+    for other in others:
+        other.cache = old.cache
 
 
 def make_summary(
@@ -375,7 +437,7 @@ def make_summary(
     -------
     Summary
     """
-    generator = _shared_generator(likelihood, harmonic_modes)
+    generator = _generator_for_summaries(likelihood, harmonic_modes)
     return _mode_summary(likelihood, likelihood.event_data, generator).to_summary()
 
 
@@ -407,12 +469,12 @@ def make_incoherent_summary(
     if n_t < 1:
         raise InputError(f"n_t must be at least 1, not {n_t}")
     event_data = likelihood.event_data
-    shared = _shared_generator(likelihood, harmonic_modes)
+    shared = _generator_for_summaries(likelihood, harmonic_modes)
     summaries = []
     for i_det in range(len(event_data.detector_names)):
         single = single_detector_event(event_data, i_det)
         generator = shared.reinstantiate(detector_names=single.detector_names)
-        generator.cache = shared.cache  # The polarisations know nothing of detectors
+        share_waveforms(shared, generator)
         summaries.append(_mode_summary(likelihood, single, generator).to_summary())
 
     par_dic_0 = likelihood.par_dic_0
