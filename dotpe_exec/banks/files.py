@@ -1,0 +1,188 @@
+"""Files of other people, read without trusting them.
+
+``np.load`` reserves whatever memory a header asks for and reads a file that is too short
+as far as it goes. Here shape, kind and length are compared with what is expected first.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import math
+import os
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from ..errors import BankError, DotpeExecError, MissingFileError
+
+
+@contextlib.contextmanager
+def reading(path: Path, error_class: type[DotpeExecError] = BankError) -> Iterator[None]:
+    """Turn what goes wrong while ``path`` is read into errors that name it.
+
+    Raises
+    ------
+    MissingFileError
+        The file does not exist.
+    error_class
+        It cannot be read, or whoever reads it raised a ``ValueError`` that says what was
+        found.
+    """
+    try:
+        yield
+    except DotpeExecError:
+        raise
+    except FileNotFoundError as error:
+        raise MissingFileError(f"the file {path} does not exist") from error
+    except OSError as error:
+        reason = error.strerror or error
+        raise error_class(f"{path} cannot be read: {reason}") from error
+    except ValueError as error:
+        raise error_class(f"{path}: found {error}") from error
+
+
+def read_json_object(path: Path) -> dict[str, Any]:
+    """Return the JSON object in ``path``; MissingFileError or BankError without one."""
+    with reading(path):
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+        except (ValueError, RecursionError) as error:
+            raise BankError(f"{path} is not a JSON file: {error}") from error
+    if not isinstance(content, dict):
+        raise BankError(f"{path} holds a {type(content).__name__}, expected a JSON object")
+    return content
+
+
+@dataclass(frozen=True)
+class NpyHeader:
+    """What the header of a ``.npy`` file says.
+
+    Parameters
+    ----------
+    shape : tuple of int
+    dtype : numpy.dtype
+    fortran_order : bool
+    offset : int
+        Length of the header [bytes].
+    """
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    fortran_order: bool
+    offset: int
+
+    @property
+    def nbytes(self) -> int:
+        """Length of a complete file [bytes]."""
+        return self.offset + math.prod(self.shape) * self.dtype.itemsize
+
+
+def read_header(file: BinaryIO) -> NpyHeader:
+    """Return the header at the beginning of an open file.
+
+    Raises
+    ------
+    ValueError
+        It is not a ``.npy`` file of format 1 or 2, holds objects, or is damaged.
+    """
+    try:
+        version = np.lib.format.read_magic(file)
+        if version == (1, 0):
+            shape, fortran_order, dtype = np.lib.format.read_array_header_1_0(file)
+        elif version == (2, 0):
+            shape, fortran_order, dtype = np.lib.format.read_array_header_2_0(file)
+        else:
+            raise ValueError(f"format {version[0]}.{version[1]} of .npy files")
+    except OSError:
+        raise
+    except Exception as error:
+        # NumPy evaluates the header as a Python literal: a damaged one raises anything.
+        raise ValueError(f"not a NumPy array file ({error})") from error
+    if dtype.hasobject or any(n < 0 for n in shape):
+        raise ValueError(f"dtype {dtype} and shape {shape}")
+    return NpyHeader(tuple(int(n) for n in shape), dtype, bool(fortran_order), file.tell())
+
+
+def check_array_file(path: Path, shape: tuple[int, ...], dtype: np.dtype) -> None:
+    """Check that ``path`` is a complete C-ordered array of this shape and type.
+
+    Raises
+    ------
+    FileNotFoundError
+    ValueError
+        What was found and what was expected.
+    OSError
+        The file cannot be read.
+    """
+    with path.open("rb") as file:
+        header = read_header(file)
+        size = os.fstat(file.fileno()).st_size
+    if header.dtype != dtype:
+        raise ValueError(f"dtype {header.dtype.str}, expected {dtype.str}")
+    if header.shape != shape:
+        raise ValueError(f"shape {header.shape}, expected {shape}")
+    if header.fortran_order:
+        raise ValueError("Fortran order, expected C order")
+    if size != header.nbytes:
+        cut = "truncated: " if size < header.nbytes else ""
+        raise ValueError(f"{cut}{size} bytes, expected {header.nbytes}")
+
+
+def load_vector(file: BinaryIO, size: int, longest: int) -> np.ndarray:
+    """Return the one-dimensional array in an open ``.npy`` file of ``size`` bytes.
+
+    Nothing is reserved for an array that is not there: ``longest`` bounds its length.
+
+    Raises
+    ------
+    ValueError
+        It is damaged, has another number of dimensions, or is longer than ``longest``.
+    """
+    header = read_header(file)
+    if len(header.shape) != 1:
+        raise ValueError(f"shape {header.shape}, expected one dimension")
+    if header.shape[0] > longest:
+        raise ValueError(f"{header.shape[0]} entries, expected at most {longest}")
+    if size != header.nbytes:
+        raise ValueError(f"{size} bytes, expected {header.nbytes}")
+    data = file.read(header.nbytes - header.offset)
+    if len(data) != header.nbytes - header.offset:
+        raise ValueError("the file is truncated")
+    return np.frombuffer(data, dtype=header.dtype)
+
+
+def load_npy_vector(path: Path, longest: int) -> np.ndarray:
+    """Return the one-dimensional array of a ``.npy`` file; see :func:`load_vector`."""
+    with path.open("rb") as file:
+        return load_vector(file, os.fstat(file.fileno()).st_size, longest)
+
+
+def load_npz_vector(path: Path, name: str, longest: int) -> np.ndarray:
+    """Return the one-dimensional array ``name`` of a ``.npz`` file.
+
+    Raises
+    ------
+    ValueError
+        The archive is damaged or has no such array, or as :func:`load_vector`.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            member = archive.getinfo(f"{name}.npy")
+            # The longest header that NumPy accepts, and the array.
+            if member.file_size > 2**16 + 16 * longest:
+                raise ValueError(f"{name} has {member.file_size} bytes")
+            data = archive.read(member)
+    except KeyError as error:
+        raise ValueError(f"no array {name!r} in it") from error
+    except (OSError, ValueError):
+        raise
+    except Exception as error:
+        # zipfile and zlib raise errors of many classes on damaged archives.
+        raise ValueError(f"not a .npz file ({error})") from error
+    return load_vector(io.BytesIO(data), len(data), longest)
