@@ -13,7 +13,7 @@ import contextlib
 import functools
 import io
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -283,7 +283,7 @@ def single_detector_event(event_data: EventData, i_det: int) -> EventData:
 def make_likelihood(
     event_data: EventData,
     approximant: str,
-    par_dic_0: dict[str, float],
+    par_dic_0: Mapping[str, float],
     fbin: np.ndarray,
     *,
     harmonic_modes: Sequence[Sequence[int]] | None = None,
@@ -315,16 +315,39 @@ def make_likelihood(
         event_data, approximant, harmonic_modes=harmonic_modes, n_cached_waveforms=2
     )
     with prints_logged():
-        return RelativeBinningLikelihood(
+        return FastRelativeBinningLikelihood(
             event_data,
             generator,
             par_dic_0,
             fbin=np.asarray(fbin),
             spline_degree=spline_degree,
+        ).plain()
+
+
+def check_approximant(approximant: str) -> str:
+    """Return the name of an approximant that cogwheel can generate, or refuse it.
+
+    Raises
+    ------
+    InputError
+    """
+    if approximant == "IMRPhenomXODE":
+        # cogwheel registers it on import of this module, which needs more packages.
+        try:
+            from cogwheel.waveform_models import xode  # noqa: F401
+        except ImportError as error:
+            raise InputError(
+                f"the approximant {approximant} cannot be used: {error}"
+            ) from error
+    if approximant not in waveform.APPROXIMANTS:
+        raise InputError(
+            f"the approximant is {approximant!r}, expected one of "
+            f"{', '.join(waveform.APPROXIMANTS)}, IMRPhenomXODE"
         )
+    return approximant
 
 
-def check_par_dic(par_dic: dict[str, Any], name: str) -> dict[str, float]:
+def check_par_dic(par_dic: Mapping[str, Any], name: str) -> dict[str, float]:
     """Return a waveform's parameters as floats, in cogwheel's order, or refuse them.
 
     Tidal deformabilities, in-plane spins and psi that are absent are zero; other keys

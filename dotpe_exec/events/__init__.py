@@ -1,0 +1,22 @@
+"""Events: load and check them, simulate them, make them from public strain.
+
+An event is cogwheel's ``EventData``: frequency-domain strain and whitening filter of each
+detector. cogwheel is imported inside functions, so importing this package is light.
+"""
+
+from .bins import check_bins_on_grid, fbin_from_pn_phase_tol
+from .injection import injection_inner_products, injection_lnlike
+from .load import bundled_events, check_event_name, load_event
+from .make import event_from_strain, simulate_event
+
+__all__ = [
+    "bundled_events",
+    "check_bins_on_grid",
+    "check_event_name",
+    "event_from_strain",
+    "fbin_from_pn_phase_tol",
+    "injection_inner_products",
+    "injection_lnlike",
+    "load_event",
+    "simulate_event",
+]

@@ -1,0 +1,225 @@
+"""Load an event and refuse what cannot be analysed."""
+
+from __future__ import annotations
+
+import json
+import os
+import zipfile
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..errors import EventError, InputError, MissingFileError
+
+if TYPE_CHECKING:
+    from cogwheel.data import EventData
+
+_KEYS = ("eventname", "frequencies", "strain", "wht_filter", "detector_names", "tgps",
+         "tcoarse")  # fmt: skip
+
+_RESOURCES = resources.files("dotpe_exec") / "resources"
+
+
+def bundled_events() -> tuple[str, ...]:
+    """Return the names of the events that come with this package."""
+    names = (entry.name for entry in _RESOURCES.iterdir())
+    return tuple(
+        sorted(name.removesuffix(".npz") for name in names if name.endswith(".npz"))
+    )
+
+
+def load_event(event: str | os.PathLike | EventData) -> EventData:
+    """Return an event, checked.
+
+    Parameters
+    ----------
+    event : path, str or cogwheel.data.EventData
+        An ``.npz`` file as cogwheel writes it, the name of a bundled event (a file of that
+        name wins), or the object itself.
+
+    Returns
+    -------
+    cogwheel.data.EventData
+
+    Raises
+    ------
+    MissingFileError
+        There is neither such a file nor such a bundled event.
+    EventError
+        The file is not an event, or its content cannot be used. Pickled objects are never
+        read.
+    InputError
+        ``event`` is of another type.
+    """
+    if not isinstance(event, str | os.PathLike):
+        from cogwheel.data import EventData
+
+        if not isinstance(event, EventData):
+            raise InputError(
+                f"event is a {type(event).__name__}, expected a path, the name of a "
+                "bundled event, or a cogwheel EventData"
+            )
+        source = f"the event {event.eventname!r}"
+        _check_content({key: getattr(event, key) for key in _KEYS}, source)
+        _check_injection(event.injection, len(event.detector_names), source)
+        return event
+
+    path = Path(event)
+    if path.is_file():
+        return _read_event(path)
+    if str(event) in bundled_events():
+        with resources.as_file(_RESOURCES / f"{event}.npz") as file:
+            return _read_event(file)
+    raise MissingFileError(
+        f"event: there is no file {path} and no bundled event of that name (bundled: "
+        f"{', '.join(bundled_events())})"
+    )
+
+
+def _read_event(path: Path) -> EventData:
+    source = f"the event file {path}"
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            content = {key: archive[key] for key in archive}
+    except (
+        OSError,
+        ValueError,
+        EOFError,
+        zipfile.BadZipFile,
+        AttributeError,
+        TypeError,
+    ) as error:
+        # A pickle, a single array, a truncated or foreign file: NumPy's errors differ.
+        raise EventError(f"{source} is not a cogwheel event (.npz): {error}") from error
+    if "wht_filter" not in content and {"fd_filter", "psd"} <= content.keys():
+        # Early versions of cogwheel kept filter and spectral density apart.
+        content["wht_filter"] = content["fd_filter"] / np.sqrt(content["psd"])
+    if missing := [key for key in _KEYS if key not in content]:
+        raise EventError(f"{source} lacks {', '.join(missing)}")
+    arrays = {"frequencies", "strain", "wht_filter", "detector_names"}
+    kwargs = {key: content[key] if key in arrays else content[key][()] for key in _KEYS}
+    _check_content(kwargs, source)
+    try:
+        injection = (
+            json.loads(str(content["injection"][()])) if "injection" in content else None
+        )
+    except ValueError as error:
+        raise EventError(f"{source}: its injection is not JSON: {error}") from error
+    _check_injection(injection, len(kwargs["strain"]), source)
+
+    from cogwheel.data import EventData
+
+    return EventData(
+        eventname=str(kwargs["eventname"]),
+        frequencies=np.asarray(kwargs["frequencies"], dtype=float),
+        strain=np.asarray(kwargs["strain"], dtype=complex),
+        wht_filter=np.asarray(kwargs["wht_filter"], dtype=float),
+        detector_names=tuple(str(name) for name in kwargs["detector_names"]),
+        tgps=float(kwargs["tgps"]),
+        tcoarse=float(kwargs["tcoarse"]),
+        injection=injection,
+    )
+
+
+def check_event_name(name: str, source: str = "the event") -> str:
+    """Return a name that is safe as part of a file name, or refuse it.
+
+    Raises
+    ------
+    EventError
+    """
+    name = str(name)
+    if (
+        not name
+        or len(name) > 200
+        or name.startswith(".")
+        or any(char in "/\\:" or not char.isprintable() for char in name)
+    ):
+        raise EventError(
+            f"{source}: its name {name!r} cannot be part of a file name (expected 1 to 200 "
+            "printable characters without '/', '\\' or ':', the first not a dot)"
+        )
+    return name
+
+
+def _check_content(content: Mapping[str, Any], source: str) -> None:
+    """Refuse what cannot be analysed, in the order in which a reader would look."""
+    check_event_name(content["eventname"], source)
+    check_detectors([str(name) for name in content["detector_names"]], source)
+
+    frequencies = np.asarray(content["frequencies"])
+    if frequencies.ndim != 1 or len(frequencies) < 3 or frequencies.dtype.kind not in "fiu":
+        raise EventError(
+            f"{source}: frequencies have shape {frequencies.shape} and type "
+            f"{frequencies.dtype}, expected one dimension of real numbers"
+        )
+    df = frequencies[1] - frequencies[0]
+    regular = np.arange(len(frequencies)) * df
+    if not (df > 0 and np.allclose(frequencies, regular, rtol=1e-7, atol=1e-7 * df)):
+        raise EventError(f"{source}: frequencies must start at 0 and be evenly spaced")
+
+    shape = (len(content["detector_names"]), len(frequencies))
+    for name, kinds in (("strain", "fc"), ("wht_filter", "f")):
+        array = np.asarray(content[name])
+        if array.shape != shape or array.dtype.kind not in kinds:
+            raise EventError(
+                f"{source}: {name} has shape {array.shape} and type {array.dtype}, "
+                f"expected {'complex' if 'c' in kinds else 'real'} numbers of shape "
+                f"{shape} (detectors, frequencies)"
+            )
+        if not np.isfinite(array).all():
+            i_det = int(np.argmax(~np.isfinite(array).all(axis=1)))
+            raise EventError(
+                f"{source}: {name} of detector {content['detector_names'][i_det]} contains "
+                "NaN or infinity"
+            )
+    data = np.asarray(content["strain"]) * np.asarray(content["wht_filter"])
+    for name, whitened_f in zip(content["detector_names"], data, strict=True):
+        if not np.any(whitened_f):
+            raise EventError(f"{source}: the whitened data of detector {name} are all zero")
+
+    for name in ("tgps", "tcoarse"):
+        value = content[name]
+        if np.ndim(value) or not np.isreal(value) or not np.isfinite(value):
+            raise EventError(f"{source}: {name} is {value!r}, expected a finite number")
+    if not 0 <= content["tcoarse"] <= 1 / df:
+        raise EventError(
+            f"{source}: tcoarse is {content['tcoarse']} s, outside the {1 / df} s of data"
+        )
+
+
+def check_detectors(names: Sequence[str], source: str) -> None:
+    from cogwheel.gw_utils import DETECTORS
+
+    if not names:
+        raise EventError(f"{source} has no detectors")
+    if unknown := [name for name in names if name not in DETECTORS]:
+        raise EventError(
+            f"{source} has the detector {unknown[0]!r}, expected some of "
+            f"{', '.join(DETECTORS)}"
+        )
+    if len(set(names)) < len(names):
+        raise EventError(f"{source} has a detector twice: {', '.join(names)}")
+
+
+def _check_injection(injection: Any, n_det: int, source: str) -> None:
+    """Refuse an injection of which later stages could make no sense (None is none)."""
+    if injection is None:
+        return
+    if not isinstance(injection, Mapping) or not isinstance(
+        injection.get("par_dic"), Mapping
+    ):
+        raise EventError(f"{source}: its injection has no dictionary par_dic")
+    for name in {"d_h", "h_h"} & injection.keys():
+        try:
+            values = np.asarray(injection[name], dtype=float)
+        except (TypeError, ValueError):
+            values = np.array(np.nan)
+        if values.shape != (n_det,) or not np.isfinite(values).all():
+            raise EventError(
+                f"{source}: {name} of its injection is {injection[name]!r}, expected one "
+                f"finite number for each of {n_det} detectors"
+            )
