@@ -1,0 +1,182 @@
+"""Reading run directories: those of this package and the published code's.
+
+Nothing is read before it is asked for, and no pickle is ever opened.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .atomic import read_json
+from .errors import MissingFileError, RunDirectoryError
+from .rundir import RunDirectory
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class Run:
+    """What is in a run directory, read when first used.
+
+    Parameters
+    ----------
+    path : path
+        The run directory.
+    """
+
+    def __init__(self, path: str | os.PathLike):
+        self.files = RunDirectory(path)
+        self.path = self.files.path
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.path)!r})"
+
+    @functools.cached_property
+    def kwargs(self) -> dict[str, Any]:
+        """Arguments of the run; what is missing in older directories is missing here.
+
+        The published code writes some arguments that were None as the text "None".
+        """
+        kwargs = _expect_dict(self.files.run_kwargs)
+        return {key: None if value == "None" else value for key, value in kwargs.items()}
+
+    @functools.cached_property
+    def summary(self) -> dict[str, Any]:
+        """Content of ``summary_results.json``."""
+        return _expect_dict(self.files.summary)
+
+    @functools.cached_property
+    def report(self) -> dict[str, Any] | None:
+        """Content of ``run_report.json``, None where there is none."""
+        return _expect_dict(self.files.report) if self.files.report.is_file() else None
+
+    @functools.cached_property
+    def samples(self) -> pd.DataFrame:
+        """The samples with all their parameters."""
+        return _read_feather(self.files.samples)
+
+    @functools.cached_property
+    def prob_samples(self) -> pd.DataFrame:
+        """Likelihoods and weights of all accepted (i, e, o)."""
+        return _read_feather(self.files.prob_samples)
+
+    @functools.cached_property
+    def extrinsic_samples(self) -> pd.DataFrame:
+        """The extrinsic samples."""
+        return _read_feather(self.files.extrinsic_samples)
+
+    @functools.cached_property
+    def tasks(self) -> pd.DataFrame | None:
+        """One row per task, None where there is no such table."""
+        return _read_feather(self.files.tasks) if self.files.tasks.is_file() else None
+
+    @functools.cached_property
+    def bank_ids(self) -> list[str]:
+        """The banks that have files here."""
+        folder = self.path / "banks"
+        return (
+            sorted(p.name for p in folder.iterdir() if p.is_dir())
+            if folder.is_dir()
+            else []
+        )
+
+    @functools.cached_property
+    def event_file(self) -> Path | None:
+        """The event's data, None where they were not kept.
+
+        Found through the posterior, which names it, else as the only ``.npz`` file.
+        """
+        candidates = sorted(self.path.glob("*.npz"))
+        if self.files.posterior.is_file():
+            named = set(_named_files(read_json(self.files.posterior)))
+            candidates = [path for path in candidates if path.name in named] or candidates
+        return candidates[0] if len(candidates) == 1 else None
+
+    def intrinsic_samples(self, bank_id: str) -> dict[str, np.ndarray]:
+        """Survivors of the incoherent selection: ``inds`` and their likelihoods.
+
+        Raises
+        ------
+        MissingFileError, RunDirectoryError
+        """
+        path = self.files.intrinsic_samples(bank_id)
+        _check_exists(path)
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                return {name: file[name] for name in file.files}
+        except Exception as error:  # zipfile, zlib and NumPy raise many kinds
+            raise RunDirectoryError(f"{path} is damaged, expected .npz: {error}") from error
+
+    def bank_prob_samples(self, bank_id: str) -> pd.DataFrame:
+        """Likelihoods of one bank's accepted (i, e, o)."""
+        return _read_feather(self.files.bank_prob_samples(bank_id))
+
+    def linfree_timeshifts(self, bank_id: str) -> dict[int, float]:
+        """Linear-free time shifts [s] by waveform index."""
+        path = self.files.linfree_timeshifts(bank_id)
+        try:
+            return {int(i): float(dt) for i, dt in _expect_dict(path).items()}
+        except (TypeError, ValueError) as error:
+            raise RunDirectoryError(f"{path} is damaged: {error}") from error
+
+
+def load_run(path: str | os.PathLike) -> Run:
+    """Open a run directory.
+
+    Raises
+    ------
+    MissingFileError
+        There is no such directory.
+    RunDirectoryError
+        It is not a run directory.
+    """
+    run = Run(path)
+    if not run.path.is_dir():
+        raise MissingFileError(f"the run directory {run.path} does not exist")
+    if not (run.files.run_kwargs.is_file() or run.files.summary.is_file()):
+        raise RunDirectoryError(
+            f"{run.path} is not a run directory: neither {run.files.run_kwargs.name} nor "
+            f"{run.files.summary.name} is in it"
+        )
+    return run
+
+
+def _check_exists(path: Path) -> None:
+    if not path.is_file():
+        raise MissingFileError(f"{path} does not exist")
+
+
+def _expect_dict(path: Path) -> dict[str, Any]:
+    _check_exists(path)
+    content = read_json(path)
+    if not isinstance(content, dict):
+        raise RunDirectoryError(
+            f"{path} holds a {type(content).__name__}, expected a JSON object"
+        )
+    return content
+
+
+def _read_feather(path: Path) -> pd.DataFrame:
+    import pandas as pd
+
+    _check_exists(path)
+    try:
+        return pd.read_feather(path)
+    except Exception as error:  # pyarrow raises many kinds
+        raise RunDirectoryError(f"{path} is damaged, expected feather: {error}") from error
+
+
+def _named_files(content: Any) -> list[str]:
+    """Return the names of ``.npz`` files anywhere in nested JSON."""
+    if isinstance(content, str):
+        return [Path(content).name] if content.endswith(".npz") else []
+    if isinstance(content, dict):
+        content = list(content.values())
+    if isinstance(content, list):
+        return [name for item in content for name in _named_files(item)]
+    return []
