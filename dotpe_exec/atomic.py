@@ -192,7 +192,7 @@ def write_npy(path: str | os.PathLike, array: np.ndarray) -> None:
 
 def write_npz(path: str | os.PathLike, **arrays: np.ndarray) -> None:
     """Write named arrays as ``.npz``, atomically."""
-    _write_arrays(path, lambda file: np.savez(file, **arrays))
+    _write_arrays(path, lambda file: np.savez(file, **arrays))  # type: ignore[arg-type]
 
 
 def _write_arrays(path: str | os.PathLike, save: Callable[[Any], None]) -> None:

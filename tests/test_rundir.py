@@ -76,9 +76,9 @@ def test_temporary_file_is_private_and_the_final_one_follows_the_umask(tmp_path)
 )
 def test_full_disk_names_the_file_and_what_to_do(tmp_path, error):
     path = tmp_path / "samples.feather"
-    with pytest.raises(RunDirectoryError, match=r"samples\.feather .* full; make space"):
-        with atomic.atomic_write(path):
-            raise error
+    full = pytest.raises(RunDirectoryError, match=r"samples\.feather .* full; make space")
+    with full, atomic.atomic_write(path):
+        raise error
     assert tree(tmp_path) == []
 
 
@@ -135,7 +135,7 @@ def test_event_dir_gives_runs_numbered_as_cogwheel_does(tmp_path):
 
 
 def test_neither_directory_says_which_to_give():
-    with pytest.raises(InputError, match="rundir .* event_dir"):
+    with pytest.raises(InputError, match=r"rundir .* event_dir"):
         choose(None, None)
 
 
@@ -302,7 +302,7 @@ def test_resume_and_overwrite_exclude_each_other(tmp_path):
 @pytest.mark.parametrize("where", ["file", "file/below", "/proc/dotpe"])
 def test_unwritable_directory_is_refused(tmp_path, where):
     (tmp_path / "file").write_text("x")
-    with pytest.raises(RunDirectoryError, match="file|cannot be made"):
+    with pytest.raises(RunDirectoryError, match=r"file|cannot be made"):
         RunDirectory(tmp_path / where).prepare(make_identity())
 
 

@@ -45,7 +45,7 @@ def encode(value: Any) -> list[bytes | memoryview]:
     header += b" " * (-(len(header) + _LENGTH.size) % _ALIGNMENT)
     buffers: list[bytes | memoryview] = [_LENGTH.pack(len(header)), header]
     for array in arrays:
-        buffers.append(memoryview(array.reshape(-1).view(np.uint8)))
+        buffers.append(array.reshape(-1).view(np.uint8).data)
         if padding := -array.nbytes % _ALIGNMENT:
             buffers.append(bytes(padding))
     return buffers
