@@ -4,8 +4,8 @@ A folder of append-only segments. Each process that works on a run opens one new
 per phase and never touches an older one, so whatever a killed process left at its end is
 where it is. A segment is a header and records; a record is
 
-    marker, length of key, length of content, digest of both, checksum of all these;
-    key; content (see :mod:`dotpe_exec.result_codec`)
+    marker, length of key, length of content, digest of both; checksum of these and the
+    key; key; content (see :mod:`dotpe_exec.result_codec`)
 
 A record that is cut off at the end of its file was being written when the process was
 killed, and is dropped. A record whose digest does not match is named in a warning, and
@@ -41,6 +41,7 @@ _MARKER = b"\xd7\x9e\x01rec\xf5\xa3"
 _HEAD = struct.Struct("<8sIQ16s")
 _CRC = struct.Struct("<I")
 _SUFFIX = ".ckpt"
+_CUT_OFF = "%s is cut off at its end; what was there is computed again"
 
 FLUSH_SECONDS = 1.0
 SYNC_SECONDS = 15.0
@@ -208,6 +209,7 @@ class Checkpoint:
             for path in self._paths()
             if (match := re.fullmatch(re.escape(name) + r"-(\d+)", path.stem))
         ]
+        self.flush()  # nothing more comes to the phase before
         path = self.folder / f"{name}-{max(taken, default=0) + 1:04d}{_SUFFIX}"
         header = _header(self.identity, phase)
         with writing(path):
@@ -317,7 +319,7 @@ def _digest(key: bytes, content: list[Any]) -> bytes:
 def _record(key: bytes, content: list[bytes | memoryview]) -> list[bytes | memoryview]:
     size = sum(_nbytes(part) for part in content)
     head = _HEAD.pack(_MARKER, len(key), size, _digest(key, content))
-    return [head + _CRC.pack(zlib.crc32(head)) + key, *content]
+    return [head + _CRC.pack(zlib.crc32(head + key)) + key, *content]
 
 
 def _scan_records(path: Path, file: BinaryIO) -> Iterator[tuple[str, _Place]]:
@@ -325,16 +327,18 @@ def _scan_records(path: Path, file: BinaryIO) -> Iterator[tuple[str, _Place]]:
     position = file.tell()
     while position < file_size:
         file.seek(position)
-        head = file.read(_HEAD.size + _CRC.size)
-        if len(head) < _HEAD.size + _CRC.size:
-            logger.warning(
-                "%s is cut off at its end; what was there is computed again", path
-            )
+        head = file.read(_HEAD.size)
+        crc = file.read(_CRC.size)
+        if len(crc) < _CRC.size:
+            logger.warning(_CUT_OFF, path)
             return
-        marker, key_length, size, digest = _HEAD.unpack_from(head)
-        intact = _CRC.unpack_from(head, _HEAD.size)[0] == zlib.crc32(head[: _HEAD.size])
-        if marker != _MARKER or not intact:
+        marker, key_length, size, digest = _HEAD.unpack(head)
+        key = file.read(key_length) if marker == _MARKER and key_length < 1 << 16 else b""
+        if marker != _MARKER or _CRC.unpack(crc)[0] != zlib.crc32(head + key):
             found = _next_marker(file, position + 1)
+            if found is None and position + len(head) + len(crc) + key_length > file_size:
+                logger.warning(_CUT_OFF, path)
+                return
             logger.warning(
                 "%s is damaged at byte %d; what was there is computed again", path, position
             )
@@ -342,14 +346,11 @@ def _scan_records(path: Path, file: BinaryIO) -> Iterator[tuple[str, _Place]]:
                 return
             position = found
             continue
-        offset = position + len(head) + key_length
+        offset = file.tell()
         if offset + size > file_size:
-            logger.warning(
-                "%s is cut off at its end; what was there is computed again", path
-            )
+            logger.warning(_CUT_OFF, path)
             return
-        key = file.read(key_length).decode(errors="replace")
-        yield key, _Place(path, offset, size, digest)
+        yield key.decode(errors="replace"), _Place(path, offset, size, digest)
         position = offset + size
 
 
