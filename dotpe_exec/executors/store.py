@@ -7,15 +7,28 @@ through the page cache.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-import functools
+import fcntl
+import getpass
 import hashlib
 import os
+import shutil
+import socket
+import tempfile
+import weakref
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from ..errors import ExecutorError
+
+SCRATCH_VARIABLE = "DOTPE_EXEC_SCRATCH"
+"""Environment variable that names the folder under which stores are made."""
+
+_LOCK = "in-use"
 
 
 @dataclass(frozen=True)
@@ -25,8 +38,19 @@ class ArrayHandle:
     path: str
 
     def load(self) -> np.ndarray:
-        """Return the array, memory-mapped read-only."""
-        return _open(self.path)
+        """Return the array, memory-mapped read-only.
+
+        Raises
+        ------
+        ExecutorError
+            If the file is not there: the store was closed, or this process runs on a
+            host that does not see its folder.
+        """
+        array = _loaded.get(self.path)
+        if array is None:
+            _forget_deleted()
+            array = _loaded[self.path] = _open(self.path)
+        return array
 
 
 @dataclass(frozen=True)
@@ -40,26 +64,87 @@ class BundleHandle:
         """Return the dataclass with its arrays memory-mapped."""
         return self.cls(
             **{
-                name: value.load() if isinstance(value, ArrayHandle | BundleHandle) else value
+                name: value.load()
+                if isinstance(value, ArrayHandle | BundleHandle)
+                else value
                 for name, value in self.fields
             }
         )
 
 
-@functools.lru_cache(maxsize=512)
+_loaded: dict[str, np.ndarray] = {}
+
+
 def _open(path: str) -> np.ndarray:
-    return np.load(path, mmap_mode="r", allow_pickle=False)
+    try:
+        return np.load(path, mmap_mode="r", allow_pickle=False)
+    except FileNotFoundError as error:
+        raise ExecutorError(
+            f"the array store has no file {path} on host {socket.gethostname()}: it was "
+            f"closed, or it lies in a folder that this host does not share (set "
+            f"{SCRATCH_VARIABLE} to one that all hosts see)"
+        ) from error
+
+
+def _forget_deleted() -> None:
+    """Unmap arrays of closed stores; their disk space is free only then."""
+    for path in [path for path in _loaded if not os.path.exists(path)]:  # noqa: PTH110
+        del _loaded[path]
 
 
 class ArrayStore:
-    """A folder of arrays, named by their content."""
+    """A folder of arrays, named by their content; deleted when closed.
 
-    def __init__(self, folder: str | os.PathLike):
-        self.folder = Path(folder)
-        self.folder.mkdir(parents=True, exist_ok=True)
+    Parameters
+    ----------
+    scratch : path, optional
+        Folder in which the store makes its own. Local disk or memory is fastest; workers
+        on other hosts need a shared one. Default: the environment variable
+        ``DOTPE_EXEC_SCRATCH``, else a folder of this user under the temporary directory.
+
+    Attributes
+    ----------
+    folder : Path
+        This store's own folder, readable by this user alone.
+
+    Raises
+    ------
+    ExecutorError
+        If the folder cannot be made, or (from ``put``) is full.
+
+    Folders that processes of this host left behind when they were killed are deleted
+    when the next store is made in the same place.
+    """
+
+    def __init__(self, scratch: str | os.PathLike | None = None):
+        root = _scratch_root(scratch)
+        _delete_abandoned(root)
+        # Locked under a name that nobody cleans up, then renamed: there is no moment at
+        # which another process could take the folder for an abandoned one.
+        try:
+            fresh = Path(tempfile.mkdtemp(prefix="new-", dir=root))
+            self._lock = os.open(fresh / _LOCK, os.O_CREAT | os.O_RDWR, 0o600)
+            with contextlib.suppress(OSError):  # file systems without locks: no clean-up
+                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self.folder = fresh.rename(root / f"{_host_prefix()}{fresh.name[4:]}")
+        except OSError as error:
+            raise ExecutorError(
+                f"the array store cannot be made in {root}: {error.strerror or error}"
+            ) from error
+        self._finalizer = weakref.finalize(
+            self, _delete, self.folder, self._lock, os.getpid()
+        )
 
     def put(self, obj: Any) -> Any:
-        """Store an array or a dataclass of arrays and return its handle."""
+        """Store an array or a dataclass of arrays and return its handle.
+
+        Raises
+        ------
+        TypeError
+            For anything else, and for arrays of Python objects.
+        ExecutorError
+            If there is no room, or the store was closed.
+        """
         if isinstance(obj, np.ndarray):
             return self._put_array(obj)
         if dataclasses.is_dataclass(obj) and not isinstance(obj, type):
@@ -73,14 +158,95 @@ class ArrayStore:
         raise TypeError(f"the store takes arrays and dataclasses, not {type(obj).__name__}")
 
     def _put_array(self, array: np.ndarray) -> ArrayHandle:
-        array = np.ascontiguousarray(array)
+        if array.dtype.hasobject:
+            raise TypeError("the store takes no arrays of Python objects")
+        # Not ascontiguousarray, which turns a scalar array into one of length one.
+        array = np.asarray(array, order="C")
         digest = hashlib.blake2b(digest_size=16)
-        digest.update(repr((array.dtype.str, array.shape)).encode())
-        digest.update(array.data if array.size else b"")
+        digest.update(repr((array.dtype.descr, array.shape)).encode())
+        if array.size:
+            digest.update(array.reshape(-1).view(np.uint8).data)
         path = self.folder / f"{digest.hexdigest()}.npy"
         if not path.exists():
-            temporary = path.with_suffix(f".{os.getpid()}.tmp")
-            with temporary.open("wb") as file:
-                np.save(file, array, allow_pickle=False)
-            temporary.replace(path)
+            temporary = path.with_suffix(".tmp")
+            try:
+                with temporary.open("wb") as file:
+                    np.save(file, array, allow_pickle=False)
+                temporary.replace(path)
+            except OSError as error:
+                raise self._no_room(array.nbytes, error) from error
         return ArrayHandle(str(path))
+
+    def _no_room(self, needed: int, error: OSError) -> ExecutorError:
+        if not self.folder.exists():
+            return ExecutorError(f"the array store in {self.folder} was closed")
+        free = shutil.disk_usage(self.folder).free
+        return ExecutorError(
+            f"the array store in {self.folder} cannot take {needed / 1e6:.1f} MB "
+            f"({error}; {free / 1e6:.1f} MB are free): set {SCRATCH_VARIABLE} to a folder "
+            "with more room"
+        )
+
+    def close(self) -> None:
+        """Delete the folder. Handles load no more; arrays already loaded stay valid."""
+        self._finalizer()
+        _forget_deleted()
+
+    def __enter__(self) -> ArrayStore:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+
+def _scratch_root(scratch: str | os.PathLike | None) -> Path:
+    """Return the folder for stores; where nobody chose one, it is private to the user."""
+    chosen = scratch or os.environ.get(SCRATCH_VARIABLE)
+    root = Path(chosen) if chosen else Path(tempfile.gettempdir(), f"dotpe-exec-{_user()}")
+    try:
+        root.mkdir(mode=0o700 if not chosen else 0o777, parents=True, exist_ok=True)
+        status = root.stat()
+    except OSError as error:
+        raise ExecutorError(
+            f"the scratch folder {root} cannot be made: {error.strerror}"
+        ) from error
+    if not chosen and (status.st_uid != os.getuid() or status.st_mode & 0o077):
+        # Its name can be guessed, so somebody else may have made it first.
+        raise ExecutorError(
+            f"the scratch folder {root} is not private to this user; delete it, or set "
+            f"{SCRATCH_VARIABLE} to a folder that is"
+        )
+    return root.resolve()
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # containers run as users without a name
+        return str(os.getuid())
+
+
+def _host_prefix() -> str:
+    return f"arrays-{socket.gethostname()}-"
+
+
+def _delete_abandoned(root: Path) -> None:
+    """Delete stores of this host whose processes are gone: nobody holds their lock."""
+    for folder in root.glob(f"{_host_prefix()}*"):
+        try:
+            lock = os.open(folder / _LOCK, os.O_RDWR)
+        except OSError:
+            continue
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(folder, ignore_errors=True)
+        except OSError:
+            pass
+        finally:
+            os.close(lock)
+
+
+def _delete(folder: Path, lock: int, pid: int) -> None:
+    if os.getpid() == pid:  # not in a forked child of the owner
+        shutil.rmtree(folder, ignore_errors=True)
+        os.close(lock)

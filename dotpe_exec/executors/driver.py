@@ -1,0 +1,436 @@
+"""Runs a stream of tasks on one executor: grouping, back-pressure, retries, errors.
+
+Knows nothing of backends but the interface, and nothing of stages. All of it runs in the
+caller's thread; the pools' threads only put finished messages into a queue.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import queue
+import reprlib
+import signal
+import statistics
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import BrokenExecutor, CancelledError, Future
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..errors import DotpeExecError, ExecutorError, TaskError, WorkerCrashError
+from . import codec, crumbs, worker
+from .interface import Executor
+from .task import Task
+from .threads import OneThread
+
+TARGET_SECONDS = 0.25
+"""Work in one message: long against what a message costs, short against a phase."""
+
+MAX_TASKS_PER_MESSAGE = 4096
+
+STALL_SECONDS = 2.0
+"""How long a dead worker may go unnoticed by its pool before we act."""
+
+
+@dataclass(eq=False)
+class _Entry:
+    """A task on its way."""
+
+    task: Task
+    crashes: int = 0
+    suspect: bool = False
+    message_bytes: int = 0
+
+
+@dataclass(eq=False)
+class _Message:
+    """Tasks that travel together."""
+
+    number: int
+    entries: list[_Entry]
+    future: Future = field(default_factory=Future)
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A task with its result and, unless that was restored, how it ran.
+
+    Times are seconds since the epoch; sizes and memory are in bytes; ``crashes`` is how
+    many workers died running it.
+    """
+
+    task: Task
+    result: Any
+    restored: bool = False
+    start: float = 0.0
+    end: float = 0.0
+    worker: str = ""
+    peak_memory_bytes: int = 0
+    message_bytes: int = 0
+    result_bytes: int = 0
+    crashes: int = 0
+
+
+class Driver:
+    """One phase on one executor; iterate over it once.
+
+    Parameters
+    ----------
+    executor : Executor
+        Where tasks run.
+    phase : str
+        Name for messages.
+    function : callable
+        From payload to result.
+    tasks : iterable of Task
+        Consumed as room in flight allows.
+    n_tasks : int
+        How many there will be; only for dividing the last ones evenly.
+    crumbs_folder : str
+        Folder on local disk for :mod:`crumbs`.
+    refresh : callable, optional
+        From payload to payload, at the moment of submission.
+    restore : callable, optional
+        From task to an earlier result, or None.
+    tasks_per_message : int, optional
+        By default such that a message is about :data:`TARGET_SECONDS` of work.
+    max_retries : int
+        How often a task that was in a dead worker runs again.
+    """
+
+    def __init__(
+        self,
+        executor: Executor,
+        phase: str,
+        function: Callable[[Any], Any],
+        tasks: Iterable[Task],
+        *,
+        n_tasks: int,
+        crumbs_folder: str,
+        refresh: Callable[[Any], Any] | None = None,
+        restore: Callable[[Task], Any] | None = None,
+        tasks_per_message: int | None = None,
+        max_retries: int = 3,
+    ):
+        self._executor = executor
+        self._phase = phase
+        self._function = function
+        self._source = iter(tasks)
+        self._n_left = n_tasks
+        self._crumbs_folder = crumbs_folder
+        self._refresh = refresh
+        self._restore = restore
+        self._fixed_size = tasks_per_message
+        self._max_retries = max_retries
+
+        self._again: deque[_Entry] = deque()  # innocent, lost with a pool
+        self._suspects: deque[_Entry] = deque()  # run alone
+        self._in_flight: dict[int, _Message] = {}
+        self._done: queue.SimpleQueue[_Message] = queue.SimpleQueue()
+        self._n_messages = 0
+        self._idle_breaks = 0
+        self._seconds_per_task: deque[float] = deque(maxlen=64)
+        self._function_bytes: bytes | None = None
+        self._limit = OneThread()
+
+    def __iter__(self) -> Iterator[Finished]:
+        with self._limit if self._executor.shares_memory else contextlib.nullcontext():
+            try:
+                while True:
+                    yield from self._fill()
+                    if not self._in_flight:
+                        return
+                    message = self._wait()
+                    if message is not None:
+                        yield from self._settle(message)
+            except (KeyboardInterrupt, SystemExit):
+                self._executor.kill_workers()
+                raise
+            finally:
+                for message in self._in_flight.values():
+                    message.future.cancel()
+
+    # Submitting
+
+    def _fill(self) -> Iterator[Finished]:
+        """Submit what there is room for; yield what needs no running."""
+        while len(self._in_flight) < self._executor.max_in_flight:
+            if self._suspects:
+                if not self._in_flight:
+                    self._submit([self._suspects.popleft()])
+                return  # alone: before, others drain; afterwards, nothing joins
+            if any(m.entries[0].suspect for m in self._in_flight.values()):
+                return
+            entries: list[_Entry] = []
+            size = self._message_size()
+            while len(entries) < size:
+                if self._again:
+                    entries.append(self._again.popleft())
+                    continue
+                task = next(self._source, None)
+                if task is None:
+                    break
+                self._n_left -= 1
+                result = self._restore(task) if self._restore else None
+                if result is None:
+                    entries.append(_Entry(task))
+                else:
+                    yield Finished(task, result, restored=True)
+            if not entries:
+                return
+            self._submit(entries)
+
+    def _message_size(self) -> int:
+        if self._fixed_size is not None:
+            return self._fixed_size
+        if self._executor.max_in_flight == 1 or not self._seconds_per_task:
+            return 1
+        # The median, because first calls compile and load.
+        seconds = max(statistics.median(self._seconds_per_task), 1e-6)
+        share = math.ceil(max(self._n_left, 1) / self._executor.max_in_flight)
+        return max(1, min(int(TARGET_SECONDS / seconds), share, MAX_TASKS_PER_MESSAGE))
+
+    def _submit(self, entries: list[_Entry]) -> None:
+        message = _Message(self._n_messages, entries)
+        self._n_messages += 1
+        payloads = [
+            self._refresh(entry.task.payload) if self._refresh else entry.task.payload
+            for entry in entries
+        ]
+        try:
+            if self._executor.shares_memory:
+                message.future = self._executor.submit(
+                    worker.run_objects, self._function, payloads, self._limit
+                )
+            else:
+                message.future = self._executor.submit(
+                    worker.run_bytes,
+                    message.number,
+                    self._pickled_function(),
+                    self._pickled(entries, payloads),
+                    self._crumbs_folder,
+                )
+        except BrokenExecutor as error:
+            message.future.set_exception(error)
+        self._in_flight[message.number] = message
+        message.future.add_done_callback(lambda _: self._done.put(message))
+
+    def _pickled_function(self) -> bytes:
+        if self._function_bytes is None:
+            try:
+                self._function_bytes = codec.dumps(self._function)
+            except Exception as error:
+                raise ExecutorError(
+                    f"the task function of phase {self._phase!r} cannot be sent to a "
+                    f"worker ({error}); it must be a module-level function"
+                ) from error
+        return self._function_bytes
+
+    def _pickled(self, entries: list[_Entry], payloads: list[Any]) -> list[bytes]:
+        blobs = []
+        for entry, payload in zip(entries, payloads, strict=True):
+            try:
+                blob = codec.dumps(payload)
+            except Exception as error:
+                raise ExecutorError(
+                    f"the payload of task {entry.task.key!r} of phase {self._phase!r} "
+                    f"cannot be sent to a worker: {error}"
+                ) from error
+            entry.message_bytes = len(blob)
+            blobs.append(blob)
+        return blobs
+
+    # Receiving
+
+    def _wait(self) -> _Message | None:
+        """Return a finished message, or None if the executor had to be restarted."""
+        while True:
+            try:
+                message = self._done.get(timeout=STALL_SECONDS)
+            except queue.Empty:
+                # A pool can miss a death: its thread may be reading a result that the
+                # dead worker did not finish writing.
+                if self._executor.can_rebuild and self._executor.dead_workers():
+                    self._recover(None)
+                    return None
+                continue
+            if self._in_flight.get(message.number) is message:
+                return message
+
+    def _settle(self, message: _Message) -> Iterator[Finished]:
+        try:
+            reply = message.future.result()
+        except BrokenExecutor as error:
+            self._recover(error)
+            return
+        except CancelledError:
+            raise self._unusable("was shut down while it ran tasks") from None
+        except DotpeExecError:
+            raise
+        except Exception as error:
+            if not self._executor.is_lost(error):
+                raise self._unusable(f"failed ({type(error).__name__}: {error})") from error
+            self._accuse(message, None)
+            del self._in_flight[message.number]
+            return
+        del self._in_flight[message.number]
+        self._idle_breaks = 0
+        self._seconds_per_task.append(reply.seconds / len(message.entries))
+        failed = []
+        for entry, outcome in zip(message.entries, reply.outcomes, strict=True):
+            if outcome.failure is not None:
+                failed.append((entry, outcome.failure))
+                continue
+            result, result_bytes = outcome.result, 0
+            if not self._executor.shares_memory:
+                result_bytes = len(result)
+                result = codec.loads(result)
+            yield Finished(
+                entry.task,
+                result,
+                start=outcome.start,
+                end=outcome.end,
+                worker=reply.worker,
+                peak_memory_bytes=reply.peak_memory_bytes,
+                message_bytes=entry.message_bytes,
+                result_bytes=result_bytes,
+                crashes=entry.crashes,
+            )
+        for entry, failure in failed:
+            self._fail(entry, failure)
+
+    def _fail(self, entry: _Entry, failure: worker.Failure) -> None:
+        """Raise what a task raised, or let it run once more with the memory to itself."""
+        if failure.out_of_memory and self._executor.can_rebuild:
+            entry.crashes += 1
+            if entry.crashes <= self._max_retries:
+                self._isolate(entry)
+                return
+        original = failure.exception
+        if isinstance(original, bytes):
+            original = codec.loads(original)
+        report = TaskError(
+            f"task {entry.task.key!r} of phase {self._phase!r} raised "
+            f"{failure.type_name}: {failure.text}\n\n"
+            f"Traceback in the worker:\n{failure.traceback}"
+        )
+        if isinstance(original, DotpeExecError):
+            raise original from report  # already says what is wrong, in its own class
+        raise report from original
+
+    # When workers die
+
+    def _recover(self, error: BaseException | None) -> None:
+        """Restart the executor and put back what was lost with its workers."""
+        lost = {
+            number: message
+            for number, message in self._in_flight.items()
+            if not message.future.done() or _is_broken(message.future)
+        }
+        for number in lost:
+            del self._in_flight[number]
+        if not self._executor.can_rebuild:
+            raise self._broken_for_good(lost, error)
+        dead = self._executor.dead_workers()
+        trail = crumbs.read(self._crumbs_folder)
+        accused = False
+        for pid in dead or trail:
+            number, index = trail.get(pid, (-1, crumbs.OUTSIDE))
+            if number not in lost:
+                continue
+            accused = True
+            entries = lost[number].entries
+            if not dead:  # nobody knows who died: all that ran are suspects
+                self._isolate(entries[index]) if index >= 0 else None
+            elif index >= 0:
+                self._charge(entries[index], dead[pid])
+            else:
+                self._accuse(lost[number], dead[pid])
+        self._executor.kill_workers()
+        for message in lost.values():
+            for entry in message.entries:
+                if not entry.suspect:
+                    self._again.append(entry)
+                elif entry not in self._suspects:
+                    self._suspects.append(entry)
+        if not accused:
+            self._idle_breaks += 1
+            if self._idle_breaks > self._max_retries:
+                raise WorkerCrashError(
+                    f"workers of the {self._executor.name} executor died "
+                    f"{self._idle_breaks} times in a row before they started a task of "
+                    f"phase {self._phase!r} ({_exit_codes(dead)}): {error}"
+                ) from error
+
+    def _accuse(self, message: _Message, exit_code: int | None) -> None:
+        """A worker died with this message, between its tasks or we cannot know where."""
+        if len(message.entries) == 1:
+            self._charge(message.entries[0], exit_code)
+            return
+        for entry in message.entries:
+            self._isolate(entry)
+
+    def _charge(self, entry: _Entry, exit_code: int | None) -> None:
+        entry.crashes += 1
+        if entry.crashes > self._max_retries:
+            raise WorkerCrashError(
+                f"task {entry.task.key!r} of phase {self._phase!r} killed its worker "
+                f"{entry.crashes} times, the last time with {_exit_code(exit_code)}; "
+                f"its inputs: {_inputs(entry.task.payload)}"
+            )
+        self._isolate(entry)
+
+    def _isolate(self, entry: _Entry) -> None:
+        entry.suspect = True
+        if entry not in self._suspects:
+            self._suspects.append(entry)
+
+    def _broken_for_good(
+        self, lost: dict[int, _Message], error: BaseException | None
+    ) -> WorkerCrashError:
+        trail = crumbs.read(self._crumbs_folder)
+        running = [
+            lost[number].entries[index].task.key
+            for number, index in trail.values()
+            if number in lost and index >= 0
+        ]
+        where = f"; its workers were running {', '.join(running)}" if running else ""
+        return WorkerCrashError(
+            f"a worker of the {self._executor.name} executor died in phase "
+            f"{self._phase!r}{where}. This executor was not made here and cannot be "
+            f"restarted: make a new one and resume the run ({error})"
+        )
+
+    def _unusable(self, what: str) -> ExecutorError:
+        return ExecutorError(
+            f"the {self._executor.name} executor {what}, in phase {self._phase!r}"
+        )
+
+
+def _is_broken(future: Future) -> bool:
+    return future.cancelled() or isinstance(future.exception(), BrokenExecutor)
+
+
+def _exit_codes(dead: dict[int, int | None]) -> str:
+    return ", ".join(_exit_code(code) for code in dead.values()) or "exit code unknown"
+
+
+def _exit_code(code: int | None) -> str:
+    if code is None:
+        return "unknown exit code"
+    if code >= 0:
+        return f"exit code {code}"
+    try:
+        name = signal.Signals(-code).name
+    except ValueError:
+        name = "unknown signal"
+    hint = ", perhaps out of memory" if -code == signal.SIGKILL else ""
+    return f"exit code {code} ({name}{hint})"
+
+
+def _inputs(payload: Any) -> str:
+    """Return the payload in a few hundred characters."""
+    short = reprlib.Repr()
+    short.maxother = short.maxstring = 400
+    return short.repr(payload)

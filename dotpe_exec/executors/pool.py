@@ -1,0 +1,155 @@
+"""What the two backends with worker processes have in common."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import signal
+import sys
+import threading
+import time
+import types
+from abc import abstractmethod
+from collections.abc import Callable, Iterator
+from concurrent.futures import BrokenExecutor, Future
+from typing import Any
+
+from ..errors import ExecutorError
+from .interface import Executor, check_n_workers
+from .threads import worker_environment
+
+
+class PoolExecutor(Executor):
+    """A local pool of worker processes, started when first needed.
+
+    Parameters
+    ----------
+    n_workers : int
+        Number of processes.
+
+    Raises
+    ------
+    ExecutorError
+        From ``submit`` after ``shutdown``.
+    """
+
+    can_rebuild = True
+
+    def __init__(self, n_workers: int):
+        self.n_workers = check_n_workers(n_workers)
+        self._pool: Any = None
+        self._dead: dict[int, int | None] | None = None  # of the present pool
+        self._closed = False
+
+    @abstractmethod
+    def _start(self) -> Any:
+        """Return a ``concurrent.futures``-style pool whose workers are initialized."""
+
+    def submit(self, function: Callable[..., Any], /, *args: Any) -> Future:
+        if self._closed:
+            raise ExecutorError(
+                f"the {self.name} executor was shut down and takes no more tasks"
+            )
+        # Pools start processes inside submit, when they find that one is missing.
+        with child_conditions():
+            if self._pool is None:
+                self._pool = self._start()
+            future = self._pool.submit(function, *args)
+        future.add_done_callback(functools.partial(self._find_dead, self._pool))
+        return future
+
+    def _find_dead(self, pool: Any, future: Future) -> None:
+        """Note who died. Runs in the pool's own thread, before it ends the others."""
+        if future.cancelled() or not isinstance(future.exception(), BrokenExecutor):
+            return
+        # A dying process closes its pipes, which is what the pool notices, a moment
+        # before its exit code can be read.
+        deadline = time.monotonic() + 1.0
+        while self._pool is pool and self._dead is None:
+            dead = _exited(pool)
+            if dead or time.monotonic() > deadline:
+                self._dead = dead
+            else:
+                time.sleep(0.001)
+
+    def dead_workers(self) -> dict[int, int | None]:
+        return _exited(self._pool) if self._dead is None else self._dead
+
+    def kill_workers(self) -> None:
+        pool, self._pool, self._dead = self._pool, None, None
+        if pool is None:
+            return
+        processes = _processes(pool).values()
+        for process in processes:
+            # Not process.kill(): loky's processes have none. Asking for the exit code
+            # first keeps the signal from a process that took over a dead one's number.
+            with contextlib.suppress(ValueError, OSError):  # closed, or gone
+                if process.exitcode is None:
+                    os.kill(process.pid, signal.SIGKILL)
+        _unblock(pool)
+        # Without waiting: the pool's thread sees that its workers are dead and ends.
+        pool.shutdown(wait=False)
+        for process in processes:
+            with contextlib.suppress(ValueError, OSError, AssertionError):
+                process.join(timeout=1)
+
+    def shutdown(self) -> None:
+        self._closed = True
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            pool.shutdown(wait=True)
+
+
+def _exited(pool: Any) -> dict[int, int | None]:
+    """Return the exit codes of processes that the pool still takes for workers."""
+    return {
+        pid: process.exitcode
+        for pid, process in _processes(pool).items()
+        if process.exitcode is not None
+    }
+
+
+def _processes(pool: Any) -> dict[int, Any]:
+    """Return the worker processes of a pool by process id.
+
+    Neither the standard library (before 3.14) nor loky has a public way to ask.
+    """
+    return dict(getattr(pool, "_processes", None) or {})
+
+
+def _unblock(pool: Any) -> None:
+    """Let the thread of a pool whose workers are dead see the end of their results.
+
+    A worker killed in the middle of a large result leaves that thread reading a message
+    that will never be complete, for this process holds the pipe's writing end open.
+    """
+    writer = getattr(getattr(pool, "_result_queue", None), "_writer", None)
+    if writer is not None:
+        with contextlib.suppress(OSError):
+            writer.close()
+
+
+_starting = threading.RLock()
+
+
+@contextlib.contextmanager
+def child_conditions() -> Iterator[None]:
+    """Arrange what processes inherit that are started inside.
+
+    The environment of :func:`worker_environment`; Ctrl-C blocked, so that it cannot hit
+    a child that is still importing; and no main module. Without that last one,
+    `multiprocessing` runs the caller's script again in every worker, which takes as long
+    as its imports take, brings in what workers must not load, and never ends for a script
+    without ``if __name__ == "__main__"``. What tasks need of ``__main__`` travels by value.
+    """
+    with _starting, worker_environment():
+        main = sys.modules["__main__"]
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        bare = types.ModuleType("__main__")
+        sys.modules["__main__"] = bare
+        try:
+            yield
+        finally:
+            sys.modules["__main__"] = main
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)

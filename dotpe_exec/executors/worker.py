@@ -1,0 +1,153 @@
+"""What runs in a worker: one message of tasks, and a watch over the parent.
+
+Imports nothing heavy: this module decides how fast workers start.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from . import codec, crumbs, threads
+from .memory import PeakSampler
+
+_sampler = PeakSampler()
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An exception of a task, in a form that always travels."""
+
+    type_name: str
+    text: str
+    traceback: str
+    out_of_memory: bool
+    exception: BaseException | bytes | None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one task; times are seconds since the epoch."""
+
+    result: Any
+    failure: Failure | None
+    start: float
+    end: float
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What a message brings back."""
+
+    outcomes: list[Outcome]
+    worker: str
+    seconds: float
+    peak_memory_bytes: int
+
+
+def run_objects(
+    function: Callable[[Any], Any], payloads: list[Any], limit: threads.OneThread
+) -> Reply:
+    """Run the tasks of a message in this process."""
+    began = time.perf_counter()
+    _sampler.reset()
+    outcomes = []
+    with limit.numba():
+        for payload in payloads:
+            limit.refresh()
+            start = time.time()
+            try:
+                result, failure = function(payload), None
+            except (Exception, SystemExit) as error:
+                result, failure = None, _failure(error, error)
+            outcomes.append(Outcome(result, failure, start, time.time()))
+    return Reply(outcomes, _label(), time.perf_counter() - began, _sampler.peak())
+
+
+def run_bytes(number: int, function: bytes, payloads: list[bytes], folder: str) -> Reply:
+    """Run the tasks of a message that came from another process.
+
+    Parameters
+    ----------
+    number : int
+        Of the message, for the crumbs.
+    function, payloads : bytes
+        Pickled one by one, so that each one's failure is its own.
+    folder : str
+        Where crumbs are written.
+    """
+    began = time.perf_counter()
+    _sampler.start()
+    _sampler.reset()
+    outcomes = []
+    call: Callable[[Any], Any] | None = None
+    for index, payload in enumerate(payloads):
+        crumbs.write(folder, number, index)
+        start = time.time()
+        try:
+            call = call or codec.loads(function)
+            result, failure = codec.dumps(call(codec.loads(payload))), None
+        except BaseException as error:
+            # SystemExit too: a task may not end its worker. Ctrl-C is not for tasks.
+            if isinstance(error, KeyboardInterrupt):
+                raise
+            result, failure = None, _failure(error, _pickled(error))
+        outcomes.append(Outcome(result, failure, start, time.time()))
+    crumbs.write(folder, number, crumbs.OUTSIDE)
+    return Reply(outcomes, _label(), time.perf_counter() - began, _sampler.peak())
+
+
+def _failure(error: BaseException, exception: BaseException | bytes | None) -> Failure:
+    return Failure(
+        type_name=type(error).__name__,
+        text=str(error),
+        traceback=traceback.format_exc(),
+        out_of_memory=isinstance(error, MemoryError),
+        exception=exception,
+    )
+
+
+def _pickled(error: BaseException) -> bytes | None:
+    """Return the exception as bytes, or None if it would not arrive."""
+    try:
+        blob = codec.dumps(error)
+        codec.loads(blob)  # many exceptions pickle and cannot be unpickled
+        return blob
+    except Exception:
+        return None
+
+
+def _label() -> str:
+    thread = threading.current_thread()
+    suffix = "" if thread is threading.main_thread() else f"/{thread.name}"
+    return f"{socket.gethostname()}:{os.getpid()}{suffix}"
+
+
+def initialize() -> None:
+    """Prepare a worker process: one thread, deaf to Ctrl-C, gone with its parent.
+
+    Ctrl-C reaches every process of a terminal; the parent decides what it means.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threads.limit_worker()
+    _sampler.start()
+    threading.Thread(
+        target=_leave_with_parent,
+        args=(os.getppid(),),
+        name="dotpe-exec-parent",
+        daemon=True,
+    ).start()
+
+
+def _leave_with_parent(parent: int) -> None:
+    """End this process when its parent is gone; pools leave it waiting otherwise."""
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os._exit(1)
