@@ -40,7 +40,7 @@ _FLOAT = np.dtype(np.float64)
 _BANK_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
 
 
-def block_name(kind: str, k: int) -> str:
+def block_name(kind: str, k: int | str) -> str:
     """Return the name of the file of ``kind`` for block ``k``, relative to the bank."""
     return f"{WAVEFORMS_NAME}/{kind}_block_{k}.npy"
 

@@ -1,0 +1,365 @@
+"""Build banks: draw parameters, generate waveforms as tasks, write block by block.
+
+A build that was interrupted goes on from the last complete block: what it builds is
+written to ``build.json`` first, and a record of each complete block to ``.build/``, which
+goes when the bank is complete.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .. import seeds
+from ..arguments import integer, number, positive_integer
+from ..atomic import write_feather, write_json
+from ..errors import BankError
+from ..executors.phases import PhaseRunner
+from ..executors.resolve import resolve_executor
+from ..executors.store import ArrayStore
+from ..executors.task import Task
+from .blocks import BlockWriter, file_checksum
+from .build_folder import (
+    BlockRecord,
+    is_finished,
+    locked,
+    prepare_folder,
+    read_record,
+    recorded_seed,
+    refuse_other,
+    remove_records,
+    write_record,
+)
+from .config import first_appearance
+from .format import (
+    CHECKSUMS_NAME,
+    CONFIG_NAME,
+    TABLE_NAME,
+    WAVEFORMS_NAME,
+    forget_open_blocks,
+    open_bank,
+)
+from .generate import GenerateTask, generate_waveforms, redraw
+from .prior import powerlaw_quantile
+from .recipe import BankRecipe, choose_bins, make_recipe, parse_mchirp_range
+from .table import PARAMETERS
+
+#: Waveforms per task: some tenths of a second of work, some megabytes of result.
+WAVEFORMS_PER_TASK = 32
+
+
+def build_bank(
+    folder: str | os.PathLike,
+    *,
+    bank_size: int,
+    mchirp_range: Sequence[float],
+    q_min: float = 0.2,
+    f_ref: float = 50.0,
+    approximant: str = "IMRPhenomXPHM",
+    fbin: Any = None,
+    event: Any = None,
+    pn_phase_tol: float = 0.05,
+    seed: int | None = None,
+    blocksize: int = 4096,
+    alpha: float = -1.7,
+    prior_mchirp_range: Sequence[float] | None = None,
+    harmonic_modes: Sequence[Sequence[int]] | None = None,
+    executor: Any = None,
+    n_procs: int | None = None,
+    runner: PhaseRunner | None = None,
+    resume: bool = True,
+    overwrite: bool = False,
+    progress: bool = True,
+) -> Path:
+    """Build a bank of waveforms, or go on with one that was interrupted.
+
+    Parameters are drawn from the prior (see :mod:`dotpe_exec.banks.prior`) with a power
+    law in chirp mass as proposal; ``log_prior_weights`` is ln of the ratio of the two
+    normalised densities. Parameters for which the approximant has no waveform are drawn
+    again, and all weights lowered by ln of the fraction of draws that had one, so that the
+    evidence counts the others as likelihood zero.
+
+    Parameters
+    ----------
+    folder : path
+        Of the bank; made if absent. A finished bank of the same recipe is left as it is.
+    bank_size : int
+        Number of waveforms.
+    mchirp_range : (float, float)
+        Detector-frame chirp masses [solar masses].
+    q_min : float
+        Smallest mass ratio m2 / m1.
+    f_ref : float
+        Reference frequency of the spins [Hz].
+    approximant : str
+        One that cogwheel knows. Without precession in it, in-plane spins are zero.
+    fbin : (n_b,) array, optional
+        Bin edges on the frequency grid of the events to analyse [Hz].
+    event : path, cogwheel.data.EventData or str, optional
+        Event on whose frequency grid bins are made, instead of ``fbin``.
+    pn_phase_tol : float
+        Post-Newtonian phase tolerance of these bins [rad].
+    seed : int, optional
+        Of all draws; drawn and recorded if None (a partial build keeps its own).
+    blocksize : int
+        Waveforms per file.
+    alpha : float
+        Exponent of the chirp mass in the proposal.
+    prior_mchirp_range : (float, float), optional
+        Range over which the prior is normalised; default: ``mchirp_range``, so that the
+        weights average to 1. Evidences of banks that share a wider range add up.
+    harmonic_modes : sequence of (l, m), optional
+        Default: all of the approximant.
+    executor, n_procs, progress
+        Where tasks run, as in :func:`dotpe_exec.run_multicore`; ``progress`` shows a bar.
+    runner : PhaseRunner, optional
+        Instead of ``executor`` and ``n_procs``.
+    resume : bool
+        Go on with a partial build of the same recipe.
+    overwrite : bool
+        Replace a bank of another recipe, or a finished one. Only files of a bank are
+        removed.
+
+    Returns
+    -------
+    pathlib.Path
+        The folder.
+
+    Raises
+    ------
+    InputError
+        An argument cannot be used.
+    BankError
+        The folder holds something else, another process is building in it, or the
+        approximant has no waveform for many draws in a row.
+    RunDirectoryError
+        The disk is full or the folder cannot be written; the build can go on later.
+    """
+    folder = Path(os.path.abspath(Path(folder).expanduser()))  # noqa: PTH100 (keep links)
+    recipe = make_recipe(
+        bank_size=bank_size,
+        mchirp_range=mchirp_range,
+        q_min=q_min,
+        f_ref=f_ref,
+        approximant=approximant,
+        fbin=choose_bins(fbin, event, pn_phase_tol, approximant),
+        seed=recorded_seed(folder, resume) if seed is None else seed,
+        blocksize=blocksize,
+        alpha=alpha,
+        prior_mchirp_range=prior_mchirp_range,
+        harmonic_modes=harmonic_modes,
+    )
+    if is_finished(folder) and not overwrite:
+        refuse_other(folder, recipe)
+        open_bank(folder)
+        return folder
+    with locked(folder):
+        prepare_folder(folder, recipe, resume, overwrite)
+        with _runner(runner, executor, n_procs, progress) as phase_runner:
+            _generate_blocks(folder, recipe, phase_runner)
+        _finish(folder, recipe)
+    open_bank(folder)
+    return folder
+
+
+def build_banks(
+    folder: str | os.PathLike,
+    *,
+    n_banks: int,
+    mchirp_range: Sequence[float],
+    alpha: float = -1.7,
+    seed: int | None = None,
+    **arguments: Any,
+) -> dict[str, Path]:
+    """Build several banks that share a prior over one wide range of chirp masses.
+
+    The range is cut where each part holds the same number of draws of the power law, so
+    that together the banks are one proposal. Each bank's weights average to its share of
+    the prior, and the evidences of the banks add up to the evidence under it.
+
+    Parameters
+    ----------
+    folder : path
+        Parent of the banks' folders ``bank_0``, ``bank_1``, ...
+    n_banks : int
+    mchirp_range : (float, float)
+        The wide range [solar masses].
+    alpha, seed
+        As in :func:`build_bank`.
+    **arguments
+        Further ones of :func:`build_bank`; ``bank_size`` is that of each bank.
+
+    Returns
+    -------
+    dict of pathlib.Path
+        By bank id: what ``run_multicore`` takes as ``bank_folder``.
+    """
+    n_banks = positive_integer("n_banks", n_banks)
+    low, high = parse_mchirp_range("mchirp_range", mchirp_range)
+    alpha = number("alpha", alpha, minimum=-np.inf)
+    arguments.setdefault("prior_mchirp_range", None)
+    arguments["prior_mchirp_range"] = arguments["prior_mchirp_range"] or (low, high)
+    edges = powerlaw_quantile(np.linspace(0, 1, n_banks + 1), (low, high), alpha).tolist()
+    edges[0], edges[-1] = low, high
+    folders = {f"bank_{k}": Path(folder) / f"bank_{k}" for k in range(n_banks)}
+    return {
+        bank_id: build_bank(
+            path,
+            mchirp_range=(edges[k], edges[k + 1]),
+            alpha=alpha,
+            seed=None if seed is None else _child_seed(seed, k),
+            **arguments,
+        )
+        for k, (bank_id, path) in enumerate(folders.items())
+    }
+
+
+def build_bank_command(
+    folder: str | os.PathLike, *, n_banks: int = 1, **arguments: Any
+) -> list[Path]:
+    """Build one bank in ``folder``, or several in folders below it; return theirs."""
+    if n_banks == 1:
+        return [build_bank(folder, **arguments)]
+    return list(build_banks(folder, n_banks=n_banks, **arguments).values())
+
+
+def _child_seed(seed: int, k: int) -> int:
+    """Return the seed of the k-th of several banks."""
+    seed = integer("seed", seed, minimum=0)
+    return int(seeds.generator(seed, "banks", k).integers(2**31))
+
+
+def _generate_blocks(folder: Path, recipe: BankRecipe, runner: PhaseRunner) -> None:
+    """Generate the waveforms of all blocks that are not complete, and write them."""
+    bank = recipe.handle(folder)
+    missing = [k for k in range(bank.n_blocks) if read_record(folder, recipe, k) is None]
+    if not missing:
+        return
+    tasks = _tasks(recipe, missing, runner)
+    writers: dict[int, BlockWriter] = {}
+    attempts: dict[int, dict[int, int]] = {k: {} for k in missing}
+    try:
+        for task, result in runner.map(
+            "bank",
+            generate_waveforms,
+            tasks,
+            n_tasks=len(tasks),
+            work=_n_waveforms,
+            unit="waveform",
+        ):
+            start = task.payload.start
+            k = start // recipe.blocksize
+            if k not in writers:
+                writers[k] = BlockWriter(bank, k)
+            writers[k].write(start, result.amplitudes_impb, result.phases_impb)
+            for row in np.flatnonzero(result.attempts_i):
+                attempts[k][start + int(row)] = int(result.attempts_i[row])
+            if not writers[k].n_missing:
+                checksums = writers.pop(k).commit()
+                write_record(folder, k, BlockRecord(checksums, attempts.pop(k)))
+    finally:
+        for writer in writers.values():
+            writer.discard()
+
+
+def _tasks(recipe: BankRecipe, blocks: list[int], runner: PhaseRunner) -> list[Task]:
+    """Return the tasks of blocks, none across two of them."""
+    fbin = runner.store.put(np.array(recipe.fbin))
+    parameters_ik = recipe.draw()
+    tasks = []
+    for k in blocks:
+        stop = min((k + 1) * recipe.blocksize, recipe.bank_size)
+        for start in range(k * recipe.blocksize, stop, WAVEFORMS_PER_TASK):
+            rows = slice(start, min(start + WAVEFORMS_PER_TASK, stop))
+            payload = GenerateTask(
+                approximant=recipe.approximant,
+                harmonic_modes=recipe.harmonic_modes,
+                f_ref=recipe.f_ref,
+                fbin=fbin,
+                proposal=recipe.proposal,
+                seed=recipe.seed,
+                start=start,
+                parameters_ik=parameters_ik[rows],
+            )
+            tasks.append(Task(f"{start:010d}", payload))
+    return tasks
+
+
+def _n_waveforms(task: GenerateTask) -> int:
+    return len(task.parameters_ik)
+
+
+def _finish(folder: Path, recipe: BankRecipe) -> None:
+    """Write table, configuration and checksums, now that all blocks are there."""
+    import pandas as pd
+
+    parameters_ik = recipe.draw()
+    checksums: dict[str, str] = {}
+    n_redrawn = 0
+    for k in range(recipe.handle(folder).n_blocks):
+        record = read_record(folder, recipe, k)
+        if record is None:
+            raise BankError(f"{folder}: block {k} disappeared while the bank was built")
+        checksums |= {f"{WAVEFORMS_NAME}/{n}": c for n, c in record.checksums.items()}
+        for index, attempt in record.attempts.items():
+            parameters_ik[index] = redraw(recipe.proposal, recipe.seed, index, attempt)
+            n_redrawn += attempt
+    table = pd.DataFrame(parameters_ik, columns=list(PARAMETERS))
+    weights = recipe.proposal.log_prior_weights(parameters_ik, recipe.prior_mchirp_range)
+    # Draws without a waveform are draws of likelihood zero.
+    fraction = recipe.bank_size / (recipe.bank_size + n_redrawn)
+    table["log_prior_weights"] = weights + np.log(fraction)
+    if n_redrawn:
+        warnings.warn(
+            f"{recipe.approximant} had no waveform for {n_redrawn} of "
+            f"{recipe.bank_size + n_redrawn} draws; others were drawn and the weights "
+            "lowered accordingly",
+            stacklevel=3,
+        )
+    write_feather(folder / TABLE_NAME, table)
+    write_json(folder / CONFIG_NAME, _config(recipe, n_redrawn))
+    for name in (TABLE_NAME, CONFIG_NAME):
+        checksums[name] = file_checksum(folder / name)
+    write_json(folder / CHECKSUMS_NAME, {"algorithm": "blake2b-16", "files": checksums})
+    remove_records(folder)
+    forget_open_blocks()
+
+
+def _config(recipe: BankRecipe, n_redrawn: int) -> dict[str, Any]:
+    return {
+        "bank_size": recipe.bank_size,
+        "mchirp_min": recipe.mchirp_range[0],
+        "mchirp_max": recipe.mchirp_range[1],
+        "q_min": recipe.q_min,
+        "q_max": 1.0,
+        "f_ref": recipe.f_ref,
+        "fbin": recipe.fbin,
+        "approximant": recipe.approximant,
+        "m_arr": first_appearance(recipe.harmonic_modes),
+        "harmonic_modes": recipe.harmonic_modes,
+        "seed": recipe.seed,
+        "blocksize": recipe.blocksize,
+        "alpha": recipe.alpha,
+        "prior_mchirp_min": recipe.prior_mchirp_range[0],
+        "prior_mchirp_max": recipe.prior_mchirp_range[1],
+        "n_redrawn": n_redrawn,
+    }
+
+
+@contextlib.contextmanager
+def _runner(
+    runner: PhaseRunner | None, executor: Any, n_procs: int | None, progress: bool
+) -> Iterator[PhaseRunner]:
+    """Give the caller's runner, or one that is closed at the end."""
+    if runner is not None:
+        yield runner
+        return
+    resolved = resolve_executor(executor, n_procs)
+    with PhaseRunner(ArrayStore(), resolved, monitor=None) as own:
+        yield own

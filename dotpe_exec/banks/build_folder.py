@@ -1,0 +1,186 @@
+"""The folder of a bank that is being built: whose it is, how far it got.
+
+``build.json`` holds the recipe; while the build goes on, ``.build/`` has a record of every
+complete block, and a lock keeps other processes out.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .. import seeds
+from ..atomic import remove_temporaries, write_json
+from ..errors import BankError
+from .files import read_json_object
+from .format import (
+    BUILD_NAME,
+    CHECKSUMS_NAME,
+    CONFIG_NAME,
+    KINDS,
+    TABLE_NAME,
+    WAVEFORMS_NAME,
+    block_name,
+    forget_open_blocks,
+)
+from .recipe import BankRecipe
+
+_PROGRESS_FOLDER = ".build"
+_LOCK_NAME = ".build.lock"
+
+
+@dataclass(frozen=True)
+class BlockRecord:
+    """A complete block: checksums by file name, draws needed by row where more than one."""
+
+    checksums: dict[str, str]
+    attempts: dict[int, int]
+
+
+def _record_path(folder: Path, k: int) -> Path:
+    return folder / _PROGRESS_FOLDER / f"block_{k}.json"
+
+
+def write_record(folder: Path, k: int, record: BlockRecord) -> None:
+    """Note that block ``k`` is complete."""
+    write_json(
+        _record_path(folder, k),
+        {"checksums": record.checksums, "attempts": record.attempts},
+    )
+
+
+def read_record(folder: Path, recipe: BankRecipe, k: int) -> BlockRecord | None:
+    """Return the record of block ``k``, or None unless the block is there and complete."""
+    bank = recipe.handle(folder)
+    try:
+        bank.check_block(k)
+        content = read_json_object(_record_path(folder, k))
+        checksums = {
+            str(name): str(digest) for name, digest in content["checksums"].items()
+        }
+        attempts = {int(index): int(n) for index, n in content["attempts"].items()}
+    except (BankError, FileNotFoundError, KeyError, AttributeError, ValueError, TypeError):
+        return None
+    if set(checksums) != {bank.block_path(kind, k).name for kind in KINDS}:
+        return None
+    return BlockRecord(checksums, attempts)
+
+
+def remove_records(folder: Path) -> None:
+    """Mark the build in ``folder`` as finished."""
+    shutil.rmtree(folder / _PROGRESS_FOLDER)
+
+
+def recorded_seed(folder: Path, resume: bool) -> int:
+    """Return the seed of the build in ``folder`` if it is to go on, else a new one."""
+    if resume and (folder / BUILD_NAME).exists():
+        seed = _read_build(folder)["recipe"].get("seed")
+        if isinstance(seed, int):
+            return seed
+    return seeds.draw_seed()
+
+
+def is_finished(folder: Path) -> bool:
+    """Return whether a build was brought to its end in ``folder``."""
+    return (folder / BUILD_NAME).exists() and not (folder / _PROGRESS_FOLDER).exists()
+
+
+def _read_build(folder: Path) -> dict[str, Any]:
+    build = read_json_object(folder / BUILD_NAME)
+    if not isinstance(build.get("recipe"), dict):
+        raise BankError(f"{folder / BUILD_NAME} is not the record of a bank's build")
+    return build
+
+
+def _difference(folder: Path, recipe: BankRecipe) -> str | None:
+    """Return in what the build in ``folder`` differs from ``recipe``, or None."""
+    found = _read_build(folder)["recipe"]
+    for name, value in recipe.to_json().items():
+        if found.get(name) != value:
+            long = isinstance(value, list) and len(value) > 9
+            return f"its {name} differs" if long else f"its {name} is {found.get(name)}"
+    return None
+
+
+def refuse_other(folder: Path, recipe: BankRecipe) -> None:
+    """Raise BankError if ``folder`` is of the build of another bank."""
+    difference = _difference(folder, recipe)
+    if difference:
+        raise BankError(
+            f"{folder} holds another bank: {difference}; expected this one, an empty "
+            "folder or overwrite=True"
+        )
+
+
+def prepare_folder(folder: Path, recipe: BankRecipe, resume: bool, overwrite: bool) -> None:
+    """Make ``folder`` ready: empty, or holding complete blocks of this very bank."""
+    versions = _versions()
+    is_build = (folder / BUILD_NAME).exists()
+    if is_build and resume and not is_finished(folder):
+        same_versions = _read_build(folder).get("versions") == versions
+        if same_versions and _difference(folder, recipe) is None:
+            remove_temporaries(folder / WAVEFORMS_NAME)
+            return
+    if not overwrite:
+        if is_build:
+            refuse_other(folder, recipe)
+            raise BankError(
+                f"{folder} holds a part of this bank, expected "
+                + ("the same versions of cogwheel and LAL" if resume else "resume=True")
+                + " to go on with it or overwrite=True to start again"
+            )
+        found = sorted(path.name for path in folder.iterdir() if path.name != _LOCK_NAME)
+        if found:
+            raise BankError(
+                f"{folder} holds {found[0]}, which is of no build, expected an empty "
+                "folder or overwrite=True"
+            )
+    _remove_bank(folder)
+    (folder / WAVEFORMS_NAME).mkdir(exist_ok=True)
+    (folder / _PROGRESS_FOLDER).mkdir(exist_ok=True)
+    write_json(folder / BUILD_NAME, {"recipe": recipe.to_json(), "versions": versions})
+
+
+def _remove_bank(folder: Path) -> None:
+    """Remove the files of a bank, and no others."""
+    for name in (CONFIG_NAME, TABLE_NAME, CHECKSUMS_NAME, BUILD_NAME):
+        (folder / name).unlink(missing_ok=True)
+    for kind in KINDS:
+        for path in folder.glob(block_name(kind, "*")):
+            path.unlink()
+    shutil.rmtree(folder / _PROGRESS_FOLDER, ignore_errors=True)
+    if (folder / WAVEFORMS_NAME).is_dir():
+        remove_temporaries(folder / WAVEFORMS_NAME)
+    forget_open_blocks()
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keep a second process from building in ``folder``."""
+    import filelock
+
+    lock = filelock.FileLock(folder / _LOCK_NAME)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=0)
+    except filelock.Timeout as error:
+        raise BankError(f"another process is building a bank in {folder}") from error
+    except OSError as error:
+        raise BankError(f"{folder} cannot be written: {error.strerror or error}") from error
+    try:
+        yield
+    finally:
+        (folder / _LOCK_NAME).unlink(missing_ok=True)
+        lock.release()
+
+
+def _versions() -> dict[str, str]:
+    """Return the versions that waveforms depend on."""
+    import cogwheel
+    import lalsimulation
+
+    return {"cogwheel": cogwheel.__version__, "lalsimulation": lalsimulation.__version__}

@@ -1,0 +1,181 @@
+"""What a bank is to be: everything that determines its content, checked."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .. import seeds
+from ..arguments import integer, number, positive_integer
+from ..errors import InputError
+from .bins import pn_bins
+from .config import approximant_modes, first_appearance
+from .format import BankHandle
+from .prior import Proposal, check_mchirp_range
+
+
+@dataclass(frozen=True)
+class BankRecipe:
+    """All that determines the content of a bank.
+
+    Parameters
+    ----------
+    bank_size, blocksize : int
+    mchirp_range, prior_mchirp_range : (float, float)
+        Chirp masses drawn from, and range over which the prior is normalised
+        [solar masses].
+    q_min, alpha : float
+        Smallest mass ratio; exponent of the chirp mass in the proposal.
+    f_ref : float
+        [Hz]
+    approximant : str
+    harmonic_modes : tuple of (l, m)
+    fbin : tuple of float
+        [Hz]
+    seed : int
+    aligned_spins : bool
+    """
+
+    bank_size: int
+    blocksize: int
+    mchirp_range: tuple[float, float]
+    prior_mchirp_range: tuple[float, float]
+    q_min: float
+    alpha: float
+    f_ref: float
+    approximant: str
+    harmonic_modes: tuple[tuple[int, int], ...]
+    fbin: tuple[float, ...]
+    seed: int
+    aligned_spins: bool
+
+    @property
+    def proposal(self) -> Proposal:
+        """The distribution that parameters are drawn from."""
+        return Proposal(self.mchirp_range, self.q_min, self.alpha, self.aligned_spins)
+
+    def handle(self, folder: Path) -> BankHandle:
+        """Return a handle of the bank in ``folder``, which need not be complete."""
+        return BankHandle(
+            folder=str(folder),
+            bank_id=folder.name,
+            n_waveforms=self.bank_size,
+            blocksize=self.blocksize,
+            n_m=len(first_appearance(self.harmonic_modes)),
+            n_b=len(self.fbin),
+        )
+
+    def draw(self) -> np.ndarray:
+        """Return the parameters of all waveforms, (bank_size, 9)."""
+        return self.proposal.draw(self.bank_size, seeds.generator(self.seed, "bank"))
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the recipe in terms of JSON, equal to what is read back from a file."""
+        return json.loads(json.dumps(asdict(self)))
+
+
+def make_recipe(
+    *,
+    bank_size: int,
+    mchirp_range: Sequence[float],
+    q_min: float,
+    f_ref: float,
+    approximant: str,
+    fbin: np.ndarray,
+    seed: int,
+    blocksize: int,
+    alpha: float,
+    prior_mchirp_range: Sequence[float] | None,
+    harmonic_modes: Sequence[Sequence[int]] | None,
+) -> BankRecipe:
+    """Return the recipe of a bank, its parts checked; InputError or BankError."""
+    from cogwheel import waveform
+
+    known_modes = approximant_modes(approximant, "bank build")
+    modes = known_modes if harmonic_modes is None else _modes(harmonic_modes)
+    unknown = [mode for mode in modes if mode not in known_modes]
+    if unknown or 2 not in first_appearance(modes):
+        raise InputError(
+            f"harmonic_modes is {list(modes)}, expected some of {known_modes} for "
+            f"{approximant}, with one of m = 2 among them"
+        )
+    own_range = parse_mchirp_range("mchirp_range", mchirp_range)
+    prior_range = own_range
+    if prior_mchirp_range is not None:
+        prior_range = parse_mchirp_range("prior_mchirp_range", prior_mchirp_range)
+        if not prior_range[0] <= own_range[0] < own_range[1] <= prior_range[1]:
+            raise InputError(
+                f"prior_mchirp_range is {prior_range}, expected a range around "
+                f"mchirp_range {own_range}"
+            )
+    recipe = BankRecipe(
+        bank_size=positive_integer("bank_size", bank_size),
+        blocksize=positive_integer("blocksize", blocksize),
+        mchirp_range=own_range,
+        prior_mchirp_range=prior_range,
+        q_min=number("q_min", q_min, minimum=0.0),
+        alpha=number("alpha", alpha, minimum=-np.inf),
+        f_ref=number("f_ref", f_ref, minimum=0.0),
+        approximant=approximant,
+        harmonic_modes=tuple(modes),
+        fbin=tuple(fbin.tolist()),
+        seed=integer("seed", seed, minimum=0),
+        aligned_spins=bool(waveform.APPROXIMANTS[approximant].aligned_spins),
+    )
+    if not 0 < recipe.f_ref < np.inf:
+        raise InputError(f"f_ref is {recipe.f_ref}, expected a positive frequency [Hz]")
+    _ = recipe.proposal  # checks its own parameters
+    return recipe
+
+
+def _modes(harmonic_modes: Any) -> list[tuple[int, int]]:
+    try:
+        modes = [(int(ell), int(m)) for ell, m in harmonic_modes]
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"harmonic_modes is {harmonic_modes!r}, expected pairs (l, m)"
+        ) from error
+    if len(set(modes)) != len(modes):
+        raise InputError(f"harmonic_modes is {modes}, expected each mode once")
+    return modes
+
+
+def parse_mchirp_range(name: str, value: Any) -> tuple[float, float]:
+    """Return a range of chirp masses given as two numbers, or raise InputError."""
+    try:
+        low, high = (float(end) for end in value)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{name} is {value!r}, expected two chirp masses") from error
+    check_mchirp_range(name, (low, high))
+    return low, high
+
+
+def choose_bins(fbin: Any, event: Any, pn_phase_tol: float, approximant: str) -> np.ndarray:
+    """Return the frequencies given as ``fbin``, or bins for ``event``, checked."""
+    if (fbin is None) == (event is None):
+        raise InputError("expected exactly one of fbin and event, for the frequency bins")
+    if event is not None:
+        from cogwheel import waveform
+
+        from ..events import load_event
+
+        approximant_modes(approximant, "bank build")
+        data = load_event(event)
+        tides = bool(waveform.APPROXIMANTS[approximant].tides)
+        return pn_bins(data.frequencies, data.fbounds, pn_phase_tol, tides)
+    try:
+        array = np.asarray(fbin, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"fbin is not an array of frequencies: {error}") from error
+    ok = array.ndim == 1 and len(array) >= 4 and np.all(np.isfinite(array))
+    if not ok or array[0] <= 0 or np.any(np.diff(array) <= 0):
+        raise InputError(
+            f"fbin has shape {array.shape}, expected at least four positive frequencies in "
+            "ascending order [Hz]"
+        )
+    return array
