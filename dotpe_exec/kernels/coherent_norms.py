@@ -74,7 +74,13 @@ def merged_norms(
 
 
 def pair_weights(summary: Summary) -> np.ndarray:
-    """Return the (h|h) weights, (real | imaginary, n_mm * 4, n_d, n_b), as the pair table."""
+    """Return the (h|h) weights in the order of :func:`pair_table`.
+
+    Returns
+    -------
+    weights_cxdb : (2, n_mm * 4, n_d, n_b) float
+        Real and imaginary part.
+    """
     weights_mppdb = np.moveaxis(summary.hh_weights_dmppb, 0, 3)
     weights_xdb = weights_mppdb.reshape(-1, *weights_mppdb.shape[3:])
     return np.stack([weights_xdb.real, weights_xdb.imag])

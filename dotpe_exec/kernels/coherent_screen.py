@@ -165,7 +165,7 @@ class _Screen:
     def candidates(
         self, start: int, stop: int, floor: float
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Return i_p, e_p of the pairs of waveforms start to stop that may exceed a floor."""
+        """Return i_p, e_p of waveforms start to stop where the floor may be exceeded."""
         a_nq = self.lead_imq[start * self.n_m : stop * self.n_m]
         i_p, e_p = _candidates(
             a_nq @ self.lead_cqe[0],
@@ -174,7 +174,7 @@ class _Screen:
             self.norms_irk[start:stop],
             self.q_ke,
             self.slack_i[start:stop],
-            # In units of the scaled inner products lnlike is what it is.
+            # lnlike does not depend on the units of the inner products.
             np.float32(2 * floor * (1 - 1e-5)) if floor > 0 else np.float32(0),
         )
         return i_p + np.int32(start), e_p + np.int32(self.e_start)

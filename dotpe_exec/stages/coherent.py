@@ -1,0 +1,483 @@
+"""Stage 5: the coherent likelihood of what the incoherent selection left.
+
+Per bank, the set of all (i, e, o) with bestfit_lnlike > M - max_bestfit_lnlike_diff, M
+the bank's largest, or the ``size_limit`` best of them. Tasks are pairs of a batch of
+waveforms and a block of extrinsic samples; they return the pairs (i, e) that may hold
+members, which the parent expands over orbital phase and merges.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..banks.format import BankHandle, WaveformBatch, nonfinite_message
+from ..errors import NonFiniteError
+from ..executors.phases import PhaseRunner
+from ..executors.store import BundleHandle
+from ..executors.task import Task
+from ..executors.threads import OneThread
+from ..kernels.coherent import (
+    PreparedCoherent,
+    Projected,
+    prepare_coherent,
+    project,
+    with_all_bins,
+)
+from ..kernels.coherent_pairs import expand_pairs, pair_modes, pair_norms, pair_values
+from ..kernels.coherent_screen import search_block
+from ..kernels.summary import Summary
+from ..kernels.waveforms import linear_free_waveforms
+from .accepted import AcceptedSet
+from .probes import PROBES_PER_WAVEFORM, probe_points
+
+if TYPE_CHECKING:
+    from .selection import Survivors
+
+# Waveforms of each bank, the likeliest by incoherent likelihood, that set the first
+# floor and the typical amplitudes.
+_N_PILOT = 16
+# Samples that the parent expands at a time.
+_EXPANDED = 1_000_000
+
+
+@dataclass(frozen=True)
+class Probes:
+    """Samples fixed beforehand, to estimate the evidence in what is discarded.
+
+    ``n_e * n_phi / PROBES_PER_WAVEFORM`` samples stand behind each.
+
+    Parameters
+    ----------
+    i, e, o : (n,) int
+        Bank index, extrinsic sample, orbital phase;
+        :data:`~dotpe_exec.stages.probes.PROBES_PER_WAVEFORM` for each survivor.
+    d_h, h_h : (n,) float
+        Inner products at 1 Mpc.
+    inside : (n,) bool
+        Whether the sample belongs to the accepted set.
+    """
+
+    i: np.ndarray
+    e: np.ndarray
+    o: np.ndarray
+    d_h: np.ndarray
+    h_h: np.ndarray
+    inside: np.ndarray
+
+
+@dataclass(frozen=True)
+class CoherentSet:
+    """The accepted set of one bank, ascending in bestfit_lnlike, then in i, e, o.
+
+    Parameters
+    ----------
+    i, e, o : (n,) int64, int32, int32
+        Index in the bank, extrinsic sample, orbital phase.
+    d_h, h_h : (n,) float
+        Inner products at 1 Mpc.
+    bestfit_lnlike : (n,) float
+        0.5 d_h^2 / h_h, or 0 where d_h or h_h is not positive.
+    inds : (n_i,) int
+        The survivors' indices in the bank.
+    dt_linfree : (n_i,) float
+        Their shifts onto the reference [s].
+    probes : Probes
+    n_evaluated : int
+        Pairs (i, e) that were evaluated in full. Depends on what was pruned when, so it
+        may differ between runs with the same results.
+    """
+
+    i: np.ndarray
+    e: np.ndarray
+    o: np.ndarray
+    d_h: np.ndarray
+    h_h: np.ndarray
+    bestfit_lnlike: np.ndarray
+    inds: np.ndarray
+    dt_linfree: np.ndarray
+    probes: Probes
+    n_evaluated: int
+
+
+@dataclass(frozen=True)
+class CoherentTask:
+    """One batch of waveforms at one block of extrinsic samples.
+
+    Parameters
+    ----------
+    batch : WaveformBatch
+    line_fit, prepared : BundleHandle
+        Of a LineFit and a PreparedCoherent.
+    e_start, e_stop : int
+    max_drop : float
+        max_bestfit_lnlike_diff.
+    seed : int
+        For the probes.
+    floor : float
+        Known so far; samples that do not exceed it need not be returned.
+    """
+
+    batch: WaveformBatch
+    line_fit: BundleHandle
+    prepared: BundleHandle
+    e_start: int
+    e_stop: int
+    max_drop: float
+    seed: int
+    floor: float = field(default=-math.inf, compare=False)
+
+
+@dataclass(frozen=True)
+class CoherentResult:
+    """What one task found.
+
+    Parameters
+    ----------
+    i_p, e_p, dh_pmc, hh_pr, maxima_p, n_evaluated
+        See :class:`~dotpe_exec.kernels.coherent_screen.CoherentPairs`.
+    dt_i : (n_i,) float
+        Shifts of the batch's waveforms [s].
+    probe_i, probe_k : (n_probes,) int
+        Which probes lie in the block: position in the batch, number of the probe.
+    probe_dh, probe_hh, probe_lnlike : (n_probes,) float
+    """
+
+    i_p: np.ndarray
+    e_p: np.ndarray
+    dh_pmc: np.ndarray
+    hh_pr: np.ndarray
+    maxima_p: np.ndarray
+    n_evaluated: int
+    dt_i: np.ndarray
+    probe_i: np.ndarray
+    probe_k: np.ndarray
+    probe_dh: np.ndarray
+    probe_hh: np.ndarray
+    probe_lnlike: np.ndarray
+
+
+def coherent_sets(
+    runner: PhaseRunner,
+    banks: dict[str, BankHandle],
+    survivors: dict[str, Survivors],
+    summary: Summary,
+    response_dpe: np.ndarray,
+    timeshift_dbe: np.ndarray,
+    *,
+    n_phi: int,
+    i_blocksize: int,
+    e_blocksize: int,
+    max_bestfit_lnlike_diff: float,
+    size_limit: int,
+    seed: int,
+    pairs_per_message: int | None = None,
+) -> dict[str, CoherentSet]:
+    """Return the accepted set of every bank.
+
+    Parameters
+    ----------
+    runner : PhaseRunner
+    banks : dict of BankHandle
+    survivors : dict of Survivors
+        By the same keys; may be empty for a bank.
+    summary : Summary
+        Of all detectors.
+    response_dpe : (n_d, 2, n_e) float
+    timeshift_dbe : (n_d, n_b, n_e) complex
+    n_phi : int
+        Number of orbital phases.
+    i_blocksize, e_blocksize : int
+        Waveforms and extrinsic samples per task.
+    max_bestfit_lnlike_diff : float
+        Depth of the set below the bank's best.
+    size_limit : int
+        Largest size of a bank's set.
+    seed : int
+        The run's.
+    pairs_per_message : int, optional
+        Tasks that travel together.
+
+    Returns
+    -------
+    dict of CoherentSet
+
+    Raises
+    ------
+    NonFiniteError
+        A waveform, response or time shift leads to NaN or infinity.
+    """
+    if not (np.isfinite(response_dpe).all() and np.isfinite(timeshift_dbe).all()):
+        raise NonFiniteError("responses or time shifts of extrinsic samples are not finite")
+    with OneThread():  # the same bits however many threads the parent has
+        pilots = {
+            bank_id: _read_pilot(banks[bank_id], survivors[bank_id], summary)
+            for bank_id in banks
+            if len(survivors[bank_id].inds)
+        }
+        collectors = {
+            bank_id: _Collector(
+                bank,
+                survivors[bank_id],
+                AcceptedSet(max_bestfit_lnlike_diff, size_limit),
+                response_dpe.shape[2],
+                n_phi,
+                seed,
+            )
+            for bank_id, bank in banks.items()
+        }
+        if pilots:
+            amplitude_mpb = _typical_amplitude(list(pilots.values()))
+            prepared = prepare_coherent(
+                summary, response_dpe, timeshift_dbe, n_phi, amplitude_mpb=amplitude_mpb
+            )
+            for bank_id, h_impb in pilots.items():
+                collectors[bank_id].learn_floor(h_impb, prepared)
+            del pilots
+            handles = runner.store.put(summary.line_fit), runner.store.put(prepared)
+            tasks = _tasks(
+                runner,
+                banks,
+                survivors,
+                handles,
+                (i_blocksize, e_blocksize, response_dpe.shape[2]),
+                (max_bestfit_lnlike_diff, seed),
+            )
+            _collect(runner, tasks, collectors, prepared.phases_cno, pairs_per_message)
+    return {bank_id: collectors[bank_id].finish() for bank_id in banks}
+
+
+def coherent_task(task: CoherentTask) -> CoherentResult:
+    """Search one batch of waveforms at one block of extrinsic samples."""
+    prepared = task.prepared.load()
+    dt_i, projected, h_impb = _projected(task.batch, task.line_fit, task.prepared)
+    pairs = search_block(
+        h_impb,
+        projected,
+        prepared,
+        task.e_start,
+        task.e_stop,
+        max_drop=task.max_drop,
+        floor=task.floor,
+    )
+    inds = task.batch.indices()
+    e_ik, o_ik = probe_points(
+        task.seed, task.batch.bank.bank_id, inds, prepared.n_e, prepared.n_phi
+    )
+    probe_i, probe_k = np.nonzero((task.e_start <= e_ik) & (e_ik < task.e_stop))
+    e_p, o_p = e_ik[probe_i, probe_k], o_ik[probe_i, probe_k]
+    dh_pmc = pair_modes(projected.a_cimq, prepared.b_ceq, probe_i, e_p)
+    for n in np.flatnonzero(~projected.within_i[probe_i]):
+        block = slice(task.e_start, task.e_stop)
+        dh_me = with_all_bins(h_impb[probe_i[n]], prepared, block)
+        dh_pmc[n] = dh_me[:, e_p[n] - task.e_start, None].view(float)
+    hh_pr = pair_norms(projected.norms_irk, prepared.q_ke, probe_i, e_p)
+    values = pair_values(dh_pmc, hh_pr, prepared.phases_cno, o_p)
+    found = {f.name: getattr(pairs, f.name) for f in dataclasses.fields(pairs)}
+    return CoherentResult(
+        **found,
+        dt_i=dt_i,
+        probe_i=probe_i.astype(np.int32),
+        probe_k=probe_k.astype(np.int32),
+        probe_dh=values[0],
+        probe_hh=values[1],
+        probe_lnlike=values[2],
+    )
+
+
+@functools.lru_cache(maxsize=1)
+def _projected(
+    batch: WaveformBatch, line_fit: BundleHandle, prepared: BundleHandle
+) -> tuple[np.ndarray, Projected, np.ndarray]:
+    """Return shifts, projections and waveforms of a batch.
+
+    The last batch is remembered: tasks of its other extrinsic blocks come next.
+    """
+    amplitudes_impb, phases_impb = batch.read()
+    h_impb, dt_i = linear_free_waveforms(amplitudes_impb, phases_impb, line_fit.load())
+    projected = project(h_impb, prepared.load())
+    _check_finite(batch.bank, batch.indices(), projected)
+    return dt_i, projected, h_impb
+
+
+def _check_finite(bank: BankHandle, inds: np.ndarray, projected: Projected) -> None:
+    finite_i = np.isfinite(projected.a_cimq).all(axis=(0, 2, 3))
+    finite_i &= np.isfinite(projected.norms_irk).all(axis=(1, 2))
+    if not finite_i.all():
+        raise NonFiniteError(nonfinite_message(bank, inds, ~finite_i))
+
+
+def _read_pilot(bank: BankHandle, survivors: Survivors, summary: Summary) -> np.ndarray:
+    """Return the waveforms (n_i, n_m, 2, n_b) of highest incoherent likelihood."""
+    best = np.argsort(-survivors.incoherent_lnlikes, kind="stable")[:_N_PILOT]
+    amplitudes_impb, phases_impb = bank.read(np.sort(survivors.inds[best]))
+    return linear_free_waveforms(amplitudes_impb, phases_impb, summary.line_fit)[0]
+
+
+def _typical_amplitude(pilots: list[np.ndarray]) -> np.ndarray:
+    """Return the root mean square |h| (n_m, 2, n_b) of finite waveforms."""
+    power_impb = np.concatenate([h.real**2 + h.imag**2 for h in pilots])
+    power_impb[~np.isfinite(power_impb)] = 0.0  # the tasks that read them tell
+    return np.sqrt(power_impb.mean(axis=0))
+
+
+def _tasks(
+    runner: PhaseRunner,
+    banks: dict[str, BankHandle],
+    survivors: dict[str, Survivors],
+    handles: tuple[BundleHandle, BundleHandle],
+    sizes: tuple[int, int, int],
+    limits: tuple[float, int],
+) -> list[Task]:
+    """Return the tasks of all banks, batches of highest incoherent likelihood first."""
+    i_blocksize, e_blocksize, n_e = sizes
+    starts = range(0, n_e, e_blocksize)
+    batches: list[tuple[float, list[Task]]] = []
+    for bank_id, bank in banks.items():
+        inds = np.asarray(survivors[bank_id].inds, dtype=np.int64)
+        if not len(inds):
+            continue
+        inds_handle = runner.store.put(inds)
+        for n, start in enumerate(range(0, len(inds), i_blocksize)):
+            stop = min(start + i_blocksize, len(inds))
+            batch = WaveformBatch(bank, start, stop, inds_handle)
+            tasks = [
+                Task(
+                    f"{bank_id}/{n:06d}.{k:04d}",
+                    CoherentTask(batch, *handles, e, min(e + e_blocksize, n_e), *limits),
+                )
+                for k, e in enumerate(starts)
+            ]
+            best = float(np.max(survivors[bank_id].incoherent_lnlikes[start:stop]))
+            batches.append((best, tasks))
+    batches.sort(key=lambda item: -item[0])
+    return [task for _, tasks in batches for task in tasks]
+
+
+def _collect(
+    runner: PhaseRunner,
+    tasks: list[Task],
+    collectors: dict[str, _Collector],
+    phases_cno: np.ndarray,
+    pairs_per_message: int | None,
+) -> None:
+    def refresh(task: Any) -> Any:
+        floor = collectors[task.batch.bank.bank_id].accepted.floor
+        return dataclasses.replace(task, floor=floor)
+
+    try:
+        for task, result in runner.map(
+            "coherent",
+            coherent_task,
+            tasks,
+            n_tasks=len(tasks),
+            refresh=refresh,
+            tasks_per_message=pairs_per_message,
+            work=lambda task: (
+                (task.batch.stop - task.batch.start) * (task.e_stop - task.e_start)
+            ),
+            unit="pair",
+        ):
+            batch = task.payload.batch
+            collectors[batch.bank.bank_id].take(batch, result, phases_cno)
+    finally:
+        _projected.cache_clear()
+
+
+class _Collector:
+    """Merges the results of one bank's tasks."""
+
+    def __init__(
+        self,
+        bank: BankHandle,
+        survivors: Survivors,
+        accepted: AcceptedSet,
+        n_e: int,
+        n_phi: int,
+        seed: int,
+    ):
+        self.bank_id = bank.bank_id
+        self.inds = np.asarray(survivors.inds, dtype=np.int64)
+        self.accepted = accepted
+        self.n_e, self.n_phi, self.seed = n_e, n_phi, seed
+        self.dt_i = np.full(len(self.inds), np.nan)
+        self.probe_values_ikc = np.full((len(self.inds), PROBES_PER_WAVEFORM, 3), np.nan)
+        self.n_evaluated = 0
+
+    def learn_floor(self, h_impb: np.ndarray, prepared: PreparedCoherent) -> None:
+        """Set the first floor with a few waveforms at all extrinsic samples."""
+        projected = project(h_impb, prepared)
+        finite_i = np.isfinite(projected.norms_irk).all(axis=(1, 2))
+        finite_i &= np.isfinite(projected.a_cimq).all(axis=(0, 2, 3))
+        if finite_i.all():
+            pairs = search_block(h_impb, projected, prepared, 0, self.n_e, max_drop=0.0)
+            self.accepted.hint(float(pairs.maxima_p.max(initial=0.0)))
+
+    def take(
+        self, batch: WaveformBatch, result: CoherentResult, phases_cno: np.ndarray
+    ) -> None:
+        """Merge the result of one task."""
+        self.dt_i[batch.start : batch.stop] = result.dt_i
+        values = result.probe_dh, result.probe_hh, result.probe_lnlike
+        self.probe_values_ikc[batch.start + result.probe_i, result.probe_k] = np.stack(
+            values, axis=-1
+        )
+        self.n_evaluated += result.n_evaluated
+        inds = self.inds[batch.start : batch.stop]
+        step = max(_EXPANDED // self.n_phi, 1)
+        for start in range(0, len(result.i_p), step):
+            part = slice(start, start + step)
+            floor = self.accepted.floor
+            use = np.flatnonzero(result.maxima_p[part] > floor) + start
+            pair_s, o_s, dh_s, hh_s, lnlike_s = expand_pairs(
+                result.dh_pmc[use], result.hh_pr[use], phases_cno, floor
+            )
+            pair_s = use[pair_s]
+            code_s = self._code(inds[result.i_p[pair_s]], result.e_p[pair_s], o_s)
+            self.accepted.add(lnlike_s, code_s, dh_s, hh_s)
+
+    def finish(self) -> CoherentSet:
+        """Return the bank's accepted set and probes."""
+        lnlike_s, code_s, dh_s, hh_s = self.accepted.finish()
+        probes = self._probes(lnlike_s, code_s)
+        rest, o_s = np.divmod(code_s, self.n_phi)
+        i_s, e_s = np.divmod(rest, self.n_e)
+        return CoherentSet(
+            i=i_s,
+            e=e_s.astype(np.int32),
+            o=o_s.astype(np.int32),
+            d_h=dh_s,
+            h_h=hh_s,
+            bestfit_lnlike=lnlike_s,
+            inds=self.inds,
+            dt_linfree=self.dt_i,
+            probes=probes,
+            n_evaluated=self.n_evaluated,
+        )
+
+    def _code(self, i: np.ndarray, e: np.ndarray, o: np.ndarray) -> np.ndarray:
+        """Return one number per (i, e, o), in their order."""
+        return (i * self.n_e + e) * self.n_phi + o
+
+    def _probes(self, lnlike_s: np.ndarray, code_s: np.ndarray) -> Probes:
+        e_ik, o_ik = probe_points(self.seed, self.bank_id, self.inds, self.n_e, self.n_phi)
+        i_ik = np.repeat(self.inds[:, None], PROBES_PER_WAVEFORM, axis=1)
+        dh_ik, hh_ik, lnlike_ik = np.moveaxis(self.probe_values_ikc, -1, 0)
+        inside_ik = np.zeros(lnlike_ik.shape, dtype=bool)
+        if len(lnlike_s):
+            # The set is the top of the order (lnlike, then code): only at its lowest
+            # lnlike does it matter which.
+            lowest = code_s[: np.searchsorted(lnlike_s, lnlike_s[0], side="right")]
+            tied_ik = (lnlike_ik == lnlike_s[0]) & np.isin(
+                self._code(i_ik, e_ik, o_ik), lowest
+            )
+            inside_ik = (lnlike_ik > lnlike_s[0]) | tied_ik
+        return Probes(
+            i_ik.ravel(), e_ik.ravel(), o_ik.ravel(), dh_ik.ravel(), hh_ik.ravel(),
+            inside_ik.ravel(),
+        )  # fmt: skip
