@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
-from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 
 from ..atomic import TEMPORARY_PREFIX, sync_file, sync_folder, writing
+from ..identity import file_digest
 from .format import KINDS, BankHandle
-
-_CHUNK = 1 << 23
 
 
 class BlockWriter:
@@ -69,7 +65,7 @@ class BlockWriter:
                 self._files[kind].close()
                 temporary = self._temporaries[kind]
                 sync_file(temporary)
-                checksums[path.name] = file_checksum(temporary)
+                checksums[path.name] = file_digest(temporary)
                 temporary.replace(path)
         sync_folder(path.parent)
         return checksums
@@ -80,21 +76,3 @@ class BlockWriter:
             with contextlib.suppress(OSError):
                 file.close()
             self._temporaries[kind].unlink(missing_ok=True)
-
-
-def file_checksum(path: Path, watch: Callable[[int], None] | None = None) -> str:
-    """Return the BLAKE2b digest (16 bytes, in hexadecimal) of a file.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-    watch : callable, optional
-        Called with the number of bytes read, now and then.
-    """
-    digest = hashlib.blake2b(digest_size=16)
-    with path.open("rb", buffering=0) as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-            if watch is not None:
-                watch(len(chunk))
-    return digest.hexdigest()

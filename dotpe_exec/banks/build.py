@@ -24,7 +24,9 @@ from ..executors.phases import PhaseRunner
 from ..executors.resolve import resolve_executor
 from ..executors.store import ArrayStore
 from ..executors.task import Task
-from .blocks import BlockWriter, file_checksum
+from ..identity import file_digest
+from ..monitor import Monitor
+from .blocks import BlockWriter
 from .build_folder import (
     BlockRecord,
     is_finished,
@@ -325,7 +327,7 @@ def _finish(folder: Path, recipe: BankRecipe) -> None:
     write_feather(folder / TABLE_NAME, table)
     write_json(folder / CONFIG_NAME, _config(recipe, n_redrawn))
     for name in (TABLE_NAME, CONFIG_NAME):
-        checksums[name] = file_checksum(folder / name)
+        checksums[name] = file_digest(folder / name)
     write_json(folder / CHECKSUMS_NAME, {"algorithm": "blake2b-16", "files": checksums})
     remove_records(folder)
     forget_open_blocks()
@@ -361,5 +363,8 @@ def _runner(
         yield runner
         return
     resolved = resolve_executor(executor, n_procs)
-    with PhaseRunner(ArrayStore(), resolved, monitor=None) as own:
+    with (
+        Monitor(progress=None if progress else False) as monitor,
+        PhaseRunner(ArrayStore(), resolved, monitor=monitor) as own,
+    ):
         yield own

@@ -12,7 +12,7 @@ import json
 import math
 import os
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -20,6 +20,8 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from ..errors import BankError, DotpeExecError, MissingFileError
+
+_PIECE = 1 << 23  # bytes
 
 
 @contextlib.contextmanager
@@ -132,6 +134,46 @@ def check_array_file(path: Path, shape: tuple[int, ...], dtype: np.dtype) -> Non
     if size != header.nbytes:
         cut = "truncated: " if size < header.nbytes else ""
         raise ValueError(f"{cut}{size} bytes, expected {header.nbytes}")
+
+
+def array_rows(
+    path: Path, shape: tuple[int, ...], watch: Callable[[bytes], None]
+) -> Iterator[tuple[int, np.ndarray]]:
+    """Yield a float64 array file of this shape in pieces of a few megabytes.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+    shape : tuple of int
+    watch : callable
+        Sees every byte of the file once, in order, the header included.
+
+    Yields
+    ------
+    start : int
+        Index of the first row.
+    rows : (n, ...) float64
+
+    Raises
+    ------
+    MissingFileError, BankError
+        The file is missing, or not a complete array of this shape.
+    """
+    with reading(path):
+        check_array_file(path, shape, np.dtype(np.float64))
+        row_bytes = math.prod(shape[1:]) * 8
+        n_rows = max(1, _PIECE // row_bytes)
+        with path.open("rb") as file:
+            offset = read_header(file).offset
+            file.seek(0)
+            watch(file.read(offset))
+            for start in range(0, shape[0], n_rows):
+                n = min(n_rows, shape[0] - start)
+                data = file.read(n * row_bytes)
+                if len(data) != n * row_bytes:
+                    raise ValueError("truncated while it was read")
+                watch(data)
+                yield start, np.frombuffer(data).reshape(n, *shape[1:])
 
 
 def load_vector(file: BinaryIO, size: int, longest: int) -> np.ndarray:

@@ -20,8 +20,9 @@ import numpy as np
 
 from ..errors import BankError, InputError, MissingFileError
 from ..executors.store import ArrayHandle
+from ..identity import file_digest
 from .config import BankConfig, read_config
-from .files import check_array_file, reading
+from .files import check_array_file, read_json_object, reading
 from .table import check_table_columns, read_table_columns
 
 if TYPE_CHECKING:
@@ -275,6 +276,7 @@ def open_bank(folder: str | os.PathLike, bank_id: str = "bank_0") -> Bank:
         raise MissingFileError(f"bank_folder: {folder} {found}")
     try:
         config = read_config(folder / CONFIG_NAME)
+        check_small_files(folder, read_checksums(folder))
         columns = read_table_columns(folder / TABLE_NAME)
         check_table_columns(folder / TABLE_NAME, columns)
         bank = Bank(folder, bank_id, config, len(columns["m1"]))
@@ -288,6 +290,33 @@ def open_bank(folder: str | os.PathLike, bank_id: str = "bank_0") -> Bank:
             ) from error
         raise
     return bank
+
+
+def read_checksums(folder: Path) -> dict[str, str]:
+    """Return the checksums that a bank carries, by file name; none if it has none.
+
+    Raises
+    ------
+    BankError
+        The file of checksums is damaged.
+    """
+    path = folder / CHECKSUMS_NAME
+    if not path.exists():
+        return {}
+    files = read_json_object(path).get("files")
+    if not isinstance(files, dict) or not all(isinstance(v, str) for v in files.values()):
+        raise BankError(f"{path} is not a list of checksums: remove it or build again")
+    return files
+
+
+def check_small_files(folder: Path, checksums: Mapping[str, str]) -> None:
+    """Compare configuration and table with their checksums; BankError if they differ."""
+    for name in (CONFIG_NAME, TABLE_NAME):
+        if name in checksums and file_digest(folder / name) != checksums[name]:
+            raise BankError(
+                f"{folder / name} is damaged or was changed: it does not agree with its "
+                f"checksum in {CHECKSUMS_NAME} (remove that file if the change is meant)"
+            )
 
 
 def open_banks(bank_folder: Any) -> dict[str, Bank]:
