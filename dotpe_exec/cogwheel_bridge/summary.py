@@ -1,148 +1,21 @@
-"""Where this package meets cogwheel: the only module that uses its underscore names.
-
-Importing it imports cogwheel (and LAL): do so inside functions, never at the top of a
-module that the workers of the likelihood phases load.
-
-Index letters: d detector, m harmonic mode (azimuthal number), p/P polarisation (plus,
-cross), b frequency bin, f frequency of the FFT grid, t time.
-"""
+"""Relative-binning summaries by mode and polarisation."""
 
 from __future__ import annotations
 
-import contextlib
-import functools
-import io
-import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import scipy.interpolate
 import scipy.sparse
 from cogwheel import gw_utils, utils, waveform
 from cogwheel.data import EventData
-from cogwheel.likelihood import RelativeBinningLikelihood
 from cogwheel.likelihood.relative_binning import BaseLinearFree, BaseRelativeBinning
 
-from .errors import InputError
-from .kernels.summary import IncoherentSummary, LineFit, Summary, mode_pairs
-
-logger = logging.getLogger("dotpe_exec.cogwheel")
-
-
-class _LogLines(io.TextIOBase):
-    """Text stream that passes each line on to a logging function."""
-
-    def __init__(self, log: Callable[[str], None]):
-        self._log = log
-        self._rest = ""
-
-    def writable(self) -> bool:
-        return True
-
-    def write(self, text: str) -> int:
-        *lines, self._rest = (self._rest + text).split("\n")
-        for line in lines:
-            if line.strip():
-                self._log(line)
-        return len(text)
-
-    def flush_rest(self) -> None:
-        """Log what came without a final newline."""
-        if self._rest.strip():
-            self._log(self._rest)
-        self._rest = ""
-
-
-@contextlib.contextmanager
-def prints_logged(level: int = logging.DEBUG) -> Iterator[None]:
-    """Turn what cogwheel prints into records of the logger ``dotpe_exec.cogwheel``."""
-    stream = _LogLines(functools.partial(logger.log, level))
-    with contextlib.redirect_stdout(stream):
-        try:
-            yield
-        finally:
-            stream.flush_rest()
-
-
-@functools.lru_cache(maxsize=4)
-def _spline_matrices(
-    fbin: bytes, frequencies: bytes, spline_degree: int
-) -> tuple[np.ndarray, scipy.sparse.csr_matrix]:
-    """Return cogwheel's ``_coefficients`` and ``_basis_splines``, without its loops.
-
-    Parameters
-    ----------
-    fbin, frequencies : bytes
-        Bin edges and FFT frequencies [Hz] (float64), as bytes to be keys of the cache.
-    spline_degree : int
-
-    Returns
-    -------
-    coefficients : (n_b, n_b) float
-        Row b: B-spline coefficients of the spline that is 1 at bin edge b, 0 at others.
-    basis_splines : (n_b, n_f) sparse float
-        The B-splines on the frequency grid.
-    """
-    fbin_b, frequencies_f = np.frombuffer(fbin), np.frombuffer(frequencies)
-    knots, *_ = scipy.interpolate.splrep(
-        fbin_b, np.zeros_like(fbin_b), s=0, k=spline_degree
-    )
-    design_matrix = functools.partial(
-        scipy.interpolate.BSpline.design_matrix, t=knots, k=spline_degree
-    )
-    coefficients = np.linalg.inv(design_matrix(fbin_b).toarray()).T
-
-    # Cogwheel leaves out the samples at both ends, but for the last one of the grid.
-    start, stop = np.searchsorted(frequencies_f, fbin_b[[0, -1]])
-    start, stop = start + 1, stop + (stop == len(frequencies_f) - 1)
-    inside = design_matrix(frequencies_f[start:stop]).tocoo()
-    basis_splines = scipy.sparse.csr_matrix(
-        (inside.data, (inside.col, inside.row + start)),
-        shape=(len(fbin_b), len(frequencies_f)),
-    )
-    return coefficients, basis_splines
-
-
-def _project(splines: scipy.sparse.csr_matrix, integrand_f: np.ndarray) -> np.ndarray:
-    """Return ``splines @ integrand_f``; a complex array is a pair of real columns."""
-    if not np.iscomplexobj(integrand_f):
-        return splines @ integrand_f
-    columns = np.ascontiguousarray(integrand_f).view(float).reshape(-1, 2)
-    return np.ascontiguousarray(splines @ columns).view(complex)[:, 0]
-
-
-class FastWeights(BaseRelativeBinning):
-    """Cogwheel's summary-weight operator W_b: the same numbers, in less time.
-
-    The splines depend on the bins and the frequency grid alone, so likelihoods on the
-    same grid (all detectors, and each detector by itself) share them; and they are
-    real, so a complex integrand costs two real products.
-    """
-
-    def _set_splines(self) -> None:
-        self._coefficients, self._basis_splines = _spline_matrices(
-            np.asarray(self.fbin, dtype=float).tobytes(),
-            np.asarray(self.event_data.frequencies, dtype=float).tobytes(),
-            self.spline_degree,
-        )
-
-    def _get_summary_weights(self, integrand: np.ndarray) -> np.ndarray:
-        *shape, n_f = integrand.shape
-        projected = [
-            _project(self._basis_splines, row) for row in integrand.reshape(-1, n_f)
-        ]
-        weights = 4 * self.event_data.df * np.array(projected) @ self._coefficients.T
-        return weights.reshape(*shape, len(self.fbin)).astype(complex)
-
-
-class FastRelativeBinningLikelihood(FastWeights, RelativeBinningLikelihood):
-    """Cogwheel's ``RelativeBinningLikelihood``, made in less time."""
-
-    def plain(self) -> RelativeBinningLikelihood:
-        """Turn this object into one of cogwheel's own class, to be saved as such."""
-        self.__class__ = RelativeBinningLikelihood
-        return self
+from ..errors import InputError
+from ..kernels.summary import IncoherentSummary, LineFit, Summary, mode_pairs
+from .likelihood import N_WAVEFORMS, share_waveforms
+from .prints import prints_logged
+from .weights import FastWeights, _project
 
 
 class ModeSummary(FastWeights, BaseLinearFree):
@@ -280,114 +153,6 @@ def single_detector_event(event_data: EventData, i_det: int) -> EventData:
     )
 
 
-def make_likelihood(
-    event_data: EventData,
-    approximant: str,
-    par_dic_0: Mapping[str, float],
-    fbin: np.ndarray,
-    *,
-    harmonic_modes: Sequence[Sequence[int]] | None = None,
-    spline_degree: int = 3,
-) -> RelativeBinningLikelihood:
-    """Return cogwheel's relative-binning likelihood for a given reference waveform.
-
-    Parameters
-    ----------
-    event_data : cogwheel.data.EventData
-    approximant : str
-    par_dic_0 : dict
-        Parameters of the reference waveform, the keys of cogwheel's
-        ``WaveformGenerator.params``.
-    fbin : (n_b,) float
-        Edges of the frequency bins [Hz].
-    harmonic_modes : sequence of (l, m), optional
-        Default: all modes of the approximant.
-    spline_degree : int
-
-    Raises
-    ------
-    InputError
-        ``par_dic_0`` lacks parameters, or has values that are not finite or not
-        physical.
-    """
-    par_dic_0 = check_par_dic(par_dic_0, "par_dic_0")
-    generator = waveform.WaveformGenerator.from_event_data(
-        event_data, approximant, harmonic_modes=harmonic_modes, n_cached_waveforms=2
-    )
-    with prints_logged():
-        return FastRelativeBinningLikelihood(
-            event_data,
-            generator,
-            par_dic_0,
-            fbin=np.asarray(fbin),
-            spline_degree=spline_degree,
-        ).plain()
-
-
-def check_approximant(approximant: str) -> str:
-    """Return the name of an approximant that cogwheel can generate, or refuse it.
-
-    Raises
-    ------
-    InputError
-    """
-    if approximant == "IMRPhenomXODE":
-        # cogwheel registers it on import of this module, which needs more packages.
-        try:
-            from cogwheel.waveform_models import xode  # noqa: F401
-        except ImportError as error:
-            raise InputError(
-                f"the approximant {approximant} cannot be used: {error}"
-            ) from error
-    if approximant not in waveform.APPROXIMANTS:
-        raise InputError(
-            f"the approximant is {approximant!r}, expected one of "
-            f"{', '.join(waveform.APPROXIMANTS)}, IMRPhenomXODE"
-        )
-    return approximant
-
-
-def check_par_dic(par_dic: Mapping[str, Any], name: str) -> dict[str, float]:
-    """Return a waveform's parameters as floats, in cogwheel's order, or refuse them.
-
-    Tidal deformabilities, in-plane spins and psi that are absent are zero; other keys
-    (``tgps``, say) are left out.
-
-    Parameters
-    ----------
-    par_dic : dict
-    name : str
-        What to call it in the error.
-
-    Raises
-    ------
-    InputError
-    """
-    optional = {"l1", "l2", "s1x_n", "s1y_n", "s2x_n", "s2y_n", "psi"}
-    params = waveform.WaveformGenerator.params
-    if missing := [p for p in params if p not in par_dic and p not in optional]:
-        raise InputError(f"{name} lacks {', '.join(missing)}")
-    checked = {}
-    for param in params:
-        try:
-            checked[param] = float(par_dic.get(param, 0.0))
-        except (TypeError, ValueError):
-            raise InputError(
-                f"{name}: {param} must be a number, not {par_dic[param]!r}"
-            ) from None
-        if not np.isfinite(checked[param]):
-            raise InputError(f"{name}: {param} is {checked[param]}, not a finite number")
-    for param in ("m1", "m2", "d_luminosity", "f_ref"):
-        if checked[param] <= 0:
-            raise InputError(f"{name}: {param} must be positive, not {checked[param]}")
-    if not waveform.within_bounds(checked):
-        raise InputError(
-            f"{name}: parameters out of physical bounds (spin magnitudes at most 1, iota "
-            "from 0 to pi, dec from -pi/2 to pi/2)"
-        )
-    return checked
-
-
 def _mode_summary(likelihood: BaseRelativeBinning, event_data: EventData, generator: Any,
                   ) -> ModeSummary:  # fmt: skip
     with prints_logged():
@@ -419,27 +184,6 @@ def _generator_for_summaries(
     )
     share_waveforms(generator, new)
     return new
-
-
-# Waveforms that a likelihood and the summaries that go with it use in turn.
-N_WAVEFORMS = 6
-
-
-def share_waveforms(
-    old: waveform.WaveformGenerator, *others: waveform.WaveformGenerator
-) -> None:
-    """Make generators use one list of cached waveforms.
-
-    An entry of cogwheel's cache carries all that the polarisations depend on, which does
-    not include detectors.
-    """
-    missing = N_WAVEFORMS - len(old.cache)
-    if missing > 0:
-        old.cache[:0] = waveform.WaveformGenerator(
-            (), old.tgps, old.tcoarse, old.approximant, n_cached_waveforms=missing
-        ).cache
-    for other in others:
-        other.cache = old.cache
 
 
 def make_summary(

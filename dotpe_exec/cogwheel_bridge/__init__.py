@@ -1,0 +1,30 @@
+"""Where this package meets cogwheel: the only place that uses its underscore names.
+
+Importing it imports cogwheel (and LAL): do so inside functions, never at the top of a
+module that the workers of the likelihood phases load.
+
+Index letters: d detector, m harmonic mode (azimuthal number), p/P polarisation (plus,
+cross), b frequency bin, f frequency of the FFT grid, t time.
+"""
+
+from .likelihood import check_approximant, check_par_dic, make_likelihood
+from .posterior import make_posterior
+from .prints import prints_logged
+from .summary import (
+    ModeSummary,
+    make_incoherent_summary,
+    make_summary,
+    single_detector_event,
+)
+
+__all__ = [
+    "ModeSummary",
+    "check_approximant",
+    "check_par_dic",
+    "make_incoherent_summary",
+    "make_likelihood",
+    "make_posterior",
+    "make_summary",
+    "prints_logged",
+    "single_detector_event",
+]

@@ -1,0 +1,345 @@
+"""The search for a reference waveform: cogwheel's, with its slow parts done in bulk.
+
+cogwheel's ``ReferenceWaveformFinder`` compares the data with the reference waveform at
+every time of a millisecond grid and evaluates likelihoods one by one. Here the data are
+compared at a few central times, around which relative binning itself carries the shift,
+and likelihoods are evaluated for whole populations of candidates at once.
+
+Index letters as in the package, and n candidate, c central time, k offset from it.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import numpy as np
+from cogwheel import gw_utils
+from cogwheel.likelihood import ReferenceWaveformFinder
+from scipy.optimize import differential_evolution, minimize
+from scipy.stats import qmc
+
+from .weights import FastWeights
+
+logger = logging.getLogger(__name__)
+
+# Grid of arrival times [s], the same as cogwheel's.
+_TIME_STEP = 2**-10
+# Central times are so many steps apart: a shift by half of it is smooth within a bin.
+_STEPS_PER_CENTRE = 16
+
+# Grid of arrival times for the sky [s]; the matched filter turns by a few degrees in it.
+_FINE_STEP = 2**-14
+_N_SKY = 2**12
+# How far from its peak in the reference detector the signal may lie [s].
+_REFDET_WINDOW = 2e-3
+
+_N_FIRST = 256
+_N_POPULATION = 48
+_MAX_GENERATIONS = 40
+
+
+class FastReferenceWaveformFinder(FastWeights, ReferenceWaveformFinder):
+    """Cogwheel's search for a reference waveform, faster and at least as good.
+
+    The restrictions are cogwheel's: (2, 2) mode, aligned and equal spins, inclination
+    1 rad or pi - 1 rad, polarisation 0. Sky position and arrival time are searched
+    together, and at last everything is polished together on the coherent likelihood.
+    """
+
+    def compute_asd_drift(self, par_dic: dict, **kwargs: Any) -> np.ndarray:
+        """Return ones: nothing in the search depends on it, and it costs a waveform."""
+        return np.ones(len(self.event_data.detector_names))
+
+    def _set_summary(self) -> None:
+        # Skipping ReferenceWaveformFinder's, which goes through all times one by one.
+        super(ReferenceWaveformFinder, self)._set_summary()
+        self._times = np.arange(*self.time_range, _TIME_STEP)
+        self._centres_c = self._times[_STEPS_PER_CENTRE // 2 :: _STEPS_PER_CENTRE]
+        if not len(self._centres_c):
+            self._centres_c = self._times[len(self._times) // 2 :][:1]
+        frequencies = self.event_data.frequencies
+        d_h0_df = self.event_data.blued_strain * self._h0_f[0].conj()
+        # One exponential of the whole grid: the others are its powers.
+        shift_f = np.exp(2j * np.pi * frequencies * self._centres_c[0])
+        step_f = np.exp(2j * np.pi * frequencies * _STEPS_PER_CENTRE * _TIME_STEP)
+        self._timeseries_weights_cdb = np.empty(
+            (len(self._centres_c), len(d_h0_df), len(self.fbin)), dtype=complex
+        )
+        for weights_db in self._timeseries_weights_cdb:
+            weights_db[:] = self._get_summary_weights(d_h0_df * shift_f)
+            shift_f *= step_f
+        self._timeseries_weights_cdb /= self._h0_fbin[0].conj()
+
+    def _whiten(self, h_ndb: np.ndarray) -> np.ndarray:
+        """Return normalised waveforms: (h|h) is 1 in each detector."""
+        h_h_nd = np.einsum(
+            "db,ndb,ndb->nd", self._h_h_weights[0].real, h_ndb.real, h_ndb.real
+        )
+        h_h_nd += np.einsum(
+            "db,ndb,ndb->nd", self._h_h_weights[0].real, h_ndb.imag, h_ndb.imag
+        )
+        return h_ndb / np.sqrt(h_h_nd)[..., np.newaxis]
+
+    def _timeseries(self, h_ndb: np.ndarray) -> np.ndarray:
+        """Return complex signal-to-noise ratios (n, n_d, n_times) on ``_times``."""
+        n_c = len(self._centres_c)
+        centre_t = np.minimum(np.arange(len(self._times)) // _STEPS_PER_CENTRE, n_c - 1)
+        z_ndt = np.empty((*h_ndb.shape[:2], len(self._times)), dtype=np.complex64)
+        normalised_ndb = self._whiten(h_ndb).conj()
+        for c in range(n_c):
+            at = centre_t == c
+            shifts_bk = np.exp(
+                2j * np.pi * np.outer(self.fbin, self._times[at] - self._centres_c[c])
+            ).astype(np.complex64)
+            # Everything is of order one by now: single precision is enough to rank.
+            terms_ndb = (self._timeseries_weights_cdb[c] * normalised_ndb).astype(
+                np.complex64
+            )
+            z_ndt[..., at] = terms_ndb @ shifts_bk
+        return z_ndt
+
+    def _matched_filter_timeseries_rb(self, par_dic: dict) -> np.ndarray:
+        h_db = self.waveform_generator.get_strain_at_detectors(self.fbin, par_dic)
+        return self._timeseries(h_db[np.newaxis])[0].T
+
+    def lnlike_incoherent(self, mchirp_eta_chieff_n: np.ndarray) -> np.ndarray:
+        """Return ln likelihoods maximised over amplitude, phase and time by detector.
+
+        Parameters
+        ----------
+        mchirp_eta_chieff_n : (3, n) float
+
+        Returns
+        -------
+        (n,) float
+        """
+        h_ndb = np.array(
+            [
+                self.waveform_generator.get_strain_at_detectors(
+                    self.fbin, self._updated_intrinsic(*point) | {"t_geocenter": 0.0}
+                )
+                for point in mchirp_eta_chieff_n.T
+            ]
+        )
+        z2_nd = np.max(np.abs(self._timeseries(h_ndb)), axis=-1).astype(float) ** 2
+        lnlike_n = z2_nd.sum(axis=-1) / 2
+        return np.where(np.isfinite(lnlike_n), lnlike_n, -np.inf)
+
+    def find_bestfit_pars(self, seed: int = 0, freeze_f_ref: bool = False) -> None:
+        """Find a waveform that fits, and set ``par_dic_0`` and ``mchirp_range`` from it."""
+        self._optimize_m1m2s1zs2z_incoherently(seed)
+        kwargs = self.get_coordinate_system_kwargs()
+        if not freeze_f_ref:
+            self._par_dic_0["f_ref"] = kwargs["f_avg"]
+        self._optimize_skyloc_time_and_inclination(kwargs["ref_det_name"], seed)
+        self._polish()
+        self._optimize_phase_and_distance()
+        if not self._mchirp_range:
+            self.set_mchirp_range()
+
+    def _bounds(self) -> np.ndarray:
+        return np.array([self.mchirp_range, self.eta_range, self.chieff_range])
+
+    def _optimize_m1m2s1zs2z_incoherently(self, seed: int) -> None:
+        """Maximise over chirp mass, symmetric mass ratio and effective spin."""
+        bounds = self._bounds()
+        first = qmc.Sobol(3, seed=seed).random(_N_FIRST)
+        points = qmc.scale(first, bounds[:, 0], bounds[:, 1])
+        best = np.argsort(-self.lnlike_incoherent(points.T))[:_N_POPULATION]
+        result = differential_evolution(
+            lambda points: -self.lnlike_incoherent(points),
+            bounds=bounds,
+            init=points[best],
+            seed=seed,
+            vectorized=True,
+            updating="deferred",
+            maxiter=_MAX_GENERATIONS,
+            polish=False,
+        )
+        self.par_dic_0 = self._updated_intrinsic(*result.x)
+        logger.debug(
+            "incoherent solution: lnL = %s in %s evaluations", -result.fun, result.nfev
+        )
+
+    def _optimize_skyloc_time_and_inclination(self, ref_det_name: str, seed: int) -> None:
+        """Maximise over sky position, arrival time and sign of cos(iota) on a grid."""
+        event, par_dic = self.event_data, self.par_dic_0
+        i_ref = event.detector_names.index(ref_det_name)
+        delay0_d = gw_utils.time_delay_from_geocenter(
+            event.detector_names, par_dic["ra"], par_dic["dec"], event.tgps
+        )
+        z_d = self._matched_filter_timeseries_rb(par_dic | {"t_geocenter": 0.0})
+        t_peak = self._times[np.argmax(np.abs(z_d[:, i_ref]))] + delay0_d[i_ref]
+
+        # Arrival times at any detector, and at the reference detector.
+        half = gw_utils.EARTH_CROSSING_TIME / 2 + 2 * _REFDET_WINDOW
+        times_k = np.arange(t_peak - 2 * half, t_peak + 2 * half, _FINE_STEP)
+        offsets_t = np.arange(-_REFDET_WINDOW, _REFDET_WINDOW, 2 * _FINE_STEP)
+
+        u_dec, u_ra = qmc.Halton(2, seed=seed).random(_N_SKY).T
+        ra_n, dec_n = 2 * np.pi * u_ra, np.arcsin(2 * u_dec - 1)
+        delay_nd, response_npd = self._sky_geometry(ra_n, dec_n)
+        # Differences of delays alone matter: the time at the reference detector is given.
+        arrival_ntd = (
+            t_peak
+            + offsets_t[:, np.newaxis]
+            + (delay_nd - delay_nd[:, [i_ref]])[:, np.newaxis]
+        )
+        index_ntd = np.rint((arrival_ntd - times_k[0]) / _FINE_STEP).astype(int)
+        index_ntd = np.clip(index_ntd, 0, len(times_k) - 1)
+
+        best: tuple[float, dict] = (-np.inf, {})
+        for iota in (par_dic["iota"], np.pi - par_dic["iota"]):
+            d_h_pdk, h_h_ppd = self._polarisation_products(
+                par_dic | {"iota": iota}, times_k - delay0_d[:, np.newaxis]
+            )
+            d_h_nt = np.zeros(index_ntd.shape[:2], dtype=complex)
+            for d, p in np.ndindex(len(event.detector_names), 2):
+                d_h_nt += response_npd[:, [p], d] * d_h_pdk[p, d][index_ntd[..., d]]
+            h_h_n = np.einsum(
+                "npd,nPd,pPd->n", response_npd, response_npd, h_h_ppd, optimize=True
+            )
+            lnlike_nt = np.abs(d_h_nt) ** 2 / (2 * h_h_n[:, np.newaxis])
+            n, t = np.unravel_index(np.argmax(lnlike_nt), lnlike_nt.shape)
+            if lnlike_nt[n, t] > best[0]:
+                t_geocenter = t_peak + offsets_t[t] - delay_nd[n, i_ref]
+                best = lnlike_nt[n, t], {
+                    "ra": ra_n[n], "dec": dec_n[n], "iota": iota, "t_geocenter": t_geocenter,
+                }  # fmt: skip
+        # From here on likelihoods are those of one place and time: renew the summary there.
+        self.par_dic_0 = par_dic | best[1]
+        logger.debug("sky position and time: lnL = %s", best[0])
+
+    def _sky_geometry(self, ra_n: np.ndarray, dec_n: np.ndarray) -> tuple:
+        """Return delays (n, n_d) [s] and antenna responses (n, 2, n_d) at psi = 0."""
+        names, tgps = self.event_data.detector_names, self.event_data.tgps
+        psi = self.par_dic_0["psi"]
+        delay_nd = np.array(
+            [
+                gw_utils.time_delay_from_geocenter(names, ra, dec, tgps)
+                for ra, dec in zip(ra_n, dec_n, strict=True)
+            ]
+        )
+        response_npd = np.array(
+            [
+                gw_utils.fplus_fcross(names, ra, dec, psi, tgps)
+                for ra, dec in zip(ra_n, dec_n, strict=True)
+            ]
+        )
+        return delay_nd, response_npd
+
+    def _polarisation_products(self, par_dic: dict, times_dk: np.ndarray) -> tuple:
+        """Return (d|h_p) at times relative to ``_times``, (2, n_d, n_k), and (h_p|h_P).
+
+        The first is complex, without response; the second real, (2, 2, n_d).
+        """
+        par_dic = par_dic | {"t_geocenter": 0.0}
+        h_pdb = self.waveform_generator.get_hplus_hcross_at_detectors(self.fbin, par_dic)
+        d_h_pdk = np.empty((*h_pdb.shape[:2], times_dk.shape[1]), dtype=complex)
+        for d, times_k in enumerate(times_dk):
+            # The nearest central time, or the outermost.
+            c_k = np.abs(times_k[:, np.newaxis] - self._centres_c).argmin(axis=1)
+            for c in np.unique(c_k):
+                at = c_k == c
+                shifts_bk = np.exp(
+                    2j * np.pi * np.outer(self.fbin, times_k[at] - self._centres_c[c])
+                )
+                terms_pb = self._timeseries_weights_cdb[c, d] * h_pdb[:, d].conj()
+                d_h_pdk[:, d, at] = terms_pb @ shifts_bk
+        h_h_ppd = np.einsum(
+            "db,pdb,Pdb->pPd", self._h_h_weights[0], h_pdb, h_pdb.conj(), optimize=True
+        ).real
+        return d_h_pdk, h_h_ppd
+
+    def _polish(self) -> None:
+        """Climb to the top of the coherent likelihood in all parameters together."""
+        par_dic = self.par_dic_0
+        mchirp = gw_utils.m1m2_to_mchirp(par_dic["m1"], par_dic["m2"])
+        eta = gw_utils.q_to_eta(par_dic["m2"] / par_dic["m1"])
+        x0 = np.array(
+            [
+                mchirp,
+                eta,
+                par_dic["s1z"],
+                par_dic["ra"],
+                par_dic["dec"],
+                par_dic["t_geocenter"],
+            ]
+        )
+        bounds = self._bounds()
+        steps = np.array([1e-3 * mchirp, 0.01, 0.03, 0.03, 0.03, 1e-4])
+
+        def unpack(x: np.ndarray) -> dict:
+            ra, dec, t_geocenter = x[3:]
+            return self._updated_intrinsic(*x[:3]) | {
+                "ra": ra % (2 * np.pi), "dec": dec, "t_geocenter": t_geocenter,
+            }  # fmt: skip
+
+        def loss(y: np.ndarray) -> float:
+            x = x0 + y * steps
+            if np.any((x[:3] < bounds[:, 0]) | (x[:3] > bounds[:, 1])):
+                return np.inf
+            lnlike = self.lnlike_max_amp_phase(unpack(x))
+            return -lnlike if np.isfinite(lnlike) else np.inf
+
+        simplex = np.vstack([np.zeros(6), np.eye(6)])
+        result = minimize(
+            loss, np.zeros(6), method="Nelder-Mead",
+            options={"initial_simplex": simplex, "maxfev": 400, "xatol": 0.02, "fatol": 0.02,
+                     "adaptive": True},
+        )  # fmt: skip
+        self._par_dic_0 = unpack(x0 + result.x * steps)
+        logger.debug("polished: lnL = %s in %s evaluations", -result.fun, result.nfev)
+
+    def _optimize_phase_and_distance(self) -> None:
+        # The choice between phi_ref and phi_ref + pi is by all modes and detectors.
+        self.asd_drift = super().compute_asd_drift(self.par_dic_0)
+        super()._optimize_phase_and_distance()
+
+    def set_mchirp_range(
+        self, lnl_drop: float = 5.0, max_doublings: int = 2, seed: int = 0
+    ) -> None:
+        """Set bounds of chirp mass by cogwheel's rule.
+
+        They are those expected for the signal-to-noise ratio (at most 8), widened up to
+        ``max_doublings`` times until the likelihood there, maximised over mass ratio and
+        spin, is by ``lnl_drop`` below that of the reference waveform.
+        """
+        mchirp_0 = gw_utils.m1m2_to_mchirp(self.par_dic_0["m1"], self.par_dic_0["m2"])
+        lnl_0 = self.lnlike_max_amp_phase_time(self.par_dic_0)
+        mchirp_range = gw_utils.estimate_mchirp_range(
+            mchirp_0, snr=min(np.sqrt(2 * lnl_0), 8)
+        )
+        for i in range(2):
+            for _ in range(max_doublings):
+                if not self._reaches(lnl_0 - lnl_drop, mchirp_range[i], seed):
+                    break
+                mchirp_range[i] = gw_utils.estimate_mchirp_range.expand_range(
+                    mchirp_0, mchirp_range[i]
+                )
+        self._mchirp_range = tuple(float(mchirp) for mchirp in mchirp_range)
+
+    def _reaches(self, lnlike: float, mchirp: float, seed: int) -> bool:
+        """Return whether some mass ratio and spin have that incoherent ln likelihood."""
+        bounds = self._bounds()[1:]
+        points = qmc.scale(qmc.Sobol(2, seed=seed).random(64), bounds[:, 0], bounds[:, 1])
+
+        def evaluate(points_n: np.ndarray) -> np.ndarray:
+            mchirp_n = np.full(len(points_n), mchirp)
+            return self.lnlike_incoherent(np.vstack([mchirp_n, points_n.T]))
+
+        for _ in range(4):
+            lnlike_n = evaluate(points)
+            if np.max(lnlike_n) >= lnlike:
+                return True
+            # Again around the best, in a box of a quarter of the length.
+            best = points[np.argmax(lnlike_n)]
+            quarter = (bounds[:, 1] - bounds[:, 0]) / 8
+            bounds = np.clip(
+                np.array([best - quarter, best + quarter]).T, bounds[:, [0]], bounds[:, [1]]
+            )
+            points = qmc.scale(
+                qmc.Sobol(2, seed=seed).random(16), bounds[:, 0], bounds[:, 1]
+            )
+        return False

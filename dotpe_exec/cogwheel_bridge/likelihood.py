@@ -1,0 +1,167 @@
+"""Cogwheel's likelihood and waveform generator, and checks of what they are given."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from cogwheel import waveform
+from cogwheel.data import EventData
+from cogwheel.likelihood import RelativeBinningLikelihood
+
+from ..errors import InputError
+from .prints import prints_logged
+from .weights import FastWeights
+
+# Waveforms that a likelihood and the summaries that go with it use in turn.
+N_WAVEFORMS = 6
+
+
+def share_waveforms(
+    old: waveform.WaveformGenerator, *others: waveform.WaveformGenerator
+) -> None:
+    """Make generators use one list of cached waveforms.
+
+    An entry of cogwheel's cache carries all that the polarisations depend on, which does
+    not include detectors.
+    """
+    missing = N_WAVEFORMS - len(old.cache)
+    if missing > 0:
+        old.cache[:0] = _empty_cache(missing)
+    for other in others:
+        other.cache = old.cache
+
+
+def _empty_cache(n_waveforms: int) -> list[dict]:
+    generator = waveform.WaveformGenerator((), 0.0, 0.0, "IMRPhenomXAS")
+    generator.n_cached_waveforms = n_waveforms
+    return generator.cache
+
+
+@contextlib.contextmanager
+def keep_waveforms(
+    generator: waveform.WaveformGenerator, *others: waveform.WaveformGenerator
+) -> Iterator[None]:
+    """Give a generator, after the block, the waveforms that it and others had before."""
+    cache = [entry for other in (*others, generator) for entry in other.cache]
+    yield
+    generator.cache = cache
+
+
+class FastRelativeBinningLikelihood(FastWeights, RelativeBinningLikelihood):
+    """Cogwheel's ``RelativeBinningLikelihood``, made in less time."""
+
+    def plain(self) -> RelativeBinningLikelihood:
+        """Turn this object into one of cogwheel's own class, to be saved as such."""
+        self.__class__ = RelativeBinningLikelihood
+        return self
+
+
+def make_likelihood(
+    event_data: EventData,
+    approximant: str,
+    par_dic_0: Mapping[str, float],
+    fbin: np.ndarray,
+    *,
+    harmonic_modes: Sequence[Sequence[int]] | None = None,
+    spline_degree: int = 3,
+) -> RelativeBinningLikelihood:
+    """Return cogwheel's relative-binning likelihood for a given reference waveform.
+
+    Parameters
+    ----------
+    event_data : cogwheel.data.EventData
+    approximant : str
+    par_dic_0 : dict
+        Parameters of the reference waveform, the keys of cogwheel's
+        ``WaveformGenerator.params``.
+    fbin : (n_b,) float
+        Edges of the frequency bins [Hz].
+    harmonic_modes : sequence of (l, m), optional
+        Default: all modes of the approximant.
+    spline_degree : int
+
+    Raises
+    ------
+    InputError
+        ``par_dic_0`` lacks parameters, or has values that are not finite or not
+        physical.
+    """
+    par_dic_0 = check_par_dic(par_dic_0, "par_dic_0")
+    generator = waveform.WaveformGenerator.from_event_data(
+        event_data, approximant, harmonic_modes=harmonic_modes, n_cached_waveforms=2
+    )
+    with prints_logged():
+        return FastRelativeBinningLikelihood(
+            event_data,
+            generator,
+            par_dic_0,
+            fbin=np.asarray(fbin),
+            spline_degree=spline_degree,
+        ).plain()
+
+
+def check_approximant(approximant: str) -> str:
+    """Return the name of an approximant that cogwheel can generate, or refuse it.
+
+    Raises
+    ------
+    InputError
+    """
+    if approximant == "IMRPhenomXODE":
+        # cogwheel registers it on import of this module, which needs more packages.
+        try:
+            from cogwheel.waveform_models import xode  # noqa: F401
+        except ImportError as error:
+            raise InputError(
+                f"the approximant {approximant} cannot be used: {error}"
+            ) from error
+    if approximant not in waveform.APPROXIMANTS:
+        raise InputError(
+            f"the approximant is {approximant!r}, expected one of "
+            f"{', '.join(waveform.APPROXIMANTS)}, IMRPhenomXODE"
+        )
+    return approximant
+
+
+def check_par_dic(par_dic: Mapping[str, Any], name: str) -> dict[str, float]:
+    """Return a waveform's parameters as floats, in cogwheel's order, or refuse them.
+
+    Tidal deformabilities, in-plane spins and psi that are absent are zero; other keys
+    (``tgps``, say) are left out.
+
+    Parameters
+    ----------
+    par_dic : dict
+    name : str
+        What to call it in the error.
+
+    Raises
+    ------
+    InputError
+    """
+    optional = {"l1", "l2", "s1x_n", "s1y_n", "s2x_n", "s2y_n", "psi"}
+    params = waveform.WaveformGenerator.params
+    if missing := [p for p in params if p not in par_dic and p not in optional]:
+        raise InputError(f"{name} lacks {', '.join(missing)}")
+    checked = {}
+    for param in params:
+        try:
+            checked[param] = float(par_dic.get(param, 0.0))
+        except (TypeError, ValueError):
+            raise InputError(
+                f"{name}: {param} must be a number, not {par_dic[param]!r}"
+            ) from None
+        if not np.isfinite(checked[param]):
+            raise InputError(f"{name}: {param} is {checked[param]}, not a finite number")
+    for param in ("m1", "m2", "d_luminosity", "f_ref"):
+        if checked[param] <= 0:
+            raise InputError(f"{name}: {param} must be positive, not {checked[param]}")
+    if not waveform.within_bounds(checked):
+        raise InputError(
+            f"{name}: parameters out of physical bounds (spin magnitudes at most 1, iota "
+            "from 0 to pi, dec from -pi/2 to pi/2)"
+        )
+    return checked

@@ -1,0 +1,218 @@
+"""Stage 1: a reference waveform that fits the data, and the summaries made with it.
+
+Relative binning (Zackay, Dai & Venumadhav, arXiv:1806.08792) needs the data compared
+once, at full resolution, with a waveform close to the signal. cogwheel is imported
+inside functions, because the workers of other stages may load this module.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..atomic import TEMPORARY_PREFIX, writing
+from ..errors import InputError
+from ..kernels.summary import IncoherentSummary, Summary
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from cogwheel.data import EventData
+    from cogwheel.posterior import Posterior
+
+    from ..banks.config import BankConfig
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What later stages know of event and reference waveform.
+
+    Parameters
+    ----------
+    posterior : cogwheel.posterior.Posterior
+        Prior (with its sampling coordinates) and likelihood.
+    par_dic_0 : dict
+        Parameters of the reference waveform.
+    summary : Summary
+        All detectors, for the coherent stage.
+    incoherent : IncoherentSummary
+        Each detector by itself, for the incoherent stage.
+    """
+
+    posterior: Posterior
+    par_dic_0: dict[str, float]
+    summary: Summary
+    incoherent: IncoherentSummary
+
+
+def find_reference(
+    event_data: EventData,
+    bank_config: BankConfig,
+    *,
+    n_t: int,
+    mchirp_guess: float | None = None,
+    par_dic_0: Mapping[str, float] | None = None,
+    coherent_posterior_kwargs: Mapping[str, Any] | None = None,
+) -> Reference:
+    """Find a reference waveform, unless one is given, and make the summaries.
+
+    Parameters
+    ----------
+    event_data : cogwheel.data.EventData
+    bank_config : BankConfig
+        Approximant, bins, modes and reference frequency.
+    n_t : int
+        Number of arrival times per detector of the incoherent stage.
+    mchirp_guess : float, optional
+        Detector-frame chirp mass [solar masses] around which to search. Default: that of
+        the event's injection. Not needed with ``par_dic_0``.
+    par_dic_0 : dict, optional
+        Parameters of the reference waveform: no search.
+    coherent_posterior_kwargs : dict, optional
+        Overrides arguments of cogwheel's ``Posterior.from_event``; ``likelihood_kwargs``
+        and ``ref_wf_finder_kwargs`` are merged key by key.
+
+    Returns
+    -------
+    Reference
+
+    Raises
+    ------
+    InputError
+        Parameters that are missing or cannot be used.
+    """
+    from ..cogwheel_bridge import make_incoherent_summary, make_posterior, make_summary
+
+    kwargs = posterior_kwargs(bank_config, coherent_posterior_kwargs)
+    if mchirp_guess is None and par_dic_0 is None:
+        mchirp_guess = injected_mchirp(event_data)
+        if mchirp_guess is None:
+            raise InputError(
+                f"mchirp_guess is not given and {event_data.eventname} has no injection: "
+                "give an estimate of the detector-frame chirp mass"
+            )
+    posterior = make_posterior(
+        event_data,
+        mchirp_guess=mchirp_guess,
+        par_dic_0=par_dic_0,
+        harmonic_modes=bank_config.harmonic_modes,
+        **kwargs,
+    )
+    likelihood, modes = posterior.likelihood, bank_config.harmonic_modes
+    return Reference(
+        posterior=posterior,
+        par_dic_0=dict(likelihood.par_dic_0),
+        summary=make_summary(likelihood, harmonic_modes=modes),
+        incoherent=make_incoherent_summary(likelihood, n_t, harmonic_modes=modes),
+    )
+
+
+def posterior_kwargs(
+    bank_config: BankConfig, overrides: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Return the arguments of ``Posterior.from_event``, a user's merged into ours.
+
+    Raises
+    ------
+    InputError
+        ``coherent_posterior_kwargs`` has keys that have no meaning there.
+    """
+    kwargs: dict[str, Any] = {
+        "approximant": bank_config.approximant,
+        "prior_class": "CartesianIASPrior",
+        "likelihood_class": None,
+        "prior_kwargs": {},
+        "likelihood_kwargs": {"fbin": np.asarray(bank_config.fbin), "pn_phase_tol": None},
+        "ref_wf_finder_kwargs": {"time_range": (-0.1, 0.1), "f_ref": bank_config.f_ref},
+    }
+    overrides = dict(overrides or {})
+    if unknown := overrides.keys() - kwargs.keys():
+        raise InputError(
+            f"coherent_posterior_kwargs has {', '.join(sorted(unknown))}, expected some of "
+            f"{', '.join(kwargs)}"
+        )
+    for key, value in overrides.items():
+        if isinstance(kwargs[key], dict):
+            if value is not None and not isinstance(value, Mapping):
+                raise InputError(
+                    f"coherent_posterior_kwargs: {key} is {value!r}, expected a dictionary"
+                )
+            kwargs[key] = kwargs[key] | dict(value or {})
+        else:
+            kwargs[key] = value
+    return kwargs
+
+
+def injected_mchirp(event_data: EventData) -> float | None:
+    """Return the chirp mass of an event's injection [solar masses], None without one."""
+    if not event_data.injection:
+        return None
+    from cogwheel.gw_utils import m1m2_to_mchirp
+
+    par_dic = event_data.injection["par_dic"]
+    return float(m1m2_to_mchirp(par_dic["m1"], par_dic["m2"]))
+
+
+def save_posterior(posterior: Posterior, folder: str | os.PathLike) -> None:
+    """Write ``Posterior.json`` and the event it refers to, whole or not at all.
+
+    cogwheel's ``utils.read_json`` opens it.
+
+    Raises
+    ------
+    RunDirectoryError
+        The folder cannot be written.
+    """
+    folder = Path(folder)
+    with writing(folder / f"{type(posterior).__name__}.json"):
+        temporary = Path(tempfile.mkdtemp(prefix=TEMPORARY_PREFIX, dir=folder))
+        try:
+            posterior.to_json(temporary)
+            # The event first: a Posterior.json never refers to a file that is not there.
+            for path in sorted(
+                temporary.iterdir(), key=lambda path: path.suffix == ".json"
+            ):
+                path.replace(folder / path.name)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+def relative_binning_error(
+    posterior: Posterior, samples: pd.DataFrame, n_samples: int = 50
+) -> tuple[float, float] | None:
+    """Return the mean and the largest error of relative binning among heavy samples.
+
+    The error of a sample is the absolute difference of its binned ln likelihood and the
+    exact one, on the full frequency grid (cogwheel's ``lnlike_fft``).
+
+    Parameters
+    ----------
+    posterior : cogwheel.posterior.Posterior
+    samples : pandas.DataFrame
+        Waveform parameters, ``lnl`` (binned) and ``weights`` if they are not equal.
+    n_samples : int
+        How many of the heaviest to look at; the same sample drawn twice counts once.
+
+    Returns
+    -------
+    (float, float) or None
+        None without samples.
+    """
+    likelihood = posterior.likelihood
+    samples = samples.drop_duplicates(subset=list(likelihood.params))
+    if "weights" in samples:
+        samples = samples[samples["weights"] > 0].nlargest(n_samples, "weights")
+    # Neighbours with the same intrinsic parameters share a waveform of cogwheel's cache.
+    slow = list(likelihood.waveform_generator.slow_params)
+    samples = samples.head(n_samples).sort_values(slow)
+    errors = [
+        abs(likelihood.lnlike_fft(dict(row[likelihood.params])) - row["lnl"])
+        for _, row in samples.iterrows()
+    ]
+    return (float(np.mean(errors)), float(np.max(errors))) if errors else None
