@@ -77,9 +77,9 @@ class Monitor:
 
     Parameters
     ----------
-    progress : bool, optional
-        True: a bar per phase; False: nothing; None: bars in a terminal or notebook, and
-        elsewhere a log line every :data:`LOG_SECONDS`.
+    progress : bool
+        True: a bar per phase in a terminal or notebook, and elsewhere a log line every
+        :data:`LOG_SECONDS`; False: neither.
     n_workers : int, optional
         Number of workers, for efficiencies; by default those that were seen.
 
@@ -88,10 +88,10 @@ class Monitor:
     It implements the ``Monitor`` protocol of :mod:`dotpe_exec.executors.phases`.
     """
 
-    def __init__(self, progress: bool | None = None, n_workers: int | None = None):
+    def __init__(self, progress: bool = True, n_workers: int | None = None):
         self.n_workers = n_workers
-        self._bars = _is_interactive() if progress is None else progress
-        self._lines = progress is None and not self._bars
+        self._bars = progress and _is_interactive()
+        self._lines = progress and not self._bars
         self._bar: Any = None
         self._total: int | None = None
         self._in_tasks = False
