@@ -102,8 +102,8 @@ def lnlike_marginalized(
     -------
     (...) float
         ln of the likelihood relative to noise alone. Outside the table's range the
-        coordinates are clamped to it. A waveform of zero norm gives 0; NaN, or a
-        negative ``h_h``, gives NaN.
+        coordinates are clamped to it. Where ``h_h`` is zero, or below by rounding, there
+        is no signal and the value is 0; NaN gives NaN.
     """
     d_h, h_h = np.broadcast_arrays(np.asarray(d_h, float), np.asarray(h_h, float))
     lnlike = np.empty(d_h.size)
@@ -141,8 +141,8 @@ def sample_distance(
     Returns
     -------
     (...) float
-        Luminosity distances [Mpc]. A waveform of zero norm gives draws from the prior;
-        NaN, or a negative ``h_h``, gives NaN.
+        Luminosity distances [Mpc]. Where ``h_h`` is zero, or below by rounding, they are
+        draws from the prior; NaN gives NaN.
     """
     d_h, h_h, uniforms = np.broadcast_arrays(
         np.asarray(d_h, float), np.asarray(h_h, float), np.asarray(uniforms, float)
@@ -198,11 +198,11 @@ def _lnlike_marginalized(
     basis_x = np.empty(_DEGREE + 1)
     basis_y = np.empty(_DEGREE + 1)
     for k in range(len(d_h)):
-        if h_h[k] == 0 and d_h[k] == 0:
-            lnlike[k] = 0.0
-            continue
-        if not h_h[k] > 0 or math.isnan(d_h[k]):
+        if math.isnan(d_h[k]) or math.isnan(h_h[k]):
             lnlike[k] = math.nan
+            continue
+        if h_h[k] <= 0:
+            lnlike[k] = 0.0
             continue
         norm_h = math.sqrt(h_h[k])
         overlap = d_h[k] / norm_h
@@ -231,12 +231,12 @@ def _sample_distance(
     density_log = np.empty(2 * _MAX_LOG_CELLS + 1)
     density_linear = np.empty(2 * _N_LINEAR_CELLS + 1)
     for k in range(len(d_h)):
-        norm_h = math.sqrt(h_h[k]) if h_h[k] >= 0 else math.nan
-        if math.isnan(norm_h) or math.isnan(d_h[k]) or math.isnan(uniforms[k]):
+        if math.isnan(d_h[k]) or math.isnan(h_h[k]) or math.isnan(uniforms[k]):
             distance[k] = math.nan
-        elif norm_h == 0:
+        elif h_h[k] <= 0:
             distance[k] = d_luminosity_max * uniforms[k] ** (1 / 3)
         else:
+            norm_h = math.sqrt(h_h[k])
             # Small distances are large u.
             u = _sample_u(
                 d_h[k] / norm_h,

@@ -1,0 +1,152 @@
+"""Weighted sums over samples: evidence, its Monte-Carlo error, effective numbers.
+
+Everything here takes natural logarithms of weights and returns defined values when all
+weights vanish: an evidence of zero (ln -inf) and effective numbers of zero.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+
+def logsumexp(ln_terms: np.ndarray) -> float:
+    """Return ln of the sum of exponentials; -inf for no terms."""
+    ln_terms = np.asarray(ln_terms, dtype=float)
+    largest = float(ln_terms.max(initial=-np.inf))
+    if not np.isfinite(largest):
+        return largest
+    return largest + float(np.log(np.exp(ln_terms - largest).sum()))
+
+
+def relative_weights(ln_weights: np.ndarray) -> np.ndarray:
+    """Return exp(ln_weights) up to a factor: the largest is 1 (all 0 if all are -inf)."""
+    largest = ln_weights.max(initial=-np.inf)
+    if largest == -np.inf:
+        return np.zeros(len(ln_weights))
+    return np.exp(ln_weights - largest)
+
+
+def effective_number(weights: np.ndarray) -> float:
+    """Return (sum w)^2 / sum w^2, the effective number of samples (Kish 1965)."""
+    largest = weights.max(initial=0.0)
+    if not largest > 0:
+        return 0.0
+    weights = weights / largest
+    return float(weights.sum() ** 2 / (weights**2).sum())
+
+
+def effective_number_of(inds: np.ndarray, weights: np.ndarray) -> float:
+    """Return the effective number of distinct indices: weights are summed by index first.
+
+    Parameters
+    ----------
+    inds : (n,) int
+        Not negative.
+    weights : (n,) float
+    """
+    return effective_number(np.bincount(inds, weights=weights))
+
+
+@dataclass(frozen=True)
+class EvidenceTerms:
+    """What one bank contributes to the evidence.
+
+    Parameters
+    ----------
+    i, e : (n,) int
+        Intrinsic and extrinsic index of each term; those not there are zero.
+    ln_posterior : (n,) float
+        ln(w_i w_e L_ieo).
+    n_int : int
+        Number of waveforms considered.
+    """
+
+    i: np.ndarray
+    e: np.ndarray
+    ln_posterior: np.ndarray
+    n_int: int
+
+
+def ln_evidence_error(
+    banks: Sequence[EvidenceTerms], *, n_ext: int, n_phi: int
+) -> float | None:
+    """Return the Monte-Carlo standard error of ln Z.
+
+    Z = sum_k mean_i mean_e Y_kie over banks k, with Y = w_i w_e mean_o L. The waveforms
+    of a bank and the extrinsic samples, common to all banks, are two crossed sets of
+    random draws, so that
+
+        Var Z = sum_k sigma_ik^2 / n_k + sigma_e^2 / n_e + sum_k sigma_iek^2 / (n_k n_e).
+
+    With the mean squares of a two-way layout, S_i^2 of the row means (over e), S_e^2 of
+    the column means (over i, summed over banks) and S_ie^2 of the residuals,
+
+        v = sum_k S_ik^2 / n_k + S_e^2 / n_e - sum_k S_iek^2 / (n_k n_e)
+
+    is its unbiased estimator (Searle, Casella & McCulloch, *Variance Components*, 1992,
+    chapter 4; it is the variance of a two-sample U-statistic, Hoeffding 1948). The last
+    sum is also a lower bound of Var Z, which v is kept above. The extrinsic samples are
+    taken as if drawn independently; they are drawn with unequal probabilities and spread
+    systematically, which makes the error smaller, so that the estimate errs on the safe
+    side (Sarndal, Swensson & Wretman 1992, section 4.5). What the orbital phases, the
+    points from which the extrinsic samples were drawn and the relative binning
+    contribute is not in it.
+
+    Parameters
+    ----------
+    banks : sequence of EvidenceTerms
+    n_ext, n_phi : int
+
+    Returns
+    -------
+    float or None
+        Standard deviation of Z over Z; None where it is not defined: no weight at all, or
+        fewer than two extrinsic samples or waveforms of a bank.
+    """
+    largest = max((t.ln_posterior.max(initial=-np.inf) for t in banks), default=-np.inf)
+    if largest == -np.inf or n_ext < 2 or any(terms.n_int < 2 for terms in banks):
+        return None
+    mean = 0.0
+    columns_e = np.zeros(n_ext)
+    variance_rows = variance_residuals = 0.0
+    for terms in banks:
+        i, e, y = _sum_phases(terms, largest, n_ext)
+        y = y / n_phi
+        rows_i = np.bincount(i, weights=y) / n_ext if len(i) else np.zeros(0)
+        cols_e = np.bincount(e, weights=y, minlength=n_ext) / terms.n_int
+        bank_mean = float(rows_i.sum()) / terms.n_int
+        n_cells = terms.n_int * n_ext
+        # Sums of squared deviations; cells and rows that are not listed are zero.
+        rows = float((rows_i**2).sum()) - terms.n_int * bank_mean**2
+        cols = float((cols_e**2).sum()) - n_ext * bank_mean**2
+        total = float((y**2).sum()) - n_cells * bank_mean**2
+        residuals = total - n_ext * rows - terms.n_int * cols
+        variance_rows += rows / (terms.n_int - 1) / terms.n_int
+        variance_residuals += residuals / ((terms.n_int - 1) * (n_ext - 1)) / n_cells
+        columns_e += cols_e
+        mean += bank_mean
+    variance_columns = float(columns_e.var(ddof=1)) / n_ext
+    variance = variance_rows + variance_columns - variance_residuals
+    return float(np.sqrt(max(variance, variance_residuals, 0.0))) / mean
+
+
+def _sum_phases(
+    terms: EvidenceTerms, ln_scale: float, n_ext: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return (i, e, sum over o of exp(ln_posterior - ln_scale)), each pair once.
+
+    Terms that together cannot matter at single precision are left out before sorting.
+    """
+    floor = ln_scale - 20 - np.log(max(len(terms.ln_posterior), 1))
+    kept = np.flatnonzero(terms.ln_posterior > floor)
+    weights = np.exp(terms.ln_posterior[kept] - ln_scale)
+    pairs = terms.i[kept].astype(np.int64) * n_ext + terms.e[kept]
+    order = np.argsort(pairs, kind="stable")
+    pairs, weights = pairs[order], weights[order]
+    starts = np.flatnonzero(np.diff(pairs, prepend=-1))
+    summed = np.add.reduceat(weights, starts) if len(starts) else weights
+    pairs = pairs[starts]
+    return pairs // n_ext, pairs % n_ext, summed

@@ -1,0 +1,307 @@
+"""Stage 6: from accepted sets to posterior samples, evidence and summary.
+
+Per bank, ln_posterior = lnl_marginalized + log_prior_weights_i + log_prior_weights_e and
+Z_k = sum exp(ln_posterior) / N_k with N_k = n_phi n_ext n_int_k; banks' evidences add up.
+Samples carry weights proportional to exp(ln_posterior) / N_k.
+
+Nothing here has a table of all samples with all columns in memory: functions that go
+over many rows yield chunks (:mod:`dotpe_exec.stages.tables`).
+"""
+
+from __future__ import annotations
+
+import itertools
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..errors import NonFiniteError
+from ..kernels.distance import DistanceTable, lnlike_marginalized
+from ..seeds import generator
+from .evidence import (
+    effective_number,
+    effective_number_of,
+    logsumexp,
+    relative_weights,
+)
+from .probes import PROBES_PER_WAVEFORM
+
+if TYPE_CHECKING:
+    from .coherent_set import CoherentSet, Probes
+
+MAX_DRAWS = 10**4
+"""No more samples than this are drawn from the posterior."""
+
+
+@dataclass(frozen=True)
+class BankPosterior:
+    """The accepted set of one bank with distance marginalised.
+
+    Parameters
+    ----------
+    bank_id : str
+    coherent_set : CoherentSet
+    lnl_marginalized, ln_posterior : (n,) float
+        For each of its members.
+    n_int, n_total : int
+        Waveforms considered before any selection, and N_k = n_phi n_ext n_int.
+    ln_evidence : float
+        lnZ_k; -inf where nothing has weight.
+    ln_evidence_discarded : float
+        Estimate for survivors' samples outside the set; -inf where no probe was outside.
+    n_effective, n_effective_i, n_effective_e : float
+        Effective numbers of samples, of waveforms and of extrinsic samples.
+    """
+
+    bank_id: str
+    coherent_set: CoherentSet
+    lnl_marginalized: np.ndarray
+    ln_posterior: np.ndarray
+    n_int: int
+    n_total: int
+    ln_evidence: float
+    ln_evidence_discarded: float
+    n_effective: float
+    n_effective_i: float
+    n_effective_e: float
+
+    def __len__(self) -> int:
+        return len(self.ln_posterior)
+
+
+@dataclass(frozen=True)
+class Posterior:
+    """The posterior of all banks.
+
+    Parameters
+    ----------
+    banks : tuple of BankPosterior
+    kept : tuple of (n_k,) int
+        Rows of each bank that are among the ``size_limit`` best, ascending.
+    ln_norm : float
+        ln of the sum of exp(ln_posterior) / N_k over these; -inf if it vanishes.
+    n_effective : float
+        Effective number of samples of these.
+    """
+
+    banks: tuple[BankPosterior, ...]
+    kept: tuple[np.ndarray, ...]
+    ln_norm: float
+    n_effective: float
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Rows of the posterior to be written as samples.
+
+    Parameters
+    ----------
+    posterior : Posterior
+    rows : tuple of (n_k,) int
+        Rows of each bank, ascending; drawn more than once they occur more than once.
+    drawn : bool
+        Whether rows were drawn by weight, so that each has weight 1.
+    """
+
+    posterior: Posterior
+    rows: tuple[np.ndarray, ...]
+    drawn: bool
+
+    def __len__(self) -> int:
+        return sum(map(len, self.rows))
+
+
+def marginalize_bank(
+    bank_id: str,
+    coherent_set: CoherentSet,
+    *,
+    log_prior_weights_i: np.ndarray,
+    log_prior_weights_e: np.ndarray,
+    n_phi: int,
+    n_int: int,
+    table: DistanceTable,
+) -> BankPosterior:
+    """Marginalise distance for the members of a bank's accepted set.
+
+    Parameters
+    ----------
+    bank_id : str
+    coherent_set : CoherentSet
+    log_prior_weights_i : (n_waveforms,) float
+        Of every waveform of the bank.
+    log_prior_weights_e : (n_ext,) float
+        Of every extrinsic sample.
+    n_phi, n_int : int
+        Number of orbital phases, and of waveforms considered before any selection.
+    table : DistanceTable
+
+    Returns
+    -------
+    BankPosterior
+
+    Raises
+    ------
+    NonFiniteError
+        Naming the bank and the waveform.
+    """
+    members = coherent_set
+    n_ext = len(log_prior_weights_e)
+    lnl_marginalized, ln_posterior = _ln_posterior(
+        bank_id, members, log_prior_weights_i, log_prior_weights_e, table
+    )
+    n_total = n_phi * n_ext * n_int
+    weights = relative_weights(ln_posterior)
+    return BankPosterior(
+        bank_id=bank_id,
+        coherent_set=members,
+        lnl_marginalized=lnl_marginalized,
+        ln_posterior=ln_posterior,
+        n_int=n_int,
+        n_total=n_total,
+        ln_evidence=logsumexp(ln_posterior) - float(np.log(n_total)),
+        ln_evidence_discarded=_ln_evidence_discarded(
+            bank_id, members, log_prior_weights_i, log_prior_weights_e, n_int, table
+        ),
+        n_effective=effective_number(weights),
+        n_effective_i=effective_number_of(members.i, weights),
+        n_effective_e=effective_number_of(members.e, weights),
+    )
+
+
+def _ln_posterior(
+    bank_id: str,
+    samples: CoherentSet | Probes,
+    log_prior_weights_i: np.ndarray,
+    log_prior_weights_e: np.ndarray,
+    table: DistanceTable,
+) -> tuple[np.ndarray, np.ndarray]:
+    lnl_marginalized = lnlike_marginalized(samples.d_h, samples.h_h, table)
+    ln_posterior = lnl_marginalized + log_prior_weights_i[samples.i]
+    ln_posterior += log_prior_weights_e[samples.e]
+    bad = np.isnan(ln_posterior) | (ln_posterior == np.inf)
+    if bad.any():
+        k = int(np.argmax(bad))
+        raise NonFiniteError(
+            f"bank {bank_id}: the posterior of waveform {samples.i[k]} at extrinsic sample "
+            f"{samples.e[k]} is {ln_posterior[k]} (d_h = {samples.d_h[k]}, "
+            f"h_h = {samples.h_h[k]}), expected a finite number"
+        )
+    return lnl_marginalized, ln_posterior
+
+
+def _ln_evidence_discarded(
+    bank_id: str,
+    coherent_set: CoherentSet,
+    log_prior_weights_i: np.ndarray,
+    log_prior_weights_e: np.ndarray,
+    n_int: int,
+    table: DistanceTable,
+) -> float:
+    """Return ln of the mean over waveforms of the mean over probes of what is outside."""
+    ln_outside = _ln_posterior(
+        bank_id, coherent_set.probes, log_prior_weights_i, log_prior_weights_e, table
+    )[1][~coherent_set.probes.inside]
+    return logsumexp(ln_outside) - float(np.log(PROBES_PER_WAVEFORM * n_int))
+
+
+def aggregate(banks: Sequence[BankPosterior], *, size_limit: int) -> Posterior:
+    """Combine the posteriors of banks, keeping the ``size_limit`` heaviest samples.
+
+    Samples of equal weight at the limit are kept in the order of banks and rows. A
+    posterior without any weight is possible, and warned of.
+    """
+    ln_weights = [bank.ln_posterior - np.log(bank.n_total) for bank in banks]
+    kept = _heaviest(ln_weights, size_limit)
+    ln_weights = [ln_w[rows] for ln_w, rows in zip(ln_weights, kept, strict=True)]
+    together = np.concatenate([np.empty(0), *ln_weights])
+    ln_norm = logsumexp(together)
+    if ln_norm == -np.inf:
+        warnings.warn(
+            "no sample has any weight: the evidence is zero and there is nothing to draw "
+            "from (are all log_prior_weights -inf?)",
+            stacklevel=2,
+        )
+    return Posterior(
+        banks=tuple(banks),
+        kept=tuple(kept),
+        ln_norm=ln_norm,
+        n_effective=effective_number(relative_weights(together)),
+    )
+
+
+def _heaviest(ln_weights: Sequence[np.ndarray], size_limit: int) -> list[np.ndarray]:
+    if sum(map(len, ln_weights)) <= size_limit:
+        return [np.arange(len(ln_w)) for ln_w in ln_weights]
+    together = np.concatenate(ln_weights)
+    lowest = np.partition(together, len(together) - size_limit)[-size_limit]
+    keep = together > lowest
+    tied = np.flatnonzero(together == lowest)
+    keep[tied[: size_limit - np.count_nonzero(keep)]] = True
+    bounds = np.cumsum([0, *map(len, ln_weights)])
+    return [np.flatnonzero(keep[start:stop]) for start, stop in itertools.pairwise(bounds)]
+
+
+def all_samples(posterior: Posterior) -> Selection:
+    """Return all rows of the posterior, to be written with their weights."""
+    return Selection(posterior, posterior.kept, drawn=False)
+
+
+def draw_subset(
+    posterior: Posterior, *, seed: int, n_draws: int | None = None
+) -> Selection:
+    """Draw rows by weight, with replacement.
+
+    Parameters
+    ----------
+    posterior : Posterior
+    seed : int
+        The run's seed.
+    n_draws : int, optional
+        Default: half the effective number of samples, at least 1. At most 10^4.
+
+    Returns
+    -------
+    Selection
+        In the posterior's order. Empty, with a warning, where nothing has weight; another
+        warning says when more is drawn than the effective number of samples.
+    """
+    if posterior.ln_norm == -np.inf:
+        warnings.warn("no sample has any weight: no samples are drawn", stacklevel=2)
+        empty = np.empty(0, dtype=np.int64)
+        return Selection(posterior, tuple(empty for _ in posterior.banks), drawn=True)
+    if n_draws is None:
+        n_draws = max(int(posterior.n_effective // 2), 1)
+    n_draws = min(n_draws, MAX_DRAWS)
+    if n_draws > posterior.n_effective:
+        warnings.warn(
+            f"{n_draws} samples are drawn from a posterior of {posterior.n_effective:.1f} "
+            "effective samples, so that many are the same",
+            stacklevel=2,
+        )
+    cumulative = np.concatenate([weights(posterior, k) for k in range(len(posterior.kept))])
+    np.cumsum(cumulative, out=cumulative)
+    marks = np.sort(generator(seed, "draw_subset").random(n_draws)) * cumulative[-1]
+    # Only rows of positive weight: their cumulative exceeds the previous one's.
+    drawn = np.searchsorted(cumulative, marks, side="right")
+    bounds = np.cumsum([0, *map(len, posterior.kept)])
+    parts = np.split(drawn, np.searchsorted(drawn, bounds[1:-1]))
+    return Selection(
+        posterior,
+        tuple(
+            kept[part - start]
+            for kept, part, start in zip(posterior.kept, parts, bounds, strict=False)
+        ),
+        drawn=True,
+    )
+
+
+def weights(posterior: Posterior, k: int, rows: np.ndarray | None = None) -> np.ndarray:
+    """Return normalised weights of bank ``k``'s kept rows, or of other rows of it."""
+    rows = posterior.kept[k] if rows is None else rows
+    if posterior.ln_norm == -np.inf:
+        return np.zeros(len(rows))
+    bank = posterior.banks[k]
+    return np.exp(bank.ln_posterior[rows] - np.log(bank.n_total) - posterior.ln_norm)

@@ -1,0 +1,148 @@
+"""The tables of samples, chunk by chunk: ``prob_samples`` and ``samples``.
+
+A chunk is a dictionary of columns as :func:`dotpe_exec.stages.tables.write_chunks` writes
+it; no table is ever in memory as a whole, unless asked for by :func:`to_frame`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..banks.table import PARAMETERS
+from ..seeds import generator
+from .evidence import logsumexp
+from .results import BankPosterior, Selection, weights
+from .tables import ROWS_PER_CHUNK
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from .standardize import Standardizer
+
+
+def bank_sample_chunks(
+    bank: BankPosterior, n_rows: int = ROWS_PER_CHUNK
+) -> Iterator[dict[str, Any]]:
+    """Yield the columns of a bank's own ``prob_samples``: weights sum to 1 in the bank."""
+    ln_norm = logsumexp(bank.ln_posterior)
+    for rows in _row_chunks(np.arange(len(bank)), n_rows):
+        if ln_norm == -np.inf:
+            row_weights = np.zeros(len(rows))
+        else:
+            row_weights = np.exp(bank.ln_posterior[rows] - ln_norm)
+        yield _bank_columns(bank, rows, row_weights)
+
+
+def sample_chunks(
+    selection: Selection, n_rows: int = ROWS_PER_CHUNK
+) -> Iterator[dict[str, Any]]:
+    """Yield the columns of ``prob_samples`` for a selection, one bank after the other."""
+    for k, rows in _bank_row_chunks(selection, n_rows):
+        yield _sample_columns(selection, k, rows)
+
+
+def standardized_chunks(
+    selection: Selection,
+    bank_tables: Mapping[str, pd.DataFrame | Mapping[str, np.ndarray]],
+    standardizer: Standardizer,
+    *,
+    seed: int,
+    n_rows: int = ROWS_PER_CHUNK,
+) -> Iterator[dict[str, Any]]:
+    """Yield all columns of ``samples`` for a selection, one bank after the other.
+
+    Parameters
+    ----------
+    selection : Selection
+    bank_tables : mapping
+        Intrinsic parameters by bank id, one row per waveform.
+    standardizer : Standardizer
+    seed : int
+        The run's seed. The distance of a row depends on it and on the row's place in the
+        selection only.
+    n_rows : int
+        Rows per chunk.
+    """
+    rng = generator(seed, "d_luminosity")
+    last = None
+    for k, rows in _bank_row_chunks(selection, n_rows):
+        bank = selection.posterior.banks[k]
+        if k != last:
+            last = k
+            order = np.argsort(bank.coherent_set.inds, kind="stable")
+            inds = bank.coherent_set.inds[order]
+            dt_linfree = bank.coherent_set.dt_linfree[order]
+            table = bank_tables[bank.bank_id]
+            intrinsic = standardizer.intrinsic(
+                {name: np.asarray(table[name])[inds] for name in PARAMETERS}
+            )
+        columns = _sample_columns(selection, k, rows)
+        positions = np.searchsorted(inds, columns["i"])
+        yield standardizer.columns(
+            columns, positions, intrinsic, dt_linfree[positions], rng.random(len(rows))
+        )
+
+
+def standardize(
+    selection: Selection,
+    bank_tables: Mapping[str, pd.DataFrame | Mapping[str, np.ndarray]],
+    standardizer: Standardizer,
+    *,
+    seed: int,
+) -> pd.DataFrame:
+    """Return all columns of a selection as one frame; see :func:`standardized_chunks`."""
+    return to_frame(standardized_chunks(selection, bank_tables, standardizer, seed=seed))
+
+
+def to_frame(chunks: Iterator[dict[str, Any]]) -> pd.DataFrame:
+    """Return chunks as one frame."""
+    import pandas as pd
+
+    frames = [pd.DataFrame(chunk) for chunk in chunks]
+    full = [frame for frame in frames if len(frame)]
+    return pd.concat(full or frames[:1], ignore_index=True)
+
+
+def _bank_row_chunks(selection: Selection, n_rows: int) -> Iterator[tuple[int, np.ndarray]]:
+    empty = len(selection) == 0
+    for k, rows in enumerate(selection.rows):
+        # A table needs its columns even without rows, but once only.
+        if len(rows) or (empty and k == 0):
+            for chunk in _row_chunks(rows, n_rows):
+                yield k, chunk
+
+
+def _row_chunks(rows: np.ndarray, n_rows: int) -> Iterator[np.ndarray]:
+    for start in range(0, max(len(rows), 1), n_rows):
+        yield rows[start : start + n_rows]
+
+
+def _bank_columns(
+    bank: BankPosterior, rows: np.ndarray, row_weights: np.ndarray
+) -> dict[str, Any]:
+    members = bank.coherent_set
+    return {
+        "i": members.i[rows].astype(np.int64),
+        "e": members.e[rows].astype(np.int64),
+        "o": members.o[rows].astype(np.int64),
+        "lnl_marginalized": bank.lnl_marginalized[rows],
+        "ln_posterior": bank.ln_posterior[rows],
+        "bestfit_lnlike": members.bestfit_lnlike[rows],
+        "d_h_1Mpc": members.d_h[rows],
+        "h_h_1Mpc": members.h_h[rows],
+        "weights": row_weights,
+    }
+
+
+def _sample_columns(selection: Selection, k: int, rows: np.ndarray) -> dict[str, Any]:
+    bank = selection.posterior.banks[k]
+    row_weights = (
+        np.ones(len(rows)) if selection.drawn else weights(selection.posterior, k, rows)
+    )
+    columns = _bank_columns(bank, rows, row_weights)
+    columns["bank_id"] = bank.bank_id
+    columns["ln_weight_unnormalized"] = columns["ln_posterior"] - np.log(bank.n_total)
+    return columns

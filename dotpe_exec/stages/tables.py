@@ -1,0 +1,72 @@
+"""Tables too wide to be in memory whole: written in chunks, each a dictionary of columns.
+
+The files are Arrow IPC files (feather version 2) of several record batches, which
+``pandas.read_feather`` reads as one frame.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+
+ROWS_PER_CHUNK = 2**17
+"""Rows of a chunk: 50 columns of it take 52 MB."""
+
+
+def write_chunks(path: str | os.PathLike, chunks: Iterable[Mapping[str, object]]) -> int:
+    """Write chunks of columns as one feather file.
+
+    Parameters
+    ----------
+    path : path
+        Written as it is; see :func:`dotpe_exec.atomic.atomic_write` for a safe one.
+    chunks : iterable of dict
+        The same columns in each: arrays of numbers of equal length, or a string, which
+        stands for a column that repeats it. At least one chunk, which may be empty.
+
+    Returns
+    -------
+    int
+        Number of rows.
+
+    Raises
+    ------
+    ValueError
+        No chunk at all, or chunks that differ in their columns.
+    """
+    import pyarrow as pa
+
+    n_rows = 0
+    writer = schema = None
+    options = pa.ipc.IpcWriteOptions(compression="lz4")
+    try:
+        for chunk in chunks:
+            batch = _record_batch(chunk)
+            if writer is None:
+                schema = batch.schema
+                writer = pa.ipc.new_file(os.fspath(path), schema, options=options)
+            elif batch.schema != schema:
+                raise ValueError("chunks of one table differ in their columns")
+            writer.write_batch(batch)
+            n_rows += len(batch)
+    finally:
+        if writer is not None:
+            writer.close()
+    if writer is None:
+        raise ValueError("a table needs at least one chunk, empty or not")
+    return n_rows
+
+
+def _record_batch(chunk: Mapping[str, object]):
+    import pyarrow as pa
+
+    n_rows = next(len(value) for value in chunk.values() if isinstance(value, np.ndarray))
+    columns = {
+        name: pa.array(value)
+        if isinstance(value, np.ndarray)
+        else pa.repeat(pa.scalar(value, pa.string()), n_rows)
+        for name, value in chunk.items()
+    }
+    return pa.record_batch(list(columns.values()), names=list(columns))
