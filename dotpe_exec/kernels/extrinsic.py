@@ -1,0 +1,437 @@
+"""Likelihood of one waveform at many extrinsic points, marginalised over phase, distance.
+
+The matched-filter time series of a linear-free waveform is computed once, on a time grid
+common to all detectors, through a low-rank basis of the time shifts; at a point it is
+interpolated (cubic) to the arrival time at each detector and projected on the antenna
+responses:
+
+    dh_m = sum_{d,p} response_dp z_dmp(t_d)
+    z_dmp(t) = sum_b dh_weights_dmpb conj(h_mpb) exp(2 pi i f_b (t + tcoarse)) / asd_drift_d^2
+    hh_k = sum_{d,p,P} response_dp response_dP sum_{|m - m'| = k} hh_mm'pPd
+    L = mean_o exp(lnlike_marginalized(Re sum_m dh_m exp(-i m phi_o), Re sum_k hh_k exp(i k phi_o)))
+
+Cost per (waveform, point): 4 n_d taps of 2 n_m complex numbers, one look-up of the
+distance table at an upper bound over phases; the phases only where that bound matters.
+
+Index letters: d detector, m mode, p polarisation, b frequency bin, t time, r rank,
+k difference of azimuthal numbers, q point, o phase, c the (m, p) pairs.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numba import njit
+
+from .distance import OVERLAP_SCALE, SIGMAS, DistanceTable, lnlike_marginalized
+from .summary import LineFit, Summary, mode_pairs
+
+N_TAPS = 4
+"""Time-series samples that the interpolation takes."""
+
+NEGLIGIBLE = 0.02
+"""Points left out contribute together less than this share of the best point."""
+
+# The coordinates of the distance table, and how finely it is tabulated for the linear
+# interpolation here (to about 1e-3 in the logarithm).
+_X_MIN, _X_MAX, _N_X = -10.0, 0.0, 400
+_Y_MIN, _Y_MAX, _N_Y = -0.5, 1.0, 600
+
+
+@dataclass(frozen=True)
+class FilterData:
+    """What matched-filter time series and norms are made of.
+
+    Parameters
+    ----------
+    m_arr : (n_m,) int
+    dh_weights_dmpb : (n_d, n_m, 2, n_b) complex
+        The summary's, shifted to the beginning of the time grid and over asd_drift^2.
+    hh_weights_dmppb : (n_d, n_mm, 2, 2, n_b) complex
+        The summary's, over asd_drift^2.
+    line_fit : LineFit
+    project_br, expand_rt : (n_b, n_r), (n_r, n_t) complex
+        exp(2 pi i f_b k dt) = project_br @ expand_rt up to the tolerance of
+        :func:`time_basis`.
+    cos_ko, sin_ko : (n_k, n_phi) float
+        Of k phi_o, k = 0, 1, ... largest azimuthal number.
+    ln_distance_xy : (n_x, n_y) float
+        :func:`tabulate_distance`.
+    d_luminosity_max : float
+        Upper end of the distance prior [Mpc].
+    """
+
+    m_arr: np.ndarray
+    dh_weights_dmpb: np.ndarray
+    hh_weights_dmppb: np.ndarray
+    line_fit: LineFit
+    project_br: np.ndarray
+    expand_rt: np.ndarray
+    cos_ko: np.ndarray
+    sin_ko: np.ndarray
+    ln_distance_xy: np.ndarray
+    d_luminosity_max: float
+
+
+def prepare_filter(
+    summary: Summary,
+    scale_b: np.ndarray,
+    table: DistanceTable,
+    *,
+    t_start: float,
+    dt: float,
+    n_t: int,
+    tcoarse: float,
+    n_phi: int,
+) -> FilterData:
+    """Prepare time series on the grid ``t_start + dt * arange(n_t)``.
+
+    Parameters
+    ----------
+    summary : Summary
+        Of all detectors.
+    scale_b : (n_b,) float
+        Typical size of dh_weights conj(h) by bin: the accuracy of the time basis is
+        relative to it.
+    table : DistanceTable
+    t_start, dt : float
+        Beginning and step of the grid of arrival times [s].
+    n_t : int
+    tcoarse : float
+        Time of the event from the beginning of the data [s].
+    n_phi : int
+        Orbital phases.
+    """
+    asd_drift_d = summary.asd_drift_d
+    shift_b = np.exp(2j * np.pi * summary.fbin_b * (t_start + tcoarse))
+    project_br, expand_rt = time_basis(summary.fbin_b, dt * np.arange(n_t), scale_b)
+    phase_ko = np.outer(
+        np.arange(summary.m_arr.max() + 1), 2 * np.pi / n_phi * np.arange(n_phi)
+    )
+    return FilterData(
+        m_arr=np.asarray(summary.m_arr),
+        dh_weights_dmpb=summary.dh_weights_dmpb * shift_b / asd_drift_d[:, None, None, None] ** 2,
+        hh_weights_dmppb=summary.hh_weights_dmppb / asd_drift_d[:, None, None, None, None] ** 2,
+        line_fit=summary.line_fit,
+        project_br=project_br,
+        expand_rt=expand_rt,
+        cos_ko=np.cos(phase_ko),
+        sin_ko=np.sin(phase_ko),
+        ln_distance_xy=tabulate_distance(table),
+        d_luminosity_max=float(table.d_luminosity_max),
+    )
+
+
+def tabulate_distance(table: DistanceTable) -> np.ndarray:
+    """Return ln(L / max over distance of L), evenly spaced in the table's coordinates.
+
+    With v = d_h / sqrt(h_h): x = ln(sqrt(h_h) / (d_max (10 + |v|))), y = v / (10 + |v|).
+    """
+    x = np.linspace(_X_MIN, _X_MAX, _N_X)[:, None]
+    y = np.linspace(_Y_MIN, _Y_MAX, _N_Y)[None, :-1]
+    overlap = OVERLAP_SCALE * y / (1 - np.abs(y))
+    norm_h = np.exp(x) * table.d_luminosity_max * (SIGMAS + np.abs(overlap))
+    lnlike = lnlike_marginalized(overlap * norm_h, norm_h**2, table)
+    ln_distance = lnlike - 0.5 * overlap**2
+    # y = 1 is an infinite overlap, beyond any signal.
+    return np.concatenate([ln_distance, ln_distance[:, -1:]], axis=1)
+
+
+def time_basis(
+    fbin_b: np.ndarray, times_t: np.ndarray, scale_b: np.ndarray, tolerance: float = 1e-7
+) -> tuple[np.ndarray, np.ndarray]:
+    """Factor the time shifts exp(2 pi i f_b t) into few terms.
+
+    Parameters
+    ----------
+    fbin_b : (n_b,) float
+        Frequencies [Hz].
+    times_t : (n_t,) float
+        Times [s].
+    scale_b : (n_b,) float
+        Typical size of what the shifts will multiply.
+    tolerance : float
+        Singular values below this share of the largest are left out.
+
+    Returns
+    -------
+    project_br : (n_b, n_r) complex
+    expand_rt : (n_r, n_t) complex
+        ``project_br @ expand_rt`` is the matrix of time shifts.
+    """
+    # Bins that hardly matter are kept above this share, so that dividing is harmless.
+    scale_b = np.maximum(scale_b / scale_b.max(), 1e-4)
+    shifts_bt = np.exp(2j * np.pi * np.outer(fbin_b, times_t))
+    left_br, singular_r, expand_rt = np.linalg.svd(
+        scale_b[:, None] * shifts_bt, full_matrices=False
+    )
+    rank = int(np.count_nonzero(singular_r > tolerance * singular_r[0]))
+    project_br = left_br[:, :rank] / scale_b[:, None]
+    return project_br, singular_r[:rank, None] * expand_rt[:rank]
+
+
+def filter_series(
+    h_impb: np.ndarray, data: FilterData, first_d: np.ndarray, n_t: int
+) -> np.ndarray:
+    """Return matched-filter time series of linear-free waveforms.
+
+    Parameters
+    ----------
+    h_impb : (n_i, n_m, 2, n_b) complex
+        Linear-free waveforms at 1 Mpc.
+    data : FilterData
+    first_d : (n_d,) int
+        First time bin wanted of each detector.
+    n_t : int
+        Number of time bins wanted.
+
+    Returns
+    -------
+    (n_i, n_d, n_t, 2 * n_m) complex64
+        z by waveform, detector, time and (mode, polarisation).
+    """
+    n_i, n_m, n_p, n_b = h_impb.shape
+    n_d = len(data.dh_weights_dmpb)
+    series_idtc = np.empty((n_i, n_d, n_t, n_m * n_p), dtype=np.complex64)
+    for i in range(n_i):
+        products_dcb = (data.dh_weights_dmpb * h_impb[i].conj()).reshape(n_d, n_m * n_p, n_b)
+        projected_dcr = products_dcb @ data.project_br
+        for d in range(n_d):
+            part_rt = data.expand_rt[:, first_d[d] : first_d[d] + n_t]
+            series_idtc[i, d] = (projected_dcr[d] @ part_rt).T
+    return series_idtc
+
+
+def mode_norms(h_mpb: np.ndarray, data: FilterData) -> np.ndarray:
+    """Return (h|h) of one waveform by difference of azimuthal numbers.
+
+    Returns
+    -------
+    (n_k, n_d, 3) complex
+        Coefficients of F+^2, F+ Fx and Fx^2; the phase dependence of term k is
+        exp(i k phi).
+    """
+    m_inds, mprime_inds = mode_pairs(len(data.m_arr))
+    hh_dxpp = np.einsum(
+        "dxpPb,xpb,xPb->dxpP",
+        data.hh_weights_dmppb,
+        h_mpb[m_inds],
+        h_mpb[mprime_inds].conj(),
+        optimize=True,
+    )
+    terms_dxs = np.stack(
+        [hh_dxpp[..., 0, 0], hh_dxpp[..., 0, 1] + hh_dxpp[..., 1, 0], hh_dxpp[..., 1, 1]],
+        axis=-1,
+    )
+    difference_x = data.m_arr[m_inds] - data.m_arr[mprime_inds]
+    # Only the real part of term times phasor counts: negative k fold onto positive ones.
+    terms_dxs = np.where(difference_x[:, None] < 0, terms_dxs.conj(), terms_dxs)
+    norms_kds = np.zeros((len(data.cos_ko), *terms_dxs[:, 0].shape), dtype=complex)
+    np.add.at(norms_kds, np.abs(difference_x), np.moveaxis(terms_dxs, 1, 0))
+    return norms_kds
+
+
+def single_detector_lnlike(series_dtc: np.ndarray, norms_kds: np.ndarray) -> np.ndarray:
+    """Return a rough ln likelihood of the arrival time at each detector, (n_d, n_t).
+
+    Maximised over distance and phase as if modes and polarisations were orthogonal and
+    of independent phases, (sum |z|)^2 / (2 hh): made for proposals.
+    """
+    power_dt = np.sum(np.abs(series_dtc), axis=-1, dtype=float) ** 2
+    norm_d = norms_kds[0, :, 0].real + norms_kds[0, :, 2].real
+    return 0.5 * power_dt / norm_d[:, None]
+
+
+def marginalized_lnlike(
+    series_dtc: np.ndarray,
+    norms_kds: np.ndarray,
+    times_qd: np.ndarray,
+    response_qdp: np.ndarray,
+    ln_weight_q: np.ndarray,
+    data: FilterData,
+) -> np.ndarray:
+    """Return the likelihood at points, marginalised over orbital phase and distance.
+
+    Parameters
+    ----------
+    series_dtc : (n_d, n_t, 2 n_m) complex64
+        :func:`filter_series` of the waveform.
+    norms_kds : (n_k, n_d, 3) complex
+        :func:`mode_norms` of the waveform.
+    times_qd : (n_q, n_d) float
+        Arrival times in bins from the beginning of each detector's series.
+    response_qdp : (n_q, n_d, 2) float
+        Antenna responses.
+    ln_weight_q : (n_q,) float
+        ln of the weights with which the points will be summed: tells what is negligible.
+    data : FilterData
+
+    Returns
+    -------
+    (n_q,) float
+        ln of the phase-averaged, distance-marginalised likelihood; -inf at points that
+        together contribute less than ``NEGLIGIBLE`` of what the best point contributes.
+    """
+    n_d, n_t, n_c = series_dtc.shape
+    n_k = len(norms_kds)
+    norms_dsk = np.moveaxis(norms_kds, 0, -1).reshape(n_d * 3, n_k).astype(np.complex64)
+    return _marginalized_lnlike(
+        np.ascontiguousarray(series_dtc).view(np.float32),
+        np.ascontiguousarray(norms_dsk).view(np.float32),
+        np.ascontiguousarray(times_qd, dtype=np.float32),
+        np.ascontiguousarray(response_qdp, dtype=np.float32),
+        np.ascontiguousarray(ln_weight_q, dtype=np.float64),
+        data.m_arr.astype(np.int64),
+        np.array(data.cos_ko, dtype=np.float32),
+        np.array(data.sin_ko, dtype=np.float32),
+        np.array(data.ln_distance_xy, dtype=np.float32),
+        float(data.d_luminosity_max),
+        math.log(len(times_qd) / NEGLIGIBLE),
+        math.log(data.cos_ko.shape[1] / NEGLIGIBLE),
+    )
+
+
+@njit(cache=True, error_model="numpy")
+def _ln_distance(overlap, norm_h, ln_distance_xy, d_max):
+    """ln of likelihood marginalised over best fit over distance, linearly interpolated."""
+    n_x, n_y = ln_distance_xy.shape
+    x = math.log(norm_h / (d_max * (SIGMAS + abs(overlap))))
+    y = overlap / (OVERLAP_SCALE + abs(overlap))
+    x = (x - _X_MIN) / (_X_MAX - _X_MIN) * (n_x - 1)
+    y = (y - _Y_MIN) / (_Y_MAX - _Y_MIN) * (n_y - 1)
+    x = min(max(x, 0.0), n_x - 1.001)
+    y = min(max(y, 0.0), n_y - 1.001)
+    i, j = int(x), int(y)
+    x -= i
+    y -= j
+    low = ln_distance_xy[i, j] * (1 - y) + ln_distance_xy[i, j + 1] * y
+    high = ln_distance_xy[i + 1, j] * (1 - y) + ln_distance_xy[i + 1, j + 1] * y
+    return low * (1 - x) + high * x
+
+
+@njit(cache=True, error_model="numpy")
+def _mode_sums(series_dtf, norms_sf, times_qd, response_qdp, dh_qf, hh_qf):
+    """Fill in (d|h) by mode and (h|h) by k, real and imaginary parts in turn."""
+    n_q, n_d = times_qd.shape
+    n_t, n_f = series_dtf.shape[1:]
+    n_m, n_kf = n_f // 4, norms_sf.shape[1]
+    tap = np.empty(4, dtype=np.float32)
+    sums_f = np.empty(n_f, dtype=np.float32)
+    for q in range(n_q):
+        dh_f, hh_f = dh_qf[q], hh_qf[q]
+        dh_f[:] = 0
+        hh_f[:] = 0
+        for d in range(n_d):
+            t = times_qd[q, d]
+            start = min(max(int(t) - 1, 0), n_t - 4)
+            x = t - np.float32(start + 1)
+            up, down, down2 = x + np.float32(1), x - np.float32(1), x - np.float32(2)
+            tap[0] = -x * down * down2 * np.float32(1 / 6)
+            tap[1] = up * down * down2 * np.float32(0.5)
+            tap[2] = -up * x * down2 * np.float32(0.5)
+            tap[3] = up * x * down * np.float32(1 / 6)
+            row0, row1 = series_dtf[d, start], series_dtf[d, start + 1]
+            row2, row3 = series_dtf[d, start + 2], series_dtf[d, start + 3]
+            for f in range(n_f):
+                sums_f[f] = (
+                    tap[0] * row0[f] + tap[1] * row1[f] + tap[2] * row2[f] + tap[3] * row3[f]
+                )
+            plus, cross = response_qdp[q, d, 0], response_qdp[q, d, 1]
+            for m in range(n_m):
+                dh_f[2 * m] += plus * sums_f[4 * m] + cross * sums_f[4 * m + 2]
+                dh_f[2 * m + 1] += plus * sums_f[4 * m + 1] + cross * sums_f[4 * m + 3]
+            square, mixed, cross2 = plus * plus, plus * cross, cross * cross
+            for f in range(n_kf):
+                hh_f[f] += (
+                    square * norms_sf[3 * d, f]
+                    + mixed * norms_sf[3 * d + 1, f]
+                    + cross2 * norms_sf[3 * d + 2, f]
+                )
+
+
+@njit(cache=True, error_model="numpy")
+def _marginalized_lnlike(
+    series_dtf,
+    norms_sf,
+    times_qd,
+    response_qdp,
+    ln_weight_q,
+    m_arr,
+    cos_ko,
+    sin_ko,
+    ln_distance_xy,
+    d_max,
+    point_drop,
+    phase_drop,
+):
+    n_q = len(times_qd)
+    n_m = len(m_arr)
+    n_k, n_phi = cos_ko.shape
+    dh_qf = np.empty((n_q, 2 * n_m), dtype=np.float32)
+    hh_qf = np.empty((n_q, 2 * n_k), dtype=np.float32)
+    _mode_sums(series_dtf, norms_sf, times_qd, response_qdp, dh_qf, hh_qf)
+
+    # Bounds over phases: |dh| from above, hh from below. The most promising point goes
+    # first, for it sets what is negligible for the others.
+    dh_max_q, hh_min_q, upper_q = np.empty(n_q), np.empty(n_q), np.empty(n_q)
+    first = 0
+    for q in range(n_q):
+        dh_max, hh_min = 0.0, float(hh_qf[q, 0])
+        for m in range(n_m):
+            dh_max += math.sqrt(dh_qf[q, 2 * m] ** 2 + dh_qf[q, 2 * m + 1] ** 2)
+        for k in range(1, n_k):
+            hh_min -= math.sqrt(hh_qf[q, 2 * k] ** 2 + hh_qf[q, 2 * k + 1] ** 2)
+        dh_max_q[q], hh_min_q[q] = dh_max, hh_min
+        upper_q[q] = 0.5 * dh_max**2 / hh_min + ln_weight_q[q] if hh_min > 0 else np.inf
+        if upper_q[q] > upper_q[first]:
+            first = q
+
+    lnlike_q = np.full(n_q, -np.inf)
+    dh_o, hh_o = np.empty(n_phi, np.float32), np.empty(n_phi, np.float32)
+    bestfit_o = np.empty(n_phi, np.float32)
+    largest = -np.inf
+    for step in range(-1, n_q):
+        q = first if step < 0 else step
+        if upper_q[q] < largest - point_drop or (step >= 0 and q == first):
+            continue
+        if hh_min_q[q] > 0:
+            norm_h = math.sqrt(hh_min_q[q])
+            shortfall = _ln_distance(dh_max_q[q] / norm_h, norm_h, ln_distance_xy, d_max)
+            if upper_q[q] + shortfall < largest - point_drop:
+                continue
+        dh_o[:] = 0
+        hh_o[:] = hh_qf[q, 0]
+        for m in range(n_m):
+            real, imag = dh_qf[q, 2 * m], dh_qf[q, 2 * m + 1]
+            cos_o, sin_o = cos_ko[m_arr[m]], sin_ko[m_arr[m]]
+            for o in range(n_phi):
+                dh_o[o] += real * cos_o[o] + imag * sin_o[o]
+        for k in range(1, n_k):
+            real, imag = hh_qf[q, 2 * k], hh_qf[q, 2 * k + 1]
+            if real != 0 or imag != 0:
+                cos_o, sin_o = cos_ko[k], sin_ko[k]
+                for o in range(n_phi):
+                    hh_o[o] += real * cos_o[o] - imag * sin_o[o]
+        best = np.float32(0)
+        for o in range(n_phi):
+            bestfit_o[o] = np.float32(0.5) * dh_o[o] * dh_o[o] / hh_o[o]
+            if dh_o[o] > 0 and hh_o[o] > 0:
+                best = max(best, bestfit_o[o])
+        # Distance marginalisation never exceeds the best fit over distance.
+        if best + ln_weight_q[q] < largest - point_drop:
+            continue
+        total = 0.0
+        for o in range(n_phi):
+            if not hh_o[o] > 0 or (dh_o[o] > 0 and bestfit_o[o] < best - phase_drop):
+                continue
+            if dh_o[o] <= 0 and best > phase_drop:
+                continue
+            norm_h = math.sqrt(hh_o[o])
+            ln_distance = _ln_distance(dh_o[o] / norm_h, norm_h, ln_distance_xy, d_max)
+            total += math.exp(bestfit_o[o] - best + ln_distance)
+        if total > 0:
+            lnlike_q[q] = best + math.log(total / n_phi)
+            largest = max(largest, lnlike_q[q] + ln_weight_q[q])
+    return lnlike_q

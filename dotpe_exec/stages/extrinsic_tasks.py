@@ -1,0 +1,273 @@
+"""Tasks of the extrinsic stage: adapt one proposal, score a pool of points.
+
+Both run in light workers (NumPy and numba) and depend on nothing but their payload.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..banks.format import BankHandle
+from ..executors.store import ArrayHandle, BundleHandle
+from ..kernels.extrinsic import (
+    N_TAPS,
+    FilterData,
+    filter_series,
+    marginalized_lnlike,
+    mode_norms,
+    single_detector_lnlike,
+)
+from ..kernels.proposals import (
+    Points,
+    draw_bins,
+    effective_size,
+    kernel_density_proposal,
+    point_geometry,
+    points_from_bins,
+    tempered_proposal,
+)
+from ..kernels.sky import SkyDictionary
+from ..kernels.waveforms import linear_free_waveforms
+
+BETA = 0.5
+"""Inverse temperature of the single-detector likelihoods in a proposal."""
+
+FIRST_POINTS = 2**11
+"""Points drawn from a proposal before it is first adapted; then they double."""
+
+MIN_EFFECTIVE = 50
+"""Effective number of points that a proposal grows to."""
+
+LNLIKE_RANGE = 12.0
+"""Points this far below a waveform's best count as its support under the prior."""
+
+
+@dataclass(frozen=True)
+class ProposalTask:
+    """Adapt the arrival-time proposal of one waveform.
+
+    Parameters
+    ----------
+    bank : BankHandle
+    index : int
+        The waveform's index in its bank.
+    filter_data, sky : BundleHandle
+        Of :class:`.FilterData` and :class:`.SkyDictionary`.
+    sequence : ArrayHandle
+        Quasi-random points (n, n_d + 3): at most as many are drawn.
+    shift_u : (n_d + 3,) float
+        Random shift of the sequence, modulo 1 (Cranley & Patterson 1976).
+    min_effective_prior : float
+        Effective number of points under the prior that the proposal grows to.
+    """
+
+    bank: BankHandle
+    index: int
+    filter_data: BundleHandle
+    sky: BundleHandle
+    sequence: ArrayHandle
+    shift_u: np.ndarray
+    min_effective_prior: float
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """An adapted proposal and how well it did.
+
+    Parameters
+    ----------
+    prob_dt : (n_d, n_t) float
+        Probability of the arrival bins, normalised along t.
+    n_points : int
+        Points drawn while adapting.
+    n_effective, n_effective_prior : float
+        Effective number of points under the waveform's posterior and under the prior
+        restricted to its support.
+    ln_evidence : float
+        ln of the integral of prior times likelihood.
+    """
+
+    prob_dt: np.ndarray
+    n_points: int
+    n_effective: float
+    n_effective_prior: float
+    ln_evidence: float
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Points to be scored, with what the scoring needs.
+
+    Parameters
+    ----------
+    times_qd : (n_q, n_d) float32
+        Arrival times in bins from ``first_d``.
+    response_qdp : (n_q, n_d, 2) float32
+    ln_ratio_q : (n_q,) float
+        ln of prior density / mixture density.
+    first_d : (n_d,) int
+        First time bin that some point needs.
+    n_t : int
+        Number of time bins that the points need.
+    n_total : int
+        Points drawn, the unphysical ones included.
+    """
+
+    times_qd: np.ndarray
+    response_qdp: np.ndarray
+    ln_ratio_q: np.ndarray
+    first_d: np.ndarray
+    n_t: int
+    n_total: int
+
+
+@dataclass(frozen=True)
+class ScoreTask:
+    """Score a pool for a batch of waveforms.
+
+    Parameters
+    ----------
+    bank : BankHandle
+    inds : (n_i,) int
+        Indices in the bank.
+    ln_prior_i : (n_i,) float
+        ln of the waveforms' weights in the mixture.
+    filter_data, pool : BundleHandle
+        Of :class:`.FilterData` and :class:`Pool`.
+    """
+
+    bank: BankHandle
+    inds: np.ndarray
+    ln_prior_i: np.ndarray
+    filter_data: BundleHandle
+    pool: BundleHandle
+
+
+@dataclass(frozen=True)
+class Score:
+    """What a pool means to a batch of waveforms.
+
+    Parameters
+    ----------
+    ln_mixture_q : (n_q,) float
+        ln sum_i exp(ln_prior_i) L_iq.
+    ln_evidence_i : (n_i,) float
+        ln of the integral of prior times likelihood: the pool summed whole.
+    n_effective_i : (n_i,) float
+        Effective number of points of the pool.
+    """
+
+    ln_mixture_q: np.ndarray
+    ln_evidence_i: np.ndarray
+    n_effective_i: np.ndarray
+
+
+def propose(task: ProposalTask) -> Proposal:
+    """Adapt the proposal of one waveform by importance sampling.
+
+    Starts from the tempered single-detector likelihoods; while the effective numbers are
+    too small, mixes in a kernel density of the weighted points and doubles their number.
+    """
+    data: FilterData = task.filter_data.load()
+    sky: SkyDictionary = task.sky.load()
+    uniforms_qu = (task.sequence.load() + task.shift_u) % 1.0
+    n_max = len(uniforms_qu)
+    amplitudes_impb, phases_impb = task.bank.read(np.array([task.index]))
+    h_impb, _ = linear_free_waveforms(amplitudes_impb, phases_impb, data.line_fit)
+    n_t = data.expand_rt.shape[1]
+    first_d = np.zeros(len(data.dh_weights_dmpb), dtype=np.int64)
+    series_dtc = filter_series(h_impb, data, first_d, n_t)[0]
+    norms_kds = mode_norms(h_impb[0], data)
+
+    prob_dt = tempered_proposal(single_detector_lnlike(series_dtc, norms_kds), BETA, sky)
+    prob_jdt, n_j = [prob_dt], [min(FIRST_POINTS, n_max)]
+    bins_qd = np.empty((0, len(first_d)), dtype=np.int64)
+    lnlike_q = np.empty(0)
+    while True:
+        start, stop = sum(n_j[:-1]), sum(n_j)
+        new_bins_qd = draw_bins(prob_dt[None], n_j[-1:], uniforms_qu[start:stop])
+        bins_qd = np.concatenate([bins_qd, new_bins_qd])
+        points = points_from_bins(
+            bins_qd, uniforms_qu[:stop], np.array(prob_jdt), np.array(n_j), sky
+        )
+        n_old = len(lnlike_q)
+        new = slice(n_old, None)
+        times_qd, response_qdp = point_geometry(points, sky)
+        new_lnlike_q = marginalized_lnlike(
+            series_dtc,
+            norms_kds,
+            times_qd[new],
+            response_qdp[new],
+            points.ln_ratio_q[new],
+            data,
+        )
+        lnlike_q = np.concatenate([lnlike_q, new_lnlike_q])
+        ln_weight_q = lnlike_q + points.ln_ratio_q
+        largest = np.max(ln_weight_q, initial=-np.inf)
+        if largest == -np.inf:
+            return Proposal(prob_dt, stop, 0.0, 0.0, -np.inf)
+        weights_q = np.exp(ln_weight_q - largest)
+        support = lnlike_q > np.max(lnlike_q) - LNLIKE_RANGE
+        n_effective = effective_size(weights_q)
+        n_effective_prior = effective_size(np.exp(points.ln_ratio_q[support]))
+
+        density_dt = kernel_density_proposal(points.bins_qd, weights_q, n_t)
+        prob_dt = 0.5 * (prob_dt + density_dt)
+        enough = n_effective >= MIN_EFFECTIVE and (
+            n_effective_prior >= task.min_effective_prior
+        )
+        if enough or stop >= n_max:
+            ln_evidence = np.log(np.sum(weights_q)) + largest - np.log(points.n_total)
+            return Proposal(
+                prob_dt, stop, n_effective, n_effective_prior, float(ln_evidence)
+            )
+        prob_jdt.append(prob_dt)
+        n_j.append(min(stop, n_max - stop))
+
+
+def make_pool(points: Points, sky: SkyDictionary, n_grid: int) -> Pool:
+    """Prepare points for scoring, on a time grid of ``n_grid`` bins."""
+    times_qd, response_qdp = point_geometry(points, sky)
+    first_d = np.maximum(np.floor(times_qd.min(axis=0)).astype(np.int64) - N_TAPS, 0)
+    n_t = min(int(np.ceil(np.max(times_qd - first_d))) + N_TAPS, n_grid)
+    first_d = np.minimum(first_d, n_grid - n_t)
+    return Pool(
+        times_qd=(times_qd - first_d).astype(np.float32),
+        response_qdp=response_qdp.astype(np.float32),
+        ln_ratio_q=points.ln_ratio_q,
+        first_d=first_d,
+        n_t=n_t,
+        n_total=points.n_total,
+    )
+
+
+def score(task: ScoreTask) -> Score:
+    """Score a pool for a batch of waveforms."""
+    data: FilterData = task.filter_data.load()
+    pool: Pool = task.pool.load()
+    ln_ratio_q = np.array(pool.ln_ratio_q)
+    amplitudes_impb, phases_impb = task.bank.read(task.inds)
+    h_impb, _ = linear_free_waveforms(amplitudes_impb, phases_impb, data.line_fit)
+    n_i = len(task.inds)
+    ln_mixture_q = np.full(len(ln_ratio_q), -np.inf)
+    ln_evidence_i, n_effective_i = np.full(n_i, -np.inf), np.zeros(n_i)
+    for i in range(n_i):
+        series_dtc = filter_series(h_impb[i : i + 1], data, pool.first_d, pool.n_t)[0]
+        lnlike_q = marginalized_lnlike(
+            series_dtc,
+            mode_norms(h_impb[i], data),
+            pool.times_qd,
+            pool.response_qdp,
+            ln_ratio_q,
+            data,
+        )
+        ln_mixture_q = np.logaddexp(ln_mixture_q, lnlike_q + task.ln_prior_i[i])
+        ln_weight_q = lnlike_q + ln_ratio_q
+        largest = np.max(ln_weight_q)
+        if largest > -np.inf:
+            weights_q = np.exp(ln_weight_q - largest)
+            ln_evidence_i[i] = largest + np.log(np.sum(weights_q) / pool.n_total)
+            n_effective_i[i] = effective_size(weights_q)
+    return Score(ln_mixture_q, ln_evidence_i, n_effective_i)
