@@ -22,12 +22,14 @@ from ..errors import DotpeExecError, ExecutorError, TaskError, WorkerCrashError
 from . import codec, crumbs, worker
 from .interface import Executor
 from .task import Task
-from .threads import OneThread
 
 TARGET_SECONDS = 0.25
 """Work in one message: long against what a message costs, short against a phase."""
 
 MAX_TASKS_PER_MESSAGE = 4096
+
+MAX_IDLE_BREAKS = 5
+"""How many times in a row workers may die without having begun anything."""
 
 STALL_SECONDS = 2.0
 """How long a dead worker may go unnoticed by its pool before we act."""
@@ -40,6 +42,7 @@ class _Entry:
     task: Task
     crashes: int = 0
     suspect: bool = False
+    needs_memory: bool = False
     message_bytes: int = 0
 
 
@@ -132,10 +135,10 @@ class Driver:
         self._idle_breaks = 0
         self._seconds_per_task: deque[float] = deque(maxlen=64)
         self._function_bytes: bytes | None = None
-        self._limit = OneThread()
+        self._local = worker.LocalCalls()
 
     def __iter__(self) -> Iterator[Finished]:
-        with self._limit if self._executor.shares_memory else contextlib.nullcontext():
+        with self._local if self._executor.shares_memory else contextlib.nullcontext():
             try:
                 while True:
                     yield from self._fill()
@@ -158,7 +161,10 @@ class Driver:
         while len(self._in_flight) < self._executor.max_in_flight:
             if self._suspects:
                 if not self._in_flight:
-                    self._submit([self._suspects.popleft()])
+                    entry = self._suspects.popleft()
+                    if entry.needs_memory:
+                        self._executor.kill_workers()  # old ones hold what they cached
+                    self._submit([entry])
                 return  # alone: before, others drain; afterwards, nothing joins
             if any(m.entries[0].suspect for m in self._in_flight.values()):
                 return
@@ -201,7 +207,7 @@ class Driver:
         try:
             if self._executor.shares_memory:
                 message.future = self._executor.submit(
-                    worker.run_objects, self._function, payloads, self._limit
+                    self._local.run, self._function, payloads
                 )
             else:
                 message.future = self._executor.submit(
@@ -301,10 +307,11 @@ class Driver:
             self._fail(entry, failure)
 
     def _fail(self, entry: _Entry, failure: worker.Failure) -> None:
-        """Raise what a task raised, or let it run once more with the memory to itself."""
+        """Raise what a task raised, or let it run again with the memory to itself."""
         if failure.out_of_memory and self._executor.can_rebuild:
             entry.crashes += 1
             if entry.crashes <= self._max_retries:
+                entry.needs_memory = True
                 self._isolate(entry)
                 return
         original = failure.exception
@@ -333,35 +340,36 @@ class Driver:
         if not self._executor.can_rebuild:
             raise self._broken_for_good(lost, error)
         dead = self._executor.dead_workers()
+        self._executor.kill_workers()
         trail = crumbs.read(self._crumbs_folder)
-        accused = False
-        for pid in dead or trail:
+        if not any(trail.get(pid, (-1, 0))[0] in lost for pid in dead):
+            self._count_idle_break(dead, error)
+        for pid, exit_code in dead.items():
             number, index = trail.get(pid, (-1, crumbs.OUTSIDE))
             if number not in lost:
                 continue
-            accused = True
-            entries = lost[number].entries
-            if not dead:  # nobody knows who died: all that ran are suspects
-                self._isolate(entries[index]) if index >= 0 else None
-            elif index >= 0:
-                self._charge(entries[index], dead[pid])
+            if index >= 0:
+                self._charge(lost[number].entries[index], exit_code)
             else:
-                self._accuse(lost[number], dead[pid])
-        self._executor.kill_workers()
+                self._accuse(lost[number], exit_code)
         for message in lost.values():
             for entry in message.entries:
                 if not entry.suspect:
                     self._again.append(entry)
                 elif entry not in self._suspects:
                     self._suspects.append(entry)
-        if not accused:
-            self._idle_breaks += 1
-            if self._idle_breaks > self._max_retries:
-                raise WorkerCrashError(
-                    f"workers of the {self._executor.name} executor died "
-                    f"{self._idle_breaks} times in a row before they started a task of "
-                    f"phase {self._phase!r} ({_exit_codes(dead)}): {error}"
-                ) from error
+
+    def _count_idle_break(
+        self, dead: dict[int, int | None], error: BaseException | None
+    ) -> None:
+        """Nobody is to blame: a worker died waiting, or never came to life."""
+        self._idle_breaks += 1
+        if self._idle_breaks > MAX_IDLE_BREAKS:
+            raise WorkerCrashError(
+                f"workers of the {self._executor.name} executor died {self._idle_breaks} "
+                f"times in a row before they started a task of phase {self._phase!r} "
+                f"({_exit_codes(dead)}): {error}"
+            ) from error
 
     def _accuse(self, message: _Message, exit_code: int | None) -> None:
         """A worker died with this message, between its tasks or we cannot know where."""

@@ -7,6 +7,7 @@ and dropped when memory is short. The kernel keeps no peak of that, so a thread 
 from __future__ import annotations
 
 import threading
+import time
 from pathlib import Path
 
 _STATUS = Path("/proc/self/status")
@@ -42,6 +43,8 @@ class PeakSampler:
 
     def __init__(self) -> None:
         self._peak = 0
+        self._latest = 0
+        self._sampled = 0.0
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -59,12 +62,16 @@ class PeakSampler:
         self._stop.set()
 
     def reset(self) -> None:
-        """Forget the peak."""
-        self._peak = 0
+        """Forget the peak, but for what was in use at the last sample."""
+        self._peak = self._latest
 
     def peak(self) -> int:
-        """Return the largest value since the last reset, the present one included."""
-        self._peak = max(self._peak, private_bytes())
+        """Return the largest value since the last reset, and sample if that is due."""
+        now = time.monotonic()
+        if not self._peak or now - self._sampled > self.interval / 2:
+            self._latest = private_bytes()
+            self._peak = max(self._peak, self._latest)
+            self._sampled = now
         return self._peak
 
     def _run(self) -> None:

@@ -78,9 +78,10 @@ def limit_worker() -> None:
 class OneThread:
     """Context in which calls in this process use one thread; restores the caller's.
 
-    Libraries may load while it is active (a task imports them): :meth:`refresh`, called
-    before each task, limits those too. Numba's limit belongs to a thread, so it is set
-    and restored around each call, in whichever thread that runs.
+    The usual libraries are loaded first: a limit reaches only what is loaded, and taking
+    it from the environment instead would outlast the context. :meth:`refresh`, called
+    before each task, limits what came later. Numba's limit belongs to a thread, so it is
+    set and restored around each call, in whichever thread that runs.
     """
 
     def __init__(self) -> None:
@@ -89,6 +90,9 @@ class OneThread:
         self._seen: set[tuple[int, int]] = set()
 
     def __enter__(self) -> OneThread:
+        import numba  # noqa: F401
+        import scipy.linalg  # noqa: F401
+
         self.refresh()
         return self
 
@@ -117,3 +121,10 @@ class OneThread:
             yield
         finally:
             numba.set_num_threads(before)
+
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """Limit one call in a process that belongs to somebody else."""
+    with OneThread() as limit, limit.numba():
+        yield

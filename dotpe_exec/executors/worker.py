@@ -5,9 +5,9 @@ Imports nothing heavy: this module decides how fast workers start.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
-import socket
 import threading
 import time
 import traceback
@@ -19,6 +19,7 @@ from . import codec, crumbs, threads
 from .memory import PeakSampler
 
 _sampler = PeakSampler()
+_is_ours = False  # this process was prepared by initialize()
 
 
 @dataclass(frozen=True)
@@ -52,23 +53,41 @@ class Reply:
     peak_memory_bytes: int
 
 
-def run_objects(
-    function: Callable[[Any], Any], payloads: list[Any], limit: threads.OneThread
-) -> Reply:
-    """Run the tasks of a message in this process."""
-    began = time.perf_counter()
-    _sampler.reset()
-    outcomes = []
-    with limit.numba():
-        for payload in payloads:
-            limit.refresh()
-            start = time.time()
-            try:
-                result, failure = function(payload), None
-            except (Exception, SystemExit) as error:
-                result, failure = None, _failure(error, error)
-            outcomes.append(Outcome(result, failure, start, time.time()))
-    return Reply(outcomes, _label(), time.perf_counter() - began, _sampler.peak())
+class LocalCalls:
+    """Context in which messages run in this process, as they would in a worker.
+
+    One thread, memory watched; both as before when it ends.
+    """
+
+    def __init__(self) -> None:
+        self._limit = threads.OneThread()
+        self._sampler = PeakSampler()
+
+    def __enter__(self) -> LocalCalls:
+        self._limit.__enter__()
+        self._sampler.start()
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._sampler.stop()
+        self._limit.__exit__(*exc_info)
+
+    def run(self, function: Callable[[Any], Any], payloads: list[Any]) -> Reply:
+        """Run the tasks of a message, without turning anything into bytes."""
+        began = time.perf_counter()
+        self._sampler.reset()
+        outcomes = []
+        with self._limit.numba():
+            for payload in payloads:
+                self._limit.refresh()
+                start = time.time()
+                try:
+                    result, failure = function(payload), None
+                except (Exception, SystemExit) as error:
+                    result, failure = None, _failure(error, error)
+                outcomes.append(Outcome(result, failure, start, time.time()))
+        seconds = time.perf_counter() - began
+        return Reply(outcomes, _label(), seconds, self._sampler.peak())
 
 
 def run_bytes(number: int, function: bytes, payloads: list[bytes], folder: str) -> Reply:
@@ -86,6 +105,15 @@ def run_bytes(number: int, function: bytes, payloads: list[bytes], folder: str) 
     began = time.perf_counter()
     _sampler.start()
     _sampler.reset()
+    with contextlib.nullcontext() if _is_ours else threads.one_thread():
+        outcomes = _run_each(number, function, payloads, folder)
+    crumbs.write(folder, number, crumbs.OUTSIDE)
+    return Reply(outcomes, _label(), time.perf_counter() - began, _sampler.peak())
+
+
+def _run_each(
+    number: int, function: bytes, payloads: list[bytes], folder: str
+) -> list[Outcome]:
     outcomes = []
     call: Callable[[Any], Any] | None = None
     for index, payload in enumerate(payloads):
@@ -100,8 +128,7 @@ def run_bytes(number: int, function: bytes, payloads: list[bytes], folder: str) 
                 raise
             result, failure = None, _failure(error, _pickled(error))
         outcomes.append(Outcome(result, failure, start, time.time()))
-    crumbs.write(folder, number, crumbs.OUTSIDE)
-    return Reply(outcomes, _label(), time.perf_counter() - began, _sampler.peak())
+    return outcomes
 
 
 def _failure(error: BaseException, exception: BaseException | bytes | None) -> Failure:
@@ -127,7 +154,7 @@ def _pickled(error: BaseException) -> bytes | None:
 def _label() -> str:
     thread = threading.current_thread()
     suffix = "" if thread is threading.main_thread() else f"/{thread.name}"
-    return f"{socket.gethostname()}:{os.getpid()}{suffix}"
+    return f"{os.uname().nodename}:{os.getpid()}{suffix}"
 
 
 def initialize() -> None:
@@ -135,6 +162,8 @@ def initialize() -> None:
 
     Ctrl-C reaches every process of a terminal; the parent decides what it means.
     """
+    global _is_ours
+    _is_ours = True
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threads.limit_worker()
     _sampler.start()

@@ -1,0 +1,229 @@
+"""Workers die; the run goes on, and only what was in the dead worker pays."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import threading
+import time
+import warnings
+
+import numpy as np
+import psutil
+import pytest
+from faulty_tasks import (
+    Trap,
+    exits,
+    grows,
+    killed_after,
+    killed_during,
+    killed_while_sending,
+    out_of_memory,
+    strangled,
+)
+from toy_tasks import numbered, process_id, results
+
+from dotpe_exec.errors import TaskError, WorkerCrashError
+from dotpe_exec.executors import loky as loky_backend
+
+EXPECTED = [Trap(number).result() for number in range(40)]
+
+
+def traps(tmp_path, sprung=(7,), times=1, seconds=0.0, n=40):
+    return [
+        Trap(number, str(tmp_path / f"count-{number}"), times * (number in sprung), seconds)
+        for number in range(n)
+    ]
+
+
+def assert_same(found, n=40):
+    assert len(found) == n
+    for one, other in zip(found, EXPECTED[:n], strict=True):
+        assert one.tobytes() == other.tobytes()
+
+
+def crashes(runner):
+    return {int(r.key[-6:]): r.crashes for r in runner.monitor.records if r.crashes}
+
+
+@pytest.mark.parametrize("tasks_per_message", [1, 8, None])
+@pytest.mark.parametrize("function", [killed_during, killed_after, exits])
+def test_killed_worker_loses_nothing(make_runner, tmp_path, function, tasks_per_message):
+    runner = make_runner()
+    found = results(
+        runner, function, traps(tmp_path), tasks_per_message=tasks_per_message
+    )
+    assert_same(found)
+
+
+def test_only_the_task_in_the_dead_worker_is_charged(make_runner, tmp_path):
+    # Every crash of one task hits others that run beside it: none may pay, even though
+    # together they lose their worker more often than a task is allowed to.
+    runner = make_runner(max_retries=1)
+    poison = range(0, 40, 5)
+    found = results(
+        runner,
+        killed_during,
+        traps(tmp_path, sprung=poison, seconds=0.02),
+        tasks_per_message=2,
+    )
+    assert_same(found)
+    assert crashes(runner) == dict.fromkeys(poison, 1)
+
+
+def test_task_that_always_kills_is_named_with_inputs_and_exit_code(make_runner, tmp_path):
+    runner = make_runner(max_retries=2)
+    with pytest.raises(WorkerCrashError) as caught:
+        results(runner, killed_during, traps(tmp_path, times=100))
+    message = str(caught.value)
+    assert "'toy/000007'" in message
+    assert "3 times" in message
+    assert "exit code -9 (SIGKILL" in message
+    assert "Trap(value=7" in message
+    assert (tmp_path / "count-7").stat().st_size == 3
+
+
+def test_exit_code_is_the_workers_own(make_runner, tmp_path):
+    with pytest.raises(WorkerCrashError, match="exit code 7;"):
+        results(make_runner(max_retries=0), exits, traps(tmp_path, times=100))
+
+
+def test_executor_works_after_a_crash_ended_a_phase(make_runner, tmp_path):
+    runner = make_runner(max_retries=0)
+    with pytest.raises(WorkerCrashError):
+        results(runner, killed_during, traps(tmp_path, times=100))
+    assert_same(results(runner, killed_during, traps(tmp_path, sprung=())))
+
+
+def test_workers_killed_while_idle_are_replaced(make_runner, tmp_path):
+    runner = make_runner()
+    for pid in set(results(runner, process_id, range(8), tasks_per_message=1)):
+        os.kill(pid, signal.SIGKILL)
+    assert_same(results(runner, killed_during, traps(tmp_path, sprung=())))
+
+
+def test_every_worker_killed_at_once(make_runner, tmp_path):
+    runner = make_runner()
+    tasks = numbered(traps(tmp_path, sprung=(), seconds=0.02))
+    found = {}
+    for task, result in runner.map(
+        "toy", killed_during, tasks, n_tasks=len(tasks), tasks_per_message=1
+    ):
+        found[task.key] = result
+        if len(found) == 10:
+            for child in psutil.Process().children(recursive=True):
+                if child.pid in {int(r.worker.split(":")[1]) for r in runner.monitor.records}:
+                    child.kill()
+    assert_same([found[task.key] for task in tasks])
+
+
+class RandomKiller(threading.Thread):
+    """Kills a random worker, again and again, until told to stop."""
+
+    def __init__(self, n_kills, seconds, seed):
+        super().__init__(daemon=True)
+        self.n_kills, self.seconds, self.random = n_kills, seconds, random.Random(seed)
+        self.killed = 0
+        self.stop = threading.Event()
+
+    def run(self):
+        while self.killed < self.n_kills and not self.stop.wait(
+            self.random.uniform(0.2, 1) * self.seconds
+        ):
+            workers = [
+                child
+                for child in psutil.Process().children()
+                if "tracker" not in " ".join(_command_line(child))
+            ]
+            if workers:
+                self.random.choice(workers).kill()
+                self.killed += 1
+
+
+def _command_line(process):
+    try:
+        return process.cmdline()
+    except psutil.Error:
+        return ["tracker"]
+
+
+@pytest.mark.parametrize(
+    ("n_kills", "seconds"), [(3, 0.4), pytest.param(50, 0.5, marks=pytest.mark.slow)]
+)
+def test_workers_killed_from_outside_at_random(make_runner, tmp_path, n_kills, seconds):
+    runner = make_runner(max_retries=10)
+    killer = RandomKiller(n_kills, seconds, seed=1)
+    killer.start()
+    rounds = 0
+    while killer.is_alive():
+        found = results(
+            runner, killed_during, traps(tmp_path, sprung=(), seconds=0.01)
+        )
+        assert_same(found)
+        rounds += 1
+    assert killer.killed == n_kills
+    assert rounds
+
+
+def test_worker_killed_while_it_sends_a_large_result(make_runner, tmp_path):
+    # The pool's thread then waits for the rest of that result, and notices no death.
+    runner = make_runner()
+    found = results(
+        runner, killed_while_sending, traps(tmp_path, n=6, sprung=(3,)), tasks_per_message=1
+    )
+    assert_same(found, 6)
+
+
+def test_out_of_memory_runs_again_alone_in_a_fresh_worker(make_runner, tmp_path):
+    runner = make_runner()
+    found = results(runner, out_of_memory, traps(tmp_path), tasks_per_message=4)
+    assert_same(found)
+    assert crashes(runner) == {7: 1}
+
+
+def test_task_that_never_fits_into_memory_is_named(make_runner, tmp_path):
+    with pytest.raises(TaskError, match=r"'toy/000007'.*MemoryError"):
+        results(make_runner(max_retries=1), out_of_memory, traps(tmp_path, times=100))
+
+
+def test_worker_without_any_memory_left_loses_nothing(make_runner, tmp_path):
+    assert_same(results(make_runner(), strangled, traps(tmp_path)))
+
+
+def test_loky_replaces_a_worker_that_grew_and_says_nothing(tmp_path, monkeypatch):
+    from conftest import PhaseRunner, Watcher
+    from dotpe_exec.executors.store import ArrayStore
+
+    monkeypatch.setattr(
+        loky_backend, "_LEAK_LIMIT", {"LOKY_MAX_MEMORY_LEAK_SIZE": "1e6"}
+    )
+    executor = loky_backend.LokyExecutor(2)
+    runner = PhaseRunner(ArrayStore(tmp_path), executor, monitor=Watcher())
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        payloads = [Trap(number, times=1, seconds=0.02) for number in range(150)]
+        pids = results(runner, grows, payloads, tasks_per_message=1)
+    runner.close()
+    executor.shutdown()
+    assert len(set(pids)) > 2, "no worker was replaced, so this tested nothing"
+    assert not crashes(runner)
+    assert [str(w.message) for w in caught if "worker" in str(w.message)] == []
+
+
+def test_mapped_files_do_not_make_loky_replace_workers(make_runner, tmp_path, backend):
+    if backend != "loky":
+        pytest.skip("only loky replaces workers")
+    runner = make_runner()
+    array = np.ones((60, 1 << 20))  # 500 MB, over loky's own limit of 300
+    handle = runner.store.put(array)
+    began = time.monotonic()
+    pids = set()
+    while time.monotonic() - began < 2.5:  # loky looks once a second
+        pids.update(results(runner, read_all, [handle] * 4, tasks_per_message=1))
+    assert len(pids) <= 2
+
+
+def read_all(handle):
+    handle.load().sum()
+    return os.getpid()
