@@ -41,7 +41,7 @@ def line_fit_arrays(line_fit: LineFit) -> tuple[np.ndarray, np.ndarray, np.ndarr
     return np.array(line_fit.fbin_b, dtype=float), phase_step_b, weights_b
 
 
-@numba.njit(cache=True, fastmath={"contract"})
+@numba.njit(cache=True, error_model="numpy", fastmath={"contract"})
 def line_fit_shift(amplitude_b, phase_b, fbin_b, phase_step_b, weights_b):
     """Return the time [s] by which one waveform is moved onto the reference.
 
@@ -83,10 +83,12 @@ def line_fit_shift(amplitude_b, phase_b, fbin_b, phase_step_b, weights_b):
         if b + 1 < fbin_b.size:
             step = phase_b[b + 1] - phase_b[b] - phase_step_b[b]
             phase += step - _TWO_PI * math.floor(step / _TWO_PI + 0.5)
+    if sum_wff == 0.0:
+        return 0.0
     return -sum_wfp / sum_wff / _TWO_PI
 
 
-@numba.njit(cache=True, fastmath={"contract"})
+@numba.njit(cache=True, error_model="numpy", fastmath={"contract"})
 def shifted_waveform_row(amplitude_b, phase_b, shift_b, real_b, imag_b):
     """Write A cos(phase + shift) and A sin(phase + shift) of one mode and polarisation.
 
@@ -143,7 +145,7 @@ def linear_free_shift(
     )
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, error_model="numpy")
 def _shifts(amplitudes_ib, phases_ib, fbin_b, phase_step_b, weights_b):
     dt_i = np.empty(amplitudes_ib.shape[0])
     for i in range(dt_i.size):
@@ -178,7 +180,7 @@ def linear_free_waveforms(
     return h_impb, dt_i
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, error_model="numpy")
 def _waveforms(amplitudes_impb, phases_impb, fbin_b, dt_i, h_impb):
     n_i, n_m, n_p, n_b = amplitudes_impb.shape
     real_b = np.empty(n_b)

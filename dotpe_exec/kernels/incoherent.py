@@ -1,0 +1,343 @@
+"""Single-detector likelihoods, fast: screened in single precision, decided in double.
+
+The formulas are those of :mod:`.incoherent_dense`. What makes this one fast:
+
+* *The maximum needs no accuracy anywhere but where it is.* The matched filter at all
+  times is computed in single precision from a low-rank basis of the time grid
+  (:mod:`.lowrank`), and with it all (phase, time). The error of every value is bounded,
+  for this very waveform, by sums of absolute values; only times that can hold the maximum
+  within that bound are then evaluated in double precision with all frequency bins. The
+  result is therefore that of double precision: neither the rank nor single precision
+  enters it. Where the bound says nothing (M singular or indefinite, numbers out of
+  range) every time is evaluated.
+* cos and sin of the phases come from vectorised polynomials (:mod:`.trigonometry`).
+* Mode pairs with equal m - m' merge before the phases are evaluated, and with an even
+  number of phases the modes of even and odd m are summed once for phi and phi + pi.
+
+Cost per waveform, with N = n_m n_b numbers per polarisation (N = 1512 in the standard
+workload) and rank r (about 38):
+
+===================  ===========================  ==========================
+step                 operations                   main memory
+===================  ===========================  ==========================
+waveform             90 N                         32 N bytes read
+mode products        n_d (n_m + 1) 34 N / 2       in cache
+screening filter     n_d (16 N + 8 N r), single   in cache
+times and phases     n_d n_phi n_t (4 n_m + 10)   in cache
+decision             n_d 32 N per time            in cache
+===================  ===========================  ==========================
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from . import incoherent_loops as loops
+from .incoherent_dense import singular_rcond
+from .lowrank import make_time_basis
+from .summary import IncoherentSummary, mode_pairs
+from .waveforms import line_fit_arrays, readonly
+
+# Waveforms at a time: their arrays fit the second-level cache. It does not enter the
+# result.
+_CHUNK = 8
+
+# Truncation of the time basis: about as large as the bound on single-precision rounding,
+# so that neither makes many more times candidates than the other.
+_BASIS_TOLERANCE = 1e-4
+
+_ULP32 = 2.0**-24
+
+
+@dataclass(frozen=True)
+class PreparedIncoherent:
+    """All that the kernel needs besides waveforms; made once per phase.
+
+    Real and imaginary parts are an axis c. Indices k run over mode pairs, j over their
+    distinct \\|m - m'\\|, r over the time basis, s over the columns of the screening times.
+
+    Parameters
+    ----------
+    fbin_b, phase_step_b, fit_weights_b, m2_index
+        The line fit, see :func:`.waveforms.line_fit_arrays`.
+    dh_weights_dmpcb : (n_d, n_m, 2, 2, n_b) float
+        Summary weights divided by asd_drift^2.
+    timeshift_dtcb : (n_d, n_t, 2, n_b) float
+        exp(2 pi i f t).
+    hh_weights_dkppcb : (n_d, n_k, 2, 2, 2, n_b) float
+        Summary weights divided by asd_drift^2.
+    pairs_k4 : (n_k, 4) int
+        Positions of m and m', index j of the pair and sign of m - m'.
+    pair_phasor_jco : (n_j, 2, n_phi) float
+        cos and sin of \\|m - m'\\| phi_o.
+    mode_phasor_mco : (n_m, 2, n_phi) float
+        cos and sin of m phi_o.
+    odd_m : (n_m,) bool
+        Whether m is odd.
+    n_screened : int
+        Number of phases that are summed; the others follow by phi -> phi + pi.
+    rcond : float
+        See :func:`.incoherent_dense.symmetric_inverse`.
+    scale_b : (n_b,) float
+        Inverse of a typical waveform: brings single-precision numbers to order one.
+    screen_weights_dmpcb : (n_d, n_m, 2, 2, n_b) float32
+        dh_weights exp(2 pi i f t_mid) / scale_b, scaled per detector.
+    screen_scale_d : (n_d,) float
+        That scale.
+    screen_error_dmpb : (n_d, n_m, 2, n_b) float32
+        Bound on the error of a screened z per unit of the scaled amplitude.
+    rounding : float
+        Part of that bound that is relative rounding.
+    basis_br : (n_b, n_r) float32
+    times_drs : (n_d, n_r, 2 n_s) float32
+        Time basis; columns are the real, then the imaginary parts for the screening times.
+    column_times : (n_columns,) int
+        Index into the time grid of each screened column, columns of mirrored times last.
+    """
+
+    fbin_b: np.ndarray
+    phase_step_b: np.ndarray
+    fit_weights_b: np.ndarray
+    m2_index: int
+    dh_weights_dmpcb: np.ndarray
+    timeshift_dtcb: np.ndarray
+    hh_weights_dkppcb: np.ndarray
+    pairs_k4: np.ndarray
+    pair_phasor_jco: np.ndarray
+    mode_phasor_mco: np.ndarray
+    odd_m: np.ndarray
+    n_screened: int
+    rcond: float
+    scale_b: np.ndarray
+    screen_weights_dmpcb: np.ndarray
+    screen_scale_d: np.ndarray
+    screen_error_dmpb: np.ndarray
+    rounding: float
+    basis_br: np.ndarray
+    times_drs: np.ndarray
+    column_times: np.ndarray
+
+
+def _split(array: np.ndarray) -> np.ndarray:
+    """Return a complex array with real and imaginary parts as second-last axis."""
+    return np.ascontiguousarray(np.stack([array.real, array.imag], axis=-2))
+
+
+def prepare_incoherent(
+    incoherent_summary: IncoherentSummary, n_phi: int
+) -> PreparedIncoherent:
+    """Return what :func:`incoherent_lnlike` needs besides waveforms.
+
+    Parameters
+    ----------
+    incoherent_summary : IncoherentSummary
+    n_phi : int
+        Number of orbital phases.
+
+    Returns
+    -------
+    PreparedIncoherent
+        Arrays only: it can be put into the store.
+    """
+    summary = incoherent_summary.summary
+    times_dt = np.asarray(incoherent_summary.times_dt, dtype=float)
+    fbin_b, phase_step_b, fit_weights_b = line_fit_arrays(summary.line_fit)
+    m_arr = np.asarray(summary.m_arr, dtype=np.int64)
+    drift2_d = np.square(summary.asd_drift_d)
+    dh_weights_dmpb = summary.dh_weights_dmpb / drift2_d[:, None, None, None]
+    hh_weights_dkppb = summary.hh_weights_dmppb / drift2_d[:, None, None, None, None]
+
+    # Mode pairs: Re(exp(i delta phi) X) = Re(exp(-i delta phi) conj(X)), so that only
+    # |delta| matters.
+    m_inds, mprime_inds = mode_pairs(len(m_arr))
+    delta_k = m_arr[m_inds] - m_arr[mprime_inds]
+    delta_j, j_k = np.unique(np.abs(delta_k), return_inverse=True)
+    sign_k = np.where(delta_k < 0, -1, 1)
+    pairs_k4 = np.stack([m_inds, mprime_inds, j_k.ravel(), sign_k], axis=1).astype(np.int64)
+    phi_o = 2 * np.pi * np.arange(n_phi) / n_phi
+
+    # phi + pi only changes the sign of odd modes.
+    odd_m = m_arr % 2 != 0
+    n_screened = n_phi // 2 if n_phi % 2 == 0 else n_phi
+
+    # Scales of single precision, and the bound on its errors.
+    typical_b = np.abs(summary.line_fit.h2plus0_b)
+    typical_b = np.maximum(typical_b, 1e-6 * typical_b.max()) if typical_b.any() else 1.0
+    size_db = np.sqrt((np.abs(dh_weights_dmpb) ** 2).sum(axis=(1, 2))) * typical_b
+    screen_scale_d = 1 / np.where(size_db.any(axis=1), size_db.max(axis=1), 1.0)
+    size_b = (screen_scale_d[:, None] * size_db).max(axis=0)
+    basis = make_time_basis(
+        fbin_b, times_dt, np.maximum(size_b, 1e-3 * size_b.max()), _BASIS_TOLERANCE
+    )
+    n_b, n_r = basis.basis_br.shape
+    # Each of the numbers summed is rounded a few times on its way; a sum of n terms in any
+    # order is off by at most n ulp of the sum of absolute values.
+    rounding = (n_b + n_r + 2 * len(m_arr) + 24) * _ULP32
+    error_db = basis.error_db + rounding * np.maximum(basis.growth_db, 1.0)
+    screen_weights_dmpb = (
+        dh_weights_dmpb
+        * np.exp(2j * np.pi * fbin_b * basis.t_mid_d[:, None])[:, None, None]
+        * typical_b
+        * screen_scale_d[:, None, None, None]
+    )
+    # The last factor covers that the bound itself is evaluated in single precision.
+    screen_error_dmpb = (
+        np.abs(screen_weights_dmpb) * error_db[:, None, None] * (1 + rounding)
+    )
+
+    columns, coefficients_drs = _screening_columns(times_dt, basis.coefficients_drt)
+    return PreparedIncoherent(
+        fbin_b=fbin_b,
+        phase_step_b=phase_step_b,
+        fit_weights_b=fit_weights_b,
+        m2_index=int(summary.line_fit.m2_index),
+        dh_weights_dmpcb=_split(dh_weights_dmpb),
+        timeshift_dtcb=_split(np.exp(2j * np.pi * fbin_b * times_dt[:, :, None])),
+        hh_weights_dkppcb=_split(hh_weights_dkppb),
+        pairs_k4=pairs_k4,
+        pair_phasor_jco=_split(np.exp(1j * np.outer(delta_j, phi_o))),
+        mode_phasor_mco=_split(np.exp(1j * np.outer(m_arr, phi_o))),
+        odd_m=odd_m,
+        n_screened=n_screened,
+        rcond=singular_rcond(len(m_inds), n_b),
+        scale_b=1 / (typical_b * np.ones(n_b)),
+        screen_weights_dmpcb=_split(screen_weights_dmpb).astype(np.float32),
+        screen_scale_d=screen_scale_d,
+        screen_error_dmpb=screen_error_dmpb.astype(np.float32),
+        rounding=rounding,
+        basis_br=basis.basis_br,
+        times_drs=np.concatenate([coefficients_drs.real, coefficients_drs.imag], axis=2),
+        column_times=columns,
+    )
+
+
+def _screening_columns(
+    times_dt: np.ndarray, coefficients_drt: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the time index of each screening column, and the basis' coefficients.
+
+    On grids symmetric around their middle the coefficients at -tau are the conjugates of
+    those at tau: the columns then stand for the later half, and once more, mirrored, for
+    the earlier half.
+    """
+    n_t = coefficients_drt.shape[2]
+    if not np.array_equal(coefficients_drt[:, :, ::-1].conj(), coefficients_drt):
+        return np.arange(n_t), coefficients_drt
+    later = np.arange(n_t // 2, n_t)
+    return np.concatenate([later, n_t - 1 - later]), coefficients_drt[:, :, later]
+
+
+def incoherent_lnlike(
+    amplitudes_impb: np.ndarray, phases_impb: np.ndarray, prepared: PreparedIncoherent
+) -> np.ndarray:
+    """Return the single-detector likelihoods of waveforms.
+
+    Parameters
+    ----------
+    amplitudes_impb, phases_impb : (n_i, n_m, 2, n_b) float
+        Amplitudes [1/Hz] and phases [rad] at 1 Mpc, as a bank keeps them; memory maps
+        are read once, where they lie.
+    prepared : PreparedIncoherent
+
+    Returns
+    -------
+    lnlike_di : (n_d, n_i) float
+        As :func:`.incoherent_dense.incoherent_lnlike_dense`, to rounding. A waveform's
+        values do not depend on which others are in the batch. NaN where the waveform or
+        the likelihood is not finite.
+    """
+    return incoherent_lnlike_counted(amplitudes_impb, phases_impb, prepared)[0]
+
+
+def incoherent_lnlike_counted(
+    amplitudes_impb: np.ndarray, phases_impb: np.ndarray, prepared: PreparedIncoherent
+) -> tuple[np.ndarray, int]:
+    """Return :func:`incoherent_lnlike`, and how many times were evaluated in double.
+
+    At least one per waveform and detector; many more mean that the screening's bounds are
+    too wide to be of use.
+    """
+    amplitudes_impb, phases_impb = readonly(amplitudes_impb), readonly(phases_impb)
+    n_i, n_m, _, n_b = amplitudes_impb.shape
+    n_d, n_r, n_s = prepared.times_drs.shape
+    n_j = len(prepared.pair_phasor_jco)
+    n_chunk = max(min(_CHUNK, n_i), 1)
+    h_impcb = np.empty((n_chunk, n_m, 2, 2, n_b))
+    hh_idjppc = np.empty((n_chunk, n_d, n_j, 2, 2, 2))
+    y_dimpcb = np.empty((n_d, n_chunk, n_m, 2, 2, n_b), dtype=np.float32)
+    error_dip = np.empty((n_d, n_chunk, 2))
+    size_i = np.empty(n_chunk)
+    lnlike_di = np.empty((n_d, n_i))
+    lnlike_id = np.empty((n_chunk, n_d))
+    n_evaluated = 0
+    basis_br = np.asarray(prepared.basis_br)
+    times_drs = np.asarray(prepared.times_drs)
+    tables = _tables(prepared)
+    for start in range(0, n_i, n_chunk):
+        stop = min(start + n_chunk, n_i)
+        rows = slice(0, stop - start)
+        loops.fill_waveforms(
+            amplitudes_impb[start:stop],
+            phases_impb[start:stop],
+            prepared.m2_index,
+            tables["fbin_b"],
+            tables["phase_step_b"],
+            tables["fit_weights_b"],
+            h_impcb,
+        )
+        loops.fill_norms(
+            h_impcb[rows], tables["hh_weights_dkppcb"], tables["pairs_k4"], hh_idjppc
+        )
+        loops.fill_screen(
+            h_impcb[rows],
+            tables["scale_b"],
+            tables["screen_weights_dmpcb"],
+            tables["screen_error_dmpb"],
+            y_dimpcb,
+            error_dip,
+            size_i,
+        )
+        with np.errstate(over="ignore", invalid="ignore"):
+            c_dxr = (y_dimpcb.reshape(-1, n_b) @ basis_br).reshape(n_d, -1, n_r)
+            c_dimpcs = (c_dxr @ times_drs).reshape(n_d, n_chunk, n_m, 2, 2, n_s)
+        n_evaluated += loops.decide(
+            h_impcb[rows],
+            hh_idjppc,
+            c_dimpcs,
+            error_dip,
+            size_i,
+            tables["screen_scale_d"],
+            prepared.rounding,
+            tables["dh_weights_dmpcb"],
+            tables["timeshift_dtcb"],
+            tables["pair_phasor_jco"],
+            tables["mode_phasor_mco"],
+            tables["odd_m"],
+            prepared.n_screened,
+            prepared.rcond,
+            tables["column_times"],
+            lnlike_id,
+        )
+        lnlike_di[:, start:stop] = lnlike_id[rows].T
+    return lnlike_di, n_evaluated
+
+
+def compile_incoherent(prepared: PreparedIncoherent) -> None:
+    """Compile the loops, or load them from the cache on disk, by computing one waveform.
+
+    Where a parent calls this before it starts workers, they find the cache filled.
+    """
+    shape = (1, *prepared.dh_weights_dmpcb.shape[1:3], len(prepared.fbin_b))
+    incoherent_lnlike(np.zeros(shape), np.zeros(shape), prepared)
+
+
+def _tables(prepared: PreparedIncoherent) -> dict[str, np.ndarray]:
+    """Return the arrays as one type for the compiled loops, memory-mapped or not."""
+    tables = {}
+    for name, value in vars(prepared).items():
+        if isinstance(value, np.ndarray):
+            tables[name] = value.view(np.ndarray)[...]
+            tables[name].flags.writeable = False
+    return tables

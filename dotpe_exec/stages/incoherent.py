@@ -1,0 +1,188 @@
+"""Stage 2: the likelihood of every candidate in each detector alone.
+
+The first parallel phase, and the only one that reads every waveform. Tasks are batches of
+waveforms, one stream over all banks.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..banks.format import BankHandle, WaveformBatch, nonfinite_message
+from ..errors import NonFiniteError
+from ..executors.phases import PhaseRunner
+from ..executors.store import BundleHandle
+from ..executors.task import Task
+from ..executors.threads import OneThread
+from ..kernels.incoherent import (
+    PreparedIncoherent,
+    compile_incoherent,
+    incoherent_lnlike,
+    prepare_incoherent,
+)
+from ..kernels.summary import IncoherentSummary
+
+# Waveforms that are copied at a time where they do not lie in a row in one file: bounds
+# a worker's memory whatever the batch size.
+_N_COPIED = 64
+
+
+@dataclass(frozen=True, eq=False)
+class Candidates:
+    """Waveforms of one bank that are considered.
+
+    Parameters
+    ----------
+    bank : BankHandle
+    inds : range or (n_i,) int array
+        Indices in the bank, each once, in any order.
+    """
+
+    bank: BankHandle
+    inds: range | np.ndarray
+
+
+@dataclass(frozen=True)
+class IncoherentTask:
+    """One batch of waveforms.
+
+    Parameters
+    ----------
+    batch : WaveformBatch
+    prepared : BundleHandle
+        Of a PreparedIncoherent.
+    """
+
+    batch: WaveformBatch
+    prepared: BundleHandle
+
+
+@dataclass(frozen=True)
+class IncoherentResult:
+    """Single-detector likelihoods of a batch, (n_d, n_i)."""
+
+    lnlikes_di: np.ndarray
+
+
+def incoherent_lnlikes(
+    runner: PhaseRunner,
+    candidates: dict[str, Candidates],
+    incoherent_summary: IncoherentSummary,
+    *,
+    n_phi: int,
+    i_batch: int,
+    tasks_per_message: int | None = None,
+) -> dict[str, np.ndarray]:
+    """Return the single-detector likelihoods of all candidates.
+
+    Parameters
+    ----------
+    runner : PhaseRunner
+    candidates : dict of Candidates
+        By bank id; a bank may have none.
+    incoherent_summary : IncoherentSummary
+    n_phi : int
+        Number of orbital phases.
+    i_batch : int
+        Waveforms per task.
+    tasks_per_message : int, optional
+        Tasks that travel together.
+
+    Returns
+    -------
+    dict of (n_d, n_i) float
+        By bank id, in the order of the candidates.
+
+    Raises
+    ------
+    NonFiniteError
+        A waveform leads to NaN or infinity; the message names bank, file and index.
+    """
+    with OneThread():
+        prepared = prepare_incoherent(incoherent_summary, n_phi)
+        # Once here, not once in every worker.
+        compile_incoherent(prepared)
+    tasks = _tasks(runner, candidates, prepared, i_batch)
+    n_d = len(incoherent_summary.summary.asd_drift_d)
+    lnlikes = {
+        bank_id: np.full((n_d, len(some.inds)), np.nan)
+        for bank_id, some in candidates.items()
+    }
+    for task, result in runner.map(
+        "incoherent",
+        incoherent_task,
+        tasks,
+        n_tasks=len(tasks),
+        tasks_per_message=tasks_per_message,
+        work=_n_waveforms,
+        unit="waveform",
+    ):
+        bank_id, number = task.key.rsplit("/", 1)
+        start = int(number) * i_batch
+        n_i = _n_waveforms(task.payload)
+        lnlikes[bank_id][:, start : start + n_i] = result.lnlikes_di
+    return lnlikes
+
+
+def incoherent_task(task: IncoherentTask) -> IncoherentResult:
+    """Compute the likelihoods of one batch.
+
+    Raises
+    ------
+    NonFiniteError
+    """
+    prepared = task.prepared.load()
+    parts = [incoherent_lnlike(*part.read(), prepared) for part in _in_one_file(task.batch)]
+    lnlikes_di = np.concatenate(parts, axis=1)
+    bad_i = ~np.isfinite(lnlikes_di).all(axis=0)
+    if bad_i.any():
+        raise NonFiniteError(
+            nonfinite_message(task.batch.bank, task.batch.indices(), bad_i)
+        )
+    return IncoherentResult(lnlikes_di)
+
+
+def _n_waveforms(task: IncoherentTask) -> int:
+    return task.batch.stop - task.batch.start
+
+
+def _tasks(
+    runner: PhaseRunner,
+    candidates: dict[str, Candidates],
+    prepared: PreparedIncoherent,
+    i_batch: int,
+) -> list[Task]:
+    handle = runner.store.put(prepared)
+    tasks = []
+    for bank_id, some in candidates.items():
+        n_i = len(some.inds)
+        if isinstance(some.inds, range) and some.inds.step == 1:
+            first, inds = some.inds.start, None
+        else:
+            first, inds = 0, runner.store.put(np.asarray(some.inds, dtype=np.int64))
+        for number, start in enumerate(range(0, n_i, i_batch)):
+            stop = min(start + i_batch, n_i)
+            batch = WaveformBatch(some.bank, first + start, first + stop, inds)
+            tasks.append(Task(f"{bank_id}/{number:06d}", IncoherentTask(batch, handle)))
+    return tasks
+
+
+def _in_one_file(batch: WaveformBatch) -> Iterator[WaveformBatch]:
+    """Yield parts of a batch that can be read without a copy, or are small.
+
+    The parts do not enter the results: a waveform's likelihoods do not depend on the
+    others that are computed with it.
+    """
+    start = batch.start
+    while start < batch.stop:
+        if batch.inds is None:
+            in_file = batch.bank.blocksize - start % batch.bank.blocksize
+            stop = min(start + in_file, batch.stop)
+        else:
+            stop = min(start + _N_COPIED, batch.stop)
+        yield dataclasses.replace(batch, start=start, stop=stop)
+        start = stop
