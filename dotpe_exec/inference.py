@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -112,7 +113,7 @@ def run_multicore(
         ``rundir`` is the run directory; with ``event_dir`` alone it is ``event_dir/run_0``,
         ``run_1``, ..., the first that does not exist.
     coherent_score_min_n_effective_prior : float
-        Effective sample size under the prior that a proposal of the extrinsic stage grows to.
+        Effective sample size under the prior that proposals of the extrinsic stage reach.
     max_incoherent_lnlike_drop, max_bestfit_lnlike_diff : float
         Thresholds of the incoherent selection (over all banks) and of the coherent set
         (per bank) below the largest ln likelihood.
@@ -189,7 +190,8 @@ def run_multicore(
     )
     config = resolve_config(
         multicore_config=multicore_config,
-        cached=load_cached_config(),
+        # A serial run is the reference: it does not depend on how this machine was tuned.
+        cached=None if executor == "serial" else load_cached_config(),
         single_detector_blocksize=arguments.single_detector_blocksize,
         blocksize=arguments.blocksize,
         n_procs=n_procs,
@@ -223,22 +225,14 @@ def run_multicore(
     return directory.path
 
 
-def run(
-    event: Any,
-    bank_folder: Any,
-    n_ext: int,
-    n_phi: int,
-    n_t: int,
-    *args: Any,
-    **kwargs: Any,
-) -> Path:
+@functools.wraps(run_multicore, assigned=())
+def run(*args: Any, **kwargs: Any) -> Path:
     """Run the inference in this process, one task after the other.
 
-    The same as :func:`run_multicore` with ``executor="serial"``: its reference, and the
-    debugger's friend. Takes the same arguments.
+    The same as :func:`run_multicore` with ``executor="serial"`` and the default sizes: its
+    reference, and the debugger's friend. Takes the same arguments.
     """
-    kwargs.setdefault("executor", "serial")
-    return run_multicore(event, bank_folder, n_ext, n_phi, n_t, *args, **kwargs)
+    return run_multicore(*args, **{"executor": "serial", **kwargs})
 
 
 def _run_stages(
