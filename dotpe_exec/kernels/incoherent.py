@@ -37,7 +37,7 @@ import numpy as np
 from . import incoherent_loops as loops
 from .incoherent_dense import singular_rcond
 from .lowrank import make_time_basis
-from .summary import IncoherentSummary, mode_pairs
+from .summary import IncoherentSummary, Summary, mode_pairs
 from .waveforms import line_fit_arrays, readonly
 
 # Waveforms at a time: their arrays fit the second-level cache. It does not enter the
@@ -146,6 +146,7 @@ def prepare_incoherent(
     fbin_b, phase_step_b, fit_weights_b = line_fit_arrays(summary.line_fit)
     m_arr = np.asarray(summary.m_arr, dtype=np.int64)
     drift2_d = np.square(summary.asd_drift_d)
+    _check_shapes(summary)
     dh_weights_dmpb = summary.dh_weights_dmpb / drift2_d[:, None, None, None]
     hh_weights_dkppb = summary.hh_weights_dmppb / drift2_d[:, None, None, None, None]
 
@@ -213,6 +214,18 @@ def prepare_incoherent(
     )
 
 
+def _check_shapes(summary: Summary) -> None:
+    """Refuse weights that compiled loops, which do not check, would read beyond."""
+    n_d, n_m, n_b = len(summary.asd_drift_d), len(summary.m_arr), len(summary.fbin_b)
+    for name, expected in (
+        ("dh_weights_dmpb", (n_d, n_m, 2, n_b)),
+        ("hh_weights_dmppb", (n_d, n_m * (n_m + 1) // 2, 2, 2, n_b)),
+    ):
+        found = getattr(summary, name).shape
+        if found != expected:
+            raise ValueError(f"{name} has shape {found}, expected {expected}")
+
+
 def _screening_columns(
     times_dt: np.ndarray, coefficients_drt: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -262,6 +275,13 @@ def incoherent_lnlike_counted(
     amplitudes_impb, phases_impb = readonly(amplitudes_impb), readonly(phases_impb)
     n_i, n_m, _, n_b = amplitudes_impb.shape
     n_d, n_r, n_s = prepared.times_drs.shape
+    expected = (n_i, prepared.dh_weights_dmpcb.shape[1], 2, len(prepared.fbin_b))
+    if not amplitudes_impb.shape == phases_impb.shape == expected:
+        # Compiled loops do not check.
+        raise ValueError(
+            f"waveforms have shapes {amplitudes_impb.shape} and {phases_impb.shape}, "
+            f"expected {expected}"
+        )
     n_j = len(prepared.pair_phasor_jco)
     n_chunk = max(min(_CHUNK, n_i), 1)
     h_impcb = np.empty((n_chunk, n_m, 2, 2, n_b))
