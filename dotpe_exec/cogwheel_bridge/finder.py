@@ -14,11 +14,12 @@ import logging
 from typing import Any
 
 import numpy as np
-from cogwheel import gw_utils
+from cogwheel import gw_utils, waveform
 from cogwheel.likelihood import ReferenceWaveformFinder
-from scipy.optimize import differential_evolution, minimize
+from scipy.optimize import differential_evolution
 from scipy.stats import qmc
 
+from .climb import Climber, PhaseMaximizedLikelihood
 from .weights import FastWeights
 
 logger = logging.getLogger(__name__)
@@ -26,7 +27,7 @@ logger = logging.getLogger(__name__)
 # Grid of arrival times [s], the same as cogwheel's.
 _TIME_STEP = 2**-10
 # Central times are so many steps apart: a shift by half of it is smooth within a bin.
-_STEPS_PER_CENTRE = 16
+_STEPS_PER_CENTRE = 32
 
 # Grid of arrival times for the sky [s]; the matched filter turns by a few degrees in it.
 _FINE_STEP = 2**-14
@@ -34,9 +35,35 @@ _N_SKY = 2**12
 # How far from its peak in the reference detector the signal may lie [s].
 _REFDET_WINDOW = 2e-3
 
+# Starting points of the last climb, at least so far apart [rad].
+_N_STARTS = 6
+_STARTS_APART = 0.3
+
 _N_FIRST = 256
 _N_POPULATION = 48
 _MAX_GENERATIONS = 40
+
+
+def _distinct(lnlike_n: np.ndarray, place_n: list[dict]) -> list[dict]:
+    """Return the best places, none too close to a better one of the same inclination."""
+    chosen: list[dict] = []
+    for n in np.argsort(-lnlike_n):
+        place = place_n[n]
+        if not any(
+            place["iota"] == other["iota"] and _angle_between(place, other) < _STARTS_APART
+            for other in chosen
+        ):
+            chosen.append(place)
+            if len(chosen) == _N_STARTS:
+                break
+    return chosen
+
+
+def _angle_between(place: dict, other: dict) -> float:
+    cosine = np.sin(place["dec"]) * np.sin(other["dec"]) + np.cos(place["dec"]) * np.cos(
+        other["dec"]
+    ) * np.cos(place["ra"] - other["ra"])
+    return float(np.arccos(np.clip(cosine, -1, 1)))
 
 
 class FastReferenceWaveformFinder(FastWeights, ReferenceWaveformFinder):
@@ -73,12 +100,8 @@ class FastReferenceWaveformFinder(FastWeights, ReferenceWaveformFinder):
 
     def _whiten(self, h_ndb: np.ndarray) -> np.ndarray:
         """Return normalised waveforms: (h|h) is 1 in each detector."""
-        h_h_nd = np.einsum(
-            "db,ndb,ndb->nd", self._h_h_weights[0].real, h_ndb.real, h_ndb.real
-        )
-        h_h_nd += np.einsum(
-            "db,ndb,ndb->nd", self._h_h_weights[0].real, h_ndb.imag, h_ndb.imag
-        )
+        power_ndb = h_ndb.real**2 + h_ndb.imag**2
+        h_h_nd = np.einsum("db,ndb->nd", self._h_h_weights[0].real, power_ndb)
         return h_ndb / np.sqrt(h_h_nd)[..., np.newaxis]
 
     def _timeseries(self, h_ndb: np.ndarray) -> np.ndarray:
@@ -93,10 +116,8 @@ class FastReferenceWaveformFinder(FastWeights, ReferenceWaveformFinder):
                 2j * np.pi * np.outer(self.fbin, self._times[at] - self._centres_c[c])
             ).astype(np.complex64)
             # Everything is of order one by now: single precision is enough to rank.
-            terms_ndb = (self._timeseries_weights_cdb[c] * normalised_ndb).astype(
-                np.complex64
-            )
-            z_ndt[..., at] = terms_ndb @ shifts_bk
+            terms_ndb = self._timeseries_weights_cdb[c] * normalised_ndb
+            z_ndt[..., at] = terms_ndb.astype(np.complex64) @ shifts_bk
         return z_ndt
 
     def _matched_filter_timeseries_rb(self, par_dic: dict) -> np.ndarray:
@@ -132,9 +153,8 @@ class FastReferenceWaveformFinder(FastWeights, ReferenceWaveformFinder):
         kwargs = self.get_coordinate_system_kwargs()
         if not freeze_f_ref:
             self._par_dic_0["f_ref"] = kwargs["f_avg"]
-        self._optimize_skyloc_time_and_inclination(kwargs["ref_det_name"], seed)
-        self._polish()
-        self._optimize_phase_and_distance()
+        places = self._search_skyloc_time_and_inclination(kwargs["ref_det_name"], seed)
+        self._par_dic_0 = self._climb(places)
         if not self._mchirp_range:
             self.set_mchirp_range()
 
@@ -159,11 +179,13 @@ class FastReferenceWaveformFinder(FastWeights, ReferenceWaveformFinder):
         )
         self.par_dic_0 = self._updated_intrinsic(*result.x)
         logger.debug(
-            "incoherent solution: lnL = %s in %s evaluations", -result.fun, result.nfev
+            "incoherent solution: lnL = %s after %s steps", -result.fun, result.nit
         )
 
-    def _optimize_skyloc_time_and_inclination(self, ref_det_name: str, seed: int) -> None:
-        """Maximise over sky position, arrival time and sign of cos(iota) on a grid."""
+    def _search_skyloc_time_and_inclination(
+        self, ref_det_name: str, seed: int
+    ) -> list[dict]:
+        """Return the best few of a grid of sky positions, times and signs of cos(iota)."""
         event, par_dic = self.event_data, self.par_dic_0
         i_ref = event.detector_names.index(ref_det_name)
         delay0_d = gw_utils.time_delay_from_geocenter(
@@ -189,7 +211,7 @@ class FastReferenceWaveformFinder(FastWeights, ReferenceWaveformFinder):
         index_ntd = np.rint((arrival_ntd - times_k[0]) / _FINE_STEP).astype(int)
         index_ntd = np.clip(index_ntd, 0, len(times_k) - 1)
 
-        best: tuple[float, dict] = (-np.inf, {})
+        lnlike_in, place_in = [], []
         for iota in (par_dic["iota"], np.pi - par_dic["iota"]):
             d_h_pdk, h_h_ppd = self._polarisation_products(
                 par_dic | {"iota": iota}, times_k - delay0_d[:, np.newaxis]
@@ -201,15 +223,16 @@ class FastReferenceWaveformFinder(FastWeights, ReferenceWaveformFinder):
                 "npd,nPd,pPd->n", response_npd, response_npd, h_h_ppd, optimize=True
             )
             lnlike_nt = np.abs(d_h_nt) ** 2 / (2 * h_h_n[:, np.newaxis])
-            n, t = np.unravel_index(np.argmax(lnlike_nt), lnlike_nt.shape)
-            if lnlike_nt[n, t] > best[0]:
-                t_geocenter = t_peak + offsets_t[t] - delay_nd[n, i_ref]
-                best = lnlike_nt[n, t], {
-                    "ra": ra_n[n], "dec": dec_n[n], "iota": iota, "t_geocenter": t_geocenter,
-                }  # fmt: skip
-        # From here on likelihoods are those of one place and time: renew the summary there.
-        self.par_dic_0 = par_dic | best[1]
-        logger.debug("sky position and time: lnL = %s", best[0])
+            t_n = lnlike_nt.argmax(axis=1)
+            lnlike_in.extend(lnlike_nt.max(axis=1))
+            t_geocenter_n = t_peak + offsets_t[t_n] - delay_nd[:, i_ref]
+            place_in.extend(
+                {"ra": ra, "dec": dec, "t_geocenter": t_geocenter, "iota": iota}
+                for ra, dec, t_geocenter in zip(ra_n, dec_n, t_geocenter_n, strict=True)
+            )
+        places = _distinct(np.array(lnlike_in), place_in)
+        logger.debug("sky position and time: lnL = %s", max(lnlike_in))
+        return [par_dic | place for place in places]
 
     def _sky_geometry(self, ra_n: np.ndarray, dec_n: np.ndarray) -> tuple:
         """Return delays (n, n_d) [s] and antenna responses (n, 2, n_d) at psi = 0."""
@@ -252,50 +275,24 @@ class FastReferenceWaveformFinder(FastWeights, ReferenceWaveformFinder):
         ).real
         return d_h_pdk, h_h_ppd
 
-    def _polish(self) -> None:
-        """Climb to the top of the coherent likelihood in all parameters together."""
-        par_dic = self.par_dic_0
-        mchirp = gw_utils.m1m2_to_mchirp(par_dic["m1"], par_dic["m2"])
-        eta = gw_utils.q_to_eta(par_dic["m2"] / par_dic["m1"])
-        x0 = np.array(
-            [
-                mchirp,
-                eta,
-                par_dic["s1z"],
-                par_dic["ra"],
-                par_dic["dec"],
-                par_dic["t_geocenter"],
-            ]
+    def _climb(self, starts: list[dict]) -> dict:
+        """Return the top of the coherent likelihood of all modes, climbing from places."""
+        generator = waveform.WaveformGenerator.from_event_data(
+            self.event_data, self.waveform_generator.approximant
         )
-        bounds = self._bounds()
-        steps = np.array([1e-3 * mchirp, 0.01, 0.03, 0.03, 0.03, 1e-4])
-
-        def unpack(x: np.ndarray) -> dict:
-            ra, dec, t_geocenter = x[3:]
-            return self._updated_intrinsic(*x[:3]) | {
-                "ra": ra % (2 * np.pi), "dec": dec, "t_geocenter": t_geocenter,
-            }  # fmt: skip
-
-        def loss(y: np.ndarray) -> float:
-            x = x0 + y * steps
-            if np.any((x[:3] < bounds[:, 0]) | (x[:3] > bounds[:, 1])):
-                return np.inf
-            lnlike = self.lnlike_max_amp_phase(unpack(x))
-            return -lnlike if np.isfinite(lnlike) else np.inf
-
-        simplex = np.vstack([np.zeros(6), np.eye(6)])
-        result = minimize(
-            loss, np.zeros(6), method="Nelder-Mead",
-            options={"initial_simplex": simplex, "maxfev": 400, "xatol": 0.02, "fatol": 0.02,
-                     "adaptive": True},
-        )  # fmt: skip
-        self._par_dic_0 = unpack(x0 + result.x * steps)
-        logger.debug("polished: lnL = %s in %s evaluations", -result.fun, result.nfev)
-
-    def _optimize_phase_and_distance(self) -> None:
-        # The choice between phi_ref and phi_ref + pi is by all modes and detectors.
-        self.asd_drift = super().compute_asd_drift(self.par_dic_0)
-        super()._optimize_phase_and_distance()
+        likelihood = PhaseMaximizedLikelihood(
+            self.event_data,
+            generator,
+            starts[0],
+            fbin=self.fbin,
+            spline_degree=self.spline_degree,
+        )
+        self.asd_drift = likelihood.asd_drift
+        climber = Climber(likelihood, self._bounds())
+        best = max((climber.climb_in_place(start) for start in starts), key=climber.lnlike)
+        best = climber.climb(best)
+        logger.debug("coherent solution, all modes: lnL = %s", climber.lnlike(best))
+        return climber.at_best_phase_and_distance(best)
 
     def set_mchirp_range(
         self, lnl_drop: float = 5.0, max_doublings: int = 2, seed: int = 0
@@ -308,9 +305,8 @@ class FastReferenceWaveformFinder(FastWeights, ReferenceWaveformFinder):
         """
         mchirp_0 = gw_utils.m1m2_to_mchirp(self.par_dic_0["m1"], self.par_dic_0["m2"])
         lnl_0 = self.lnlike_max_amp_phase_time(self.par_dic_0)
-        mchirp_range = gw_utils.estimate_mchirp_range(
-            mchirp_0, snr=min(np.sqrt(2 * lnl_0), 8)
-        )
+        snr = min(np.sqrt(2 * lnl_0), 8)
+        mchirp_range = gw_utils.estimate_mchirp_range(mchirp_0, snr=snr)
         for i in range(2):
             for _ in range(max_doublings):
                 if not self._reaches(lnl_0 - lnl_drop, mchirp_range[i], seed):
@@ -323,7 +319,7 @@ class FastReferenceWaveformFinder(FastWeights, ReferenceWaveformFinder):
     def _reaches(self, lnlike: float, mchirp: float, seed: int) -> bool:
         """Return whether some mass ratio and spin have that incoherent ln likelihood."""
         bounds = self._bounds()[1:]
-        points = qmc.scale(qmc.Sobol(2, seed=seed).random(64), bounds[:, 0], bounds[:, 1])
+        points = qmc.scale(qmc.Sobol(2, seed=seed).random(64), *bounds.T)
 
         def evaluate(points_n: np.ndarray) -> np.ndarray:
             mchirp_n = np.full(len(points_n), mchirp)
@@ -337,9 +333,7 @@ class FastReferenceWaveformFinder(FastWeights, ReferenceWaveformFinder):
             best = points[np.argmax(lnlike_n)]
             quarter = (bounds[:, 1] - bounds[:, 0]) / 8
             bounds = np.clip(
-                np.array([best - quarter, best + quarter]).T, bounds[:, [0]], bounds[:, [1]]
+                np.array([best - quarter, best + quarter]).T, *bounds.T[..., np.newaxis]
             )
-            points = qmc.scale(
-                qmc.Sobol(2, seed=seed).random(16), bounds[:, 0], bounds[:, 1]
-            )
+            points = qmc.scale(qmc.Sobol(2, seed=seed).random(16), *bounds.T)
         return False

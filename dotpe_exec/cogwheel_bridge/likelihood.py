@@ -55,6 +55,8 @@ class FastRelativeBinningLikelihood(FastWeights, RelativeBinningLikelihood):
 
     def plain(self) -> RelativeBinningLikelihood:
         """Turn this object into one of cogwheel's own class, to be saved as such."""
+        self._basis_splines = self._spline_basis.to_sparse()
+        del self._spline_basis
         self.__class__ = RelativeBinningLikelihood
         return self
 

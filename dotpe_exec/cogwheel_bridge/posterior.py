@@ -126,9 +126,9 @@ def _finder_at(
 ) -> ReferenceWaveformFinder:
     """Return what the search would leave behind had it found ``par_dic_0``."""
     f_ref = finder_kwargs.pop("f_ref", None)
-    par_dic_0 = check_par_dic(
-        {"f_ref": f_ref, **par_dic_0} if f_ref else par_dic_0, "par_dic_0"
-    )
+    if f_ref:
+        par_dic_0 = {"f_ref": f_ref, **par_dic_0}
+    par_dic_0 = check_par_dic(par_dic_0, "par_dic_0")
     if f_ref and not np.isclose(par_dic_0["f_ref"], f_ref):
         raise InputError(
             f"par_dic_0: f_ref is {par_dic_0['f_ref']} Hz, expected the bank's, {f_ref} Hz"

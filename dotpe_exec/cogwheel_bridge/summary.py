@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import scipy.sparse
 from cogwheel import gw_utils, utils, waveform
 from cogwheel.data import EventData
 from cogwheel.likelihood.relative_binning import BaseLinearFree, BaseRelativeBinning
@@ -15,7 +14,7 @@ from ..errors import InputError
 from ..kernels.summary import IncoherentSummary, LineFit, Summary, mode_pairs
 from .likelihood import N_WAVEFORMS, share_waveforms
 from .prints import prints_logged
-from .weights import FastWeights, _project
+from .weights import FastWeights
 
 
 class ModeSummary(FastWeights, BaseLinearFree):
@@ -55,23 +54,34 @@ class ModeSummary(FastWeights, BaseLinearFree):
     def _get_hh_weights(self, h0_mpf: np.ndarray, h0_mpb: np.ndarray) -> np.ndarray:
         m_inds, mprime_inds = mode_pairs(len(h0_mpb))
         n_d, n_b = len(self.event_data.wht_filter), len(self.fbin)
-        # wht_filter^2 goes into the splines of each detector, stacked: then each product
-        # of modes is made once and read once.
-        splines = scipy.sparse.vstack(
-            [
-                self._basis_splines.multiply(wht_filter_f**2)
-                for wht_filter_f in self.event_data.wht_filter
-            ],
-            format="csr",
-        )
+        basis = self._spline_basis
+        order = basis.values_fk.shape[1]
+        wht_filter2_fd = self.event_data.wht_filter.T**2
+        rows = [
+            (pair, m, p, mprime, pprime)
+            for pair, (m, mprime) in enumerate(zip(m_inds, mprime_inds, strict=True))
+            for p, pprime in np.ndindex(2, 2)
+            if m < mprime or p <= pprime  # The others are conjugates, for W_b is real
+        ]
+        pair_r, m_r, p_r, mprime_r, pprime_r = np.array(rows).T
+        w_rbd = np.zeros((2 * len(rows), n_b, n_d))
+        # Interval by interval: the products of modes over the whole grid are gigabytes
+        # for long data, those of one interval stay in the processor's cache.
+        for start, stop, b in basis.intervals:
+            part_mpf = h0_mpf[..., start:stop]
+            product_rf = part_mpf[m_r, p_r] * part_mpf[mprime_r, pprime_r].conj()
+            splines_fkd = (
+                basis.values_fk[start:stop, :, np.newaxis]
+                * wht_filter2_fd[start:stop, np.newaxis]
+            )
+            parts_rf = np.concatenate([product_rf.real, product_rf.imag])
+            w_rk = parts_rf @ splines_fkd.reshape(stop - start, -1)
+            w_rbd[:, b : b + order] += w_rk.reshape(-1, order, n_d)
+        w_rdb = np.moveaxis(w_rbd[: len(rows)] + 1j * w_rbd[len(rows) :], 1, 2)
         w_mppdb = np.empty((len(m_inds), 2, 2, n_d, n_b), dtype=complex)
-        for pair, (m, mprime) in enumerate(zip(m_inds, mprime_inds, strict=True)):
-            for p, pprime in np.ndindex(2, 2):
-                if m == mprime and p > pprime:  # W_b is real
-                    w_mppdb[pair, p, pprime] = w_mppdb[pair, pprime, p].conj()
-                    continue
-                product_f = h0_mpf[m, p] * h0_mpf[mprime, pprime].conj()
-                w_mppdb[pair, p, pprime] = _project(splines, product_f).reshape(n_d, n_b)
+        same = m_r == mprime_r
+        w_mppdb[pair_r[same], pprime_r[same], p_r[same]] = w_rdb[same].conj()
+        w_mppdb[pair_r, p_r, pprime_r] = w_rdb
         w_mppdb = 4 * self.event_data.df * w_mppdb @ self._coefficients.T
         w_mppdb[m_inds != mprime_inds] *= 2
         h0h0_mppb = (

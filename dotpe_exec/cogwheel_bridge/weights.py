@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import itertools
+from dataclasses import dataclass
 
 import numpy as np
 import scipy.interpolate
@@ -10,24 +12,62 @@ import scipy.sparse
 from cogwheel.likelihood.relative_binning import BaseRelativeBinning
 
 
+@dataclass(frozen=True)
+class SplineBasis:
+    """B-splines on the frequency grid, by the intervals between their knots.
+
+    Of B-splines of degree k, the same k + 1 consecutive ones overlap throughout an
+    interval, so that projecting on them is a small dense product per interval.
+
+    Parameters
+    ----------
+    coefficients_bb : (n_b, n_b) float
+        Row b: coefficients of the spline that is 1 at bin edge b and 0 at the others.
+    values_fk : (n_f, k + 1) float
+        Values of the overlapping splines; zero outside the bins.
+    intervals : tuple of (int, int, int)
+        Of each interval the first frequency, the one after the last, and the first of the
+        overlapping splines.
+    """
+
+    coefficients_bb: np.ndarray
+    values_fk: np.ndarray
+    intervals: tuple[tuple[int, int, int], ...]
+
+    def project(self, integrand_rf: np.ndarray) -> np.ndarray:
+        """Return the sums over frequencies of integrands times splines, (n_r, n_b)."""
+        n_r = len(integrand_rf)
+        projected_rb = np.zeros((2 * n_r, len(self.coefficients_bb)))
+        order = self.values_fk.shape[1]
+        for start, stop, b in self.intervals:
+            # The splines are real: the parts of an integrand are two rows.
+            part_rf = integrand_rf[:, start:stop]
+            rows_rf = np.concatenate([part_rf.real, part_rf.imag])
+            projected_rb[:, b : b + order] += rows_rf @ self.values_fk[start:stop]
+        return projected_rb[:n_r] + 1j * projected_rb[n_r:]
+
+    def to_sparse(self) -> scipy.sparse.csr_matrix:
+        """Return cogwheel's ``_basis_splines``, (n_b, n_f)."""
+        n_f = len(self.values_fk)
+        first_f = np.zeros(n_f, dtype=int)
+        for start, stop, b in self.intervals:
+            first_f[start:stop] = b
+        f, k = np.nonzero(self.values_fk)
+        return scipy.sparse.csr_matrix(
+            (self.values_fk[f, k], (first_f[f] + k, f)),
+            shape=(len(self.coefficients_bb), n_f),
+        )
+
+
 @functools.lru_cache(maxsize=4)
-def _spline_matrices(
-    fbin: bytes, frequencies: bytes, spline_degree: int
-) -> tuple[np.ndarray, scipy.sparse.csr_matrix]:
-    """Return cogwheel's ``_coefficients`` and ``_basis_splines``, without its loops.
+def spline_basis(fbin: bytes, frequencies: bytes, spline_degree: int) -> SplineBasis:
+    """Return the splines that cogwheel makes, without its loops.
 
     Parameters
     ----------
     fbin, frequencies : bytes
         Bin edges and FFT frequencies [Hz] (float64), as bytes to be keys of the cache.
     spline_degree : int
-
-    Returns
-    -------
-    coefficients : (n_b, n_b) float
-        Row b: B-spline coefficients of the spline that is 1 at bin edge b, 0 at others.
-    basis_splines : (n_b, n_f) sparse float
-        The B-splines on the frequency grid.
     """
     fbin_b, frequencies_f = np.frombuffer(fbin), np.frombuffer(frequencies)
     knots, *_ = scipy.interpolate.splrep(
@@ -36,46 +76,42 @@ def _spline_matrices(
     design_matrix = functools.partial(
         scipy.interpolate.BSpline.design_matrix, t=knots, k=spline_degree
     )
-    coefficients = np.linalg.inv(design_matrix(fbin_b).toarray()).T
-
     # Cogwheel leaves out the samples at both ends, but for the last one of the grid.
     start, stop = np.searchsorted(frequencies_f, fbin_b[[0, -1]])
     start, stop = start + 1, stop + (stop == len(frequencies_f) - 1)
-    inside = design_matrix(frequencies_f[start:stop]).tocoo()
-    basis_splines = scipy.sparse.csr_matrix(
-        (inside.data, (inside.col, inside.row + start)),
-        shape=(len(fbin_b), len(frequencies_f)),
+    design = design_matrix(frequencies_f[start:stop])
+    values_fk = np.zeros((len(frequencies_f), spline_degree + 1))
+    values_fk[start:stop] = design.data.reshape(-1, spline_degree + 1)
+    first_f = design.indices.reshape(-1, spline_degree + 1)[:, 0]
+    edges = np.flatnonzero(np.diff(first_f, prepend=-1, append=-1))
+    return SplineBasis(
+        coefficients_bb=np.linalg.inv(design_matrix(fbin_b).toarray()).T,
+        values_fk=values_fk,
+        intervals=tuple(
+            (int(start + left), int(start + right), int(first_f[left]))
+            for left, right in itertools.pairwise(edges)
+        ),
     )
-    return coefficients, basis_splines
-
-
-def _project(splines: scipy.sparse.csr_matrix, integrand_f: np.ndarray) -> np.ndarray:
-    """Return ``splines @ integrand_f``; a complex array is a pair of real columns."""
-    if not np.iscomplexobj(integrand_f):
-        return splines @ integrand_f
-    columns = np.ascontiguousarray(integrand_f).view(float).reshape(-1, 2)
-    return np.ascontiguousarray(splines @ columns).view(complex)[:, 0]
 
 
 class FastWeights(BaseRelativeBinning):
     """Cogwheel's summary-weight operator W_b: the same numbers, in less time.
 
     The splines depend on the bins and the frequency grid alone, so likelihoods on the
-    same grid (all detectors, and each detector by itself) share them; and they are
-    real, so a complex integrand costs two real products.
+    same grid (all detectors, and each detector by itself) share them.
     """
 
     def _set_splines(self) -> None:
-        self._coefficients, self._basis_splines = _spline_matrices(
+        self._spline_basis = spline_basis(
             np.asarray(self.fbin, dtype=float).tobytes(),
             np.asarray(self.event_data.frequencies, dtype=float).tobytes(),
             self.spline_degree,
         )
+        self._coefficients = self._spline_basis.coefficients_bb
+        self._basis_splines = None  # Not needed here
 
     def _get_summary_weights(self, integrand: np.ndarray) -> np.ndarray:
         *shape, n_f = integrand.shape
-        projected = [
-            _project(self._basis_splines, row) for row in integrand.reshape(-1, n_f)
-        ]
-        weights = 4 * self.event_data.df * np.array(projected) @ self._coefficients.T
-        return weights.reshape(*shape, len(self.fbin)).astype(complex)
+        projected = self._spline_basis.project(integrand.reshape(-1, n_f))
+        weights = 4 * self.event_data.df * projected @ self._coefficients.T
+        return weights.reshape(*shape, len(self.fbin))

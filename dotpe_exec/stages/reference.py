@@ -107,7 +107,7 @@ def find_reference(
     likelihood, modes = posterior.likelihood, bank_config.harmonic_modes
     return Reference(
         posterior=posterior,
-        par_dic_0=dict(likelihood.par_dic_0),
+        par_dic_0={key: float(value) for key, value in likelihood.par_dic_0.items()},
         summary=make_summary(likelihood, harmonic_modes=modes),
         incoherent=make_incoherent_summary(likelihood, n_t, harmonic_modes=modes),
     )
@@ -174,10 +174,8 @@ def save_posterior(posterior: Posterior, folder: str | os.PathLike) -> None:
         temporary = Path(tempfile.mkdtemp(prefix=TEMPORARY_PREFIX, dir=folder))
         try:
             posterior.to_json(temporary)
-            # The event first: a Posterior.json never refers to a file that is not there.
-            for path in sorted(
-                temporary.iterdir(), key=lambda path: path.suffix == ".json"
-            ):
+            # The event first: Posterior.json never refers to a file that is missing.
+            for path in sorted(temporary.iterdir(), key=lambda p: p.suffix == ".json"):
                 path.replace(folder / path.name)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)

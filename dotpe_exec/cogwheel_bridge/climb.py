@@ -1,0 +1,138 @@
+"""Climb from good places to the top of the coherent likelihood."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from cogwheel import gw_utils, waveform
+from scipy.optimize import minimize
+
+from .likelihood import FastRelativeBinningLikelihood
+
+_INTRINSIC = ("mchirp", "eta", "chieff")
+_PLACE = ("ra", "dec", "t_geocenter")
+
+
+class PhaseMaximizedLikelihood(FastRelativeBinningLikelihood):
+    """All modes and detectors, maximised over orbital phase and distance."""
+
+    _N_PHI = 64
+
+    def maximize_phase_and_distance(self, par_dic: dict) -> tuple[float, dict]:
+        """Return the largest ln likelihood, and where it is.
+
+        Parameters
+        ----------
+        par_dic : dict
+            Its phi_ref and d_luminosity do not matter.
+
+        Returns
+        -------
+        lnlike : float
+            -inf if out of physical bounds.
+        phase_and_distance : dict
+            phi_ref [rad] and d_luminosity [Mpc].
+        """
+        fiducial = par_dic | self._FIDUCIAL_CONFIGURATION
+        if not waveform.within_bounds(fiducial):
+            return -np.inf, dict(self._FIDUCIAL_CONFIGURATION)
+        d_h_mpd, h_h_mppd = self._get_dh_hh_complex_no_asd_drift(fiducial)
+        inverse_drift2_d = self.asd_drift**-2
+        d_h_m = (d_h_mpd @ inverse_drift2_d).sum(axis=1)
+        h_h_m = (h_h_mppd @ inverse_drift2_d).sum(axis=(1, 2))
+        m_arr = self.waveform_generator.m_arr
+        m_inds, mprime_inds = self.waveform_generator.get_m_mprime_inds()
+        phi_o = np.linspace(0, 2 * np.pi, self._N_PHI, endpoint=False)
+        for _ in range(3):
+            d_h_o = (np.exp(-1j * np.outer(phi_o, m_arr)) @ d_h_m).real
+            m_differences = m_arr[m_inds] - m_arr[mprime_inds]
+            h_h_o = (np.exp(1j * np.outer(phi_o, m_differences)) @ h_h_m).real
+            o = np.argmax(np.maximum(d_h_o, 0) ** 2 / h_h_o)
+            # Then again between the neighbours of the best.
+            phi_o = phi_o[o] + (phi_o[1] - phi_o[0]) * np.linspace(-1, 1, 9)
+            if d_h_o[o] <= 0:
+                return -np.inf, dict(self._FIDUCIAL_CONFIGURATION)
+        # phi_o[4] is the best of the last grid: the centre of the one that would be next.
+        return float(d_h_o[o] ** 2 / h_h_o[o] / 2), {
+            "phi_ref": float(phi_o[4] % (2 * np.pi)),
+            "d_luminosity": float(h_h_o[o] / d_h_o[o]),
+        }
+
+
+class Climber:
+    """Maximises a likelihood over place, time and aligned-spin parameters.
+
+    Parameters
+    ----------
+    likelihood : PhaseMaximizedLikelihood
+    bounds : (3, 2) float
+        Of chirp mass, symmetric mass ratio and effective spin.
+    """
+
+    def __init__(self, likelihood: PhaseMaximizedLikelihood, bounds: np.ndarray):
+        self._likelihood = likelihood
+        self._bounds = bounds
+
+    def lnlike(self, par_dic: dict) -> float:
+        """Return the ln likelihood, maximised over phase and distance."""
+        return self._likelihood.maximize_phase_and_distance(par_dic)[0]
+
+    def at_best_phase_and_distance(self, par_dic: dict) -> dict:
+        """Return the parameters with the phase and distance that fit best."""
+        _, best = self._likelihood.maximize_phase_and_distance(par_dic)
+        return par_dic | best | {"ra": par_dic["ra"] % (2 * np.pi)}
+
+    def climb_in_place(self, start: dict) -> dict:
+        """Climb in sky position and arrival time alone: the waveform stays."""
+        steps = {"ra": 0.03, "dec": 0.03, "t_geocenter": 1e-4}
+        return self._minimize(start, steps, max_evaluations=80)
+
+    def climb(self, start: dict) -> dict:
+        """Climb in everything."""
+        steps = {"mchirp": 1e-3 * _intrinsic(start)["mchirp"], "eta": 0.01, "chieff": 0.03}
+        steps |= {"ra": 0.03, "dec": 0.03, "t_geocenter": 1e-4}
+        return self._minimize(start, steps, max_evaluations=250)
+
+    def _minimize(self, start: dict, steps: dict[str, float], max_evaluations: int) -> dict:
+        coordinates = _intrinsic(start) | {par: start[par] for par in _PLACE}
+
+        def at(y: Sequence[float]) -> dict[str, Any]:
+            moved = coordinates.copy()
+            for (name, step), value in zip(steps.items(), y, strict=True):
+                moved[name] += step * value
+            return moved
+
+        def par_dic(moved: dict[str, Any]) -> dict:
+            m1, m2 = gw_utils.mchirpeta_to_m1m2(moved["mchirp"], moved["eta"])
+            spins = {"s1z": moved["chieff"], "s2z": moved["chieff"]}
+            return (
+                start | {par: moved[par] for par in _PLACE} | {"m1": m1, "m2": m2} | spins
+            )
+
+        def loss(y: np.ndarray) -> float:
+            moved = at(y)
+            for name, (low, high) in zip(_INTRINSIC, self._bounds, strict=True):
+                if name in steps and not low <= moved[name] <= high:
+                    return np.inf
+            return -self.lnlike(par_dic(moved))
+
+        options = {
+            "initial_simplex": np.vstack([np.zeros(len(steps)), np.eye(len(steps))]),
+            "maxfev": max_evaluations,
+            "xatol": 0.01,
+            "fatol": 0.02,
+            "adaptive": True,
+        }
+        result = minimize(loss, np.zeros(len(steps)), method="Nelder-Mead", options=options)
+        return par_dic(at(result.x))
+
+
+def _intrinsic(par_dic: dict) -> dict[str, float]:
+    m1, m2 = par_dic["m1"], par_dic["m2"]
+    return {
+        "mchirp": gw_utils.m1m2_to_mchirp(m1, m2),
+        "eta": gw_utils.q_to_eta(m2 / m1),
+        "chieff": par_dic["s1z"],
+    }
