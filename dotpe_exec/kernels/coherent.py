@@ -29,19 +29,21 @@ points, and :meth:`ModeSums.at_phases` what they give at orbital phases::
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 
+import numba
 import numpy as np
 
 from . import coherent_norms
 from .coherent_basis import ShiftBasis, factor_shifts, row_scale
 from .summary import Summary
 
-# Errors of (d|h) from the factorisation, relative to the waveform's norm: far below
-# the 1e-10 that different batches may differ by.
-TOLERANCE = 1e-11
+# Errors of (d|h) from the factorisation, relative to the waveform's norm, that is, in
+# units of signal-to-noise ratio. Decided by waveform alone, so batches do not matter.
+TOLERANCE = 1e-9
 # What is left to waveforms unlike the typical one before they need all bins.
-_MARGIN = 10.0
+_MARGIN = 3.0
 # Part of (d|h) that the screening leaves out, relative to the waveform's norm.
 _LEAD_TOLERANCE = 1e-3
 
@@ -75,9 +77,9 @@ class PreparedCoherent:
         B for the screening: what [Re A, Im A] is multiplied with for the real and
         the imaginary part of (d|h), in units of ``2**exponent``.
     tail_dpe, lead_norm_e : (n_d, 2, n_e), (n_e,) float
-        Norms of what the screening leaves out and uses of B.
+        Norms of what the screening leaves out and uses of B, in the same units.
     pair_weights_cxdb : (2, n_mm * 4, n_d, n_b) float
-    q_ke : (n_d * 3, n_e) float
+    q_ek : (n_e, n_d * 3) float
         Squared responses.
     exponent : int
         ``2**exponent`` is a typical sqrt(h|h): units of the single-precision part.
@@ -99,7 +101,7 @@ class PreparedCoherent:
     tail_dpe: np.ndarray
     lead_norm_e: np.ndarray
     pair_weights_cxdb: np.ndarray
-    q_ke: np.ndarray
+    q_ek: np.ndarray
     exponent: int
     dh_weights_dmpb: np.ndarray
     response_dpe: np.ndarray
@@ -109,12 +111,21 @@ class PreparedCoherent:
     @property
     def n_e(self) -> int:
         """Number of extrinsic samples."""
-        return self.q_ke.shape[1]
+        return len(self.q_ek)
 
     @property
     def n_phi(self) -> int:
         """Number of orbital phases."""
         return self.phases_cno.shape[2]
+
+    def __post_init__(self) -> None:
+        # As a memory map would be: compiled functions see one type only, fast to read.
+        for item in dataclasses.fields(self):
+            value = getattr(self, item.name)
+            if isinstance(value, np.ndarray):
+                value = np.ascontiguousarray(value).view()
+                value.flags.writeable = False
+                object.__setattr__(self, item.name, value)
 
 
 @dataclass(frozen=True)
@@ -131,12 +142,21 @@ class Projected:
         Bound of the factorisation's error of dh_m.
     within_i : (n_i,) bool
         Whether that error is within the tolerance.
+    lead_nq : (n_i * n_m, 4 * K_lead) float32
+        The part of A that the screening uses: n is (i, m), q is (c, p, k).
+    lead_norm_im : (n_i, n_m) float
+        Its norm.
+    tail_imdp : (n_i, n_m, n_d, 2) float
+        Norm of the part that it does not use.
     """
 
     a_cimq: np.ndarray
     norms_irk: np.ndarray
     error_im: np.ndarray
     within_i: np.ndarray
+    lead_nq: np.ndarray
+    lead_norm_im: np.ndarray
+    tail_imdp: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -227,7 +247,7 @@ def prepare_coherent(
         response_dpe[detector_k] / asd_drift_d[detector_k, None, None] ** 2
     ).transpose(1, 0, 2)
     exponent = int(np.frexp(typical)[1]) if typical > 0 else 0
-    lead_qe = b_pke[:, lead_k].reshape(-1, b_pke.shape[2])
+    lead_qe = b_pke[:, lead_k].reshape(-1, b_pke.shape[2]) * 2.0**-exponent
     lead_cqe = np.stack(
         [
             np.concatenate([lead_qe.real, -lead_qe.imag]),
@@ -241,7 +261,7 @@ def prepare_coherent(
     return PreparedCoherent(
         m_arr=m_arr,
         phases_cno=_phase_table(m_arr, n_phi),
-        fold_mpbk=np.ascontiguousarray(fold_mpbk),
+        fold_mpbk=fold_mpbk,
         spread_dmpb=np.abs(summary.dh_weights_dmpb / scale_db[:, None, None]) ** 2,
         error_dp=error_dp,
         tolerance=float(tolerance),
@@ -250,10 +270,10 @@ def prepare_coherent(
         detector_k=detector_k,
         lead_k=lead_k,
         lead_cqe=lead_cqe.astype(np.float32),
-        tail_dpe=tail_de[:, None] * gain_dpe,
+        tail_dpe=tail_de[:, None] * gain_dpe * 2.0**-exponent,
         lead_norm_e=np.linalg.norm(lead_qe, axis=0),
         pair_weights_cxdb=weights_cxdb,
-        q_ke=q_ke,
+        q_ek=q_ke.T,
         exponent=exponent,
         dh_weights_dmpb=np.asarray(summary.dh_weights_dmpb),
         response_dpe=response_dpe,
@@ -290,7 +310,39 @@ def project(h_impb: np.ndarray, prepared: PreparedCoherent) -> Projected:
     error_im = np.einsum("idmp,dp->im", np.sqrt(spread_idmp), prepared.error_dp)
     norm_i = np.sqrt(np.maximum(norms_irk[:, 0] @ prepared.norm_k, 0.0))
     within_i = error_im.sum(axis=1) <= prepared.tolerance * norm_i
-    return Projected(a_cimq, norms_irk, error_im, within_i)
+    lead_nq = np.empty((n_i * n_m, 4 * int(prepared.lead_k.sum())), dtype=np.float32)
+    lead_norm_im = np.empty((n_i, n_m))
+    tail_imdp = np.zeros((n_i, n_m, len(prepared.asd_drift_d), 2))
+    _split_lead(
+        a_cimq, prepared.lead_k, prepared.detector_k, lead_nq, lead_norm_im, tail_imdp
+    )
+    return Projected(
+        a_cimq, norms_irk, error_im, within_i, lead_nq, lead_norm_im, tail_imdp
+    )
+
+
+@numba.njit(cache=True)
+def _split_lead(a_cimq, lead_k, detector_k, lead_nq, lead_norm_im, tail_imdp):
+    _, n_i, n_m, _ = a_cimq.shape
+    n_k = len(lead_k)
+    n_lead = lead_nq.shape[1] // 4
+    for i in range(n_i):
+        for m in range(n_m):
+            row_q = lead_nq[i * n_m + m]
+            lead_power = 0.0
+            for p in range(2):
+                q = p * n_lead
+                for k in range(n_k):
+                    real, imag = a_cimq[0, i, m, p * n_k + k], a_cimq[1, i, m, p * n_k + k]
+                    power = real * real + imag * imag
+                    if lead_k[k]:
+                        row_q[q], row_q[2 * n_lead + q] = real, imag
+                        lead_power += power
+                        q += 1
+                    else:
+                        tail_imdp[i, m, detector_k[k], p] += power
+            lead_norm_im[i, m] = np.sqrt(lead_power)
+    tail_imdp[:] = np.sqrt(tail_imdp)
 
 
 def score_points(
@@ -332,7 +384,7 @@ def score_points(
     dh_ime = (a_imq.reshape(n_i * n_m, -1) @ b_eq.T).reshape(n_i, n_m, -1)
     for i in np.flatnonzero(~projected.within_i):
         dh_ime[i] = with_all_bins(h_impb[i], prepared)
-    hh_ire = projected.norms_irk @ prepared.q_ke
+    hh_ire = projected.norms_irk @ prepared.q_ek.T
     orders = coherent_norms.phase_orders(prepared.m_arr)
     hh_ien = np.zeros((n_i, prepared.n_e, len(orders)), dtype=complex)
     hh_ien[..., 0] = hh_ire[:, 0]

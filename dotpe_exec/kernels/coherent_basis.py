@@ -71,12 +71,12 @@ def factor_shifts(
     scale_b : (n_b,) float
         Positive scale of the rows.
     tolerance : float
-        Largest residual ||E_e|| allowed.
+        Largest residual ||E_e|| wanted.
 
     Returns
     -------
     ShiftBasis
-        Its residuals are below the tolerance, or at rounding with full rank.
+        Its residuals are below the tolerance, or at rounding.
 
     Notes
     -----
@@ -84,6 +84,9 @@ def factor_shifts(
     the sketch's columns in flops, an SVD only of the small projected matrix.
     """
     scaled_be = scale_b[:, None] * shift_be
+    # Below the rounding of the products themselves nothing is gained.
+    largest = np.linalg.norm(scale_b)
+    tolerance = max(tolerance, 4 * np.finfo(float).eps * largest)
     full = min(scaled_be.shape)
     n_columns = _FIRST_SKETCH
     while True:

@@ -83,7 +83,7 @@ def pair_weights(summary: Summary) -> np.ndarray:
     """
     weights_mppdb = np.moveaxis(summary.hh_weights_dmppb, 0, 3)
     weights_xdb = weights_mppdb.reshape(-1, *weights_mppdb.shape[3:])
-    return np.stack([weights_xdb.real, weights_xdb.imag])
+    return np.ascontiguousarray(np.stack([weights_xdb.real, weights_xdb.imag]))
 
 
 def squared_responses(response_dpe: np.ndarray, asd_drift_d: np.ndarray) -> np.ndarray:

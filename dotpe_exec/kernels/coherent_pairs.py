@@ -35,14 +35,14 @@ def pair_modes(a_cimq, b_ceq, i_p, e_p):
 
 
 @numba.njit(cache=True)
-def pair_norms(norms_irk, q_ke, i_p, e_p):
+def pair_norms(norms_irk, q_ek, i_p, e_p):
     """Return hh_pr (n_pairs, n_rows) float: (h|h) by m - m', merged."""
     n_rows, n_k = norms_irk.shape[1:]
     hh_pr = np.zeros((len(i_p), n_rows))
     for n in range(len(i_p)):
         for r in range(n_rows):
             for k in range(n_k):
-                hh_pr[n, r] += norms_irk[i_p[n], r, k] * q_ke[k, e_p[n]]
+                hh_pr[n, r] += norms_irk[i_p[n], r, k] * q_ek[e_p[n], k]
     return hh_pr
 
 

@@ -7,9 +7,11 @@ For every (i, e) the bound
 holds at all orbital phases. It is computed in single precision from the leading part of
 A and B, with bounds of everything that this neglects added to |dh_m| and taken off
 hh_min: the factorisation's error, the part left out (Cauchy-Schwarz by mode, detector
-and polarisation), and rounding. So a rejected pair provably lies below the floor.
+and polarisation), and rounding. So a rejected pair provably lies below the floor. Where
+that bound does not reject, dh_o and hh_o with the same errors do it phase by phase.
 
-Cost per pair: 16 n_m K_lead flops, about 20 n_orders n_d for hh_min.
+Cost per pair: 16 n_m K_lead flops, about 12 n_orders n_d for hh; then, of the pairs left,
+4 (n_m + n_orders) n_phi.
 """
 
 from __future__ import annotations
@@ -99,14 +101,16 @@ def search_block(
             dh_me = with_all_bins(h_impb[i], prepared, slice(e_start, e_stop))
             dh_em = np.ascontiguousarray(dh_me.T[e_p[i_p == i] - e_start])
             dh_pmc[i_p == i] = dh_em.view(float).reshape(len(dh_em), -1, 2)
-        hh_pr = pair_norms(projected.norms_irk, prepared.q_ke, i_p, e_p)
+        hh_pr = pair_norms(projected.norms_irk, prepared.q_ek, i_p, e_p)
         maxima_p = pair_maxima(dh_pmc, hh_pr, prepared.phases_cno)
         n_evaluated += len(i_p)
         if len(i_p):
             floor = max(floor, maxima_p.max() - max_drop)
         found.append(_above(floor, i_p, e_p, dh_pmc, hh_pr, maxima_p))
-    merged = (np.concatenate(parts) for parts in zip(*found, strict=True))
-    return CoherentPairs(*_above(floor, *merged), n_evaluated=n_evaluated)
+    i_p, e_p, dh_pmc, hh_pr, maxima_p = _above(
+        floor, *(np.concatenate(parts) for parts in zip(*found, strict=True))
+    )
+    return CoherentPairs(i_p, e_p, dh_pmc, hh_pr, maxima_p, n_evaluated)
 
 
 def _above(
@@ -129,44 +133,37 @@ class _Screen:
     ):
         block = slice(e_start, e_stop)
         self.e_start = e_start
-        unit = 2.0**-prepared.exponent
-        a_cimpk = projected.a_cimq.reshape(
-            *projected.a_cimq.shape[:3], 2, len(prepared.lead_k)
-        )
-        lead_cimpk = a_cimpk[..., prepared.lead_k]
-        n_i, n_m = projected.error_im.shape
-        # Rows (i, m), columns (c, p, k), as the rows of lead_cqe.
-        lead_imcpk = lead_cimpk.transpose(1, 2, 0, 3, 4).reshape(n_i * n_m, -1)
-        self.lead_imq = (lead_imcpk * unit).astype(np.float32)
+        self.n_m = projected.error_im.shape[1]
+        self.lead_nq = projected.lead_nq
         self.lead_cqe = prepared.lead_cqe[:, :, block]
-        self.n_m = n_m
+        self.phases_cno = prepared.phases_cno.astype(np.float32)
 
-        terms = 2 * self.lead_imq.shape[1] + 8
-        error_im = projected.error_im + terms * _UNIT_ROUNDOFF * (
-            np.linalg.norm(lead_imcpk, axis=1).reshape(n_i, n_m)
-            * prepared.lead_norm_e[block].max()
+        unit = 2.0**-prepared.exponent
+        rounding = (2 * self.lead_nq.shape[1] + 8) * _UNIT_ROUNDOFF
+        error_im = (
+            projected.error_im * unit
+            + projected.lead_norm_im * (rounding * prepared.lead_norm_e[block].max())
+            + np.einsum(
+                "imdp,dp->im", projected.tail_imdp, prepared.tail_dpe[:, :, block].max(axis=2)
+            )
         )
-        for d, tail_p in enumerate(prepared.tail_dpe[:, :, block].max(axis=2)):
-            left_out = ~prepared.lead_k & (prepared.detector_k == d)
-            tail_imp = np.sqrt((a_cimpk[..., left_out] ** 2).sum(axis=(0, 4)))
-            error_im = error_im + tail_imp @ tail_p
-        error_i = error_im.sum(axis=1) * unit
+        error_i = error_im.sum(axis=1) * (1 + 1e-5)
         error_i[~projected.within_i] = np.inf
-        self.error_i = (error_i * (1 + 1e-5)).astype(np.float32)
+        self.error_i = error_i.astype(np.float32)
 
         norms_irk = projected.norms_irk * unit**2
-        largest_k = np.abs(prepared.q_ke[:, block]).max(axis=1)
+        q_ek = prepared.q_ek[block]
         rounding = 4 * (norms_irk.shape[2] + 8) * _UNIT_ROUNDOFF
-        slack_i = rounding * (np.abs(norms_irk).sum(axis=1) @ largest_k)
+        slack_i = rounding * (np.abs(norms_irk).sum(axis=1) @ np.abs(q_ek).max(axis=0))
         self.slack_i = slack_i.astype(np.float32)
         self.norms_irk = norms_irk.astype(np.float32)
-        self.q_ke = np.ascontiguousarray(prepared.q_ke[:, block], dtype=np.float32)
+        self.q_ke = np.ascontiguousarray(q_ek.T, dtype=np.float32)
 
     def candidates(
         self, start: int, stop: int, floor: float
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return i_p, e_p of waveforms start to stop where the floor may be exceeded."""
-        a_nq = self.lead_imq[start * self.n_m : stop * self.n_m]
+        a_nq = self.lead_nq[start * self.n_m : stop * self.n_m]
         i_p, e_p = _candidates(
             a_nq @ self.lead_cqe[0],
             a_nq @ self.lead_cqe[1],
@@ -174,6 +171,7 @@ class _Screen:
             self.norms_irk[start:stop],
             self.q_ke,
             self.slack_i[start:stop],
+            self.phases_cno,
             # lnlike does not depend on the units of the inner products.
             np.float32(2 * floor * (1 - 1e-5)) if floor > 0 else np.float32(0),
         )
@@ -181,36 +179,55 @@ class _Screen:
 
 
 @numba.njit(cache=True, fastmath={"reassoc", "contract", "nsz"})
-def _candidates(real_ne, imag_ne, error_i, norms_irk, q_ke, slack_i, twice_floor):
+def _candidates(
+    real_ne, imag_ne, error_i, norms_irk, q_ke, slack_i, phases_cno, twice_floor
+):
+    # Comparisons are written so that a NaN (from overflow) is a candidate.
     n_i, n_rows, n_k = norms_irk.shape
     n_m = len(real_ne) // n_i
     n_e = real_ne.shape[1]
+    n_phi = phases_cno.shape[2]
     i_p, e_p = np.empty(n_i * n_e, np.int32), np.empty(n_i * n_e, np.int32)
-    total = np.empty(n_e, np.float32)
-    least = np.empty(n_e, np.float32)
-    real = np.empty(n_e, np.float32)
-    imag = np.empty(n_e, np.float32)
+    total_e, least_e = np.empty(n_e, np.float32), np.empty(n_e, np.float32)
+    hh_re = np.empty((n_rows, n_e), np.float32)
+    dh_o, hh_o = np.empty(n_phi, np.float32), np.empty(n_phi, np.float32)
     n = 0
     for i in range(n_i):
-        total[:] = error_i[i]
+        total_e[:] = error_i[i]
         for m in range(i * n_m, (i + 1) * n_m):
             for e in range(n_e):
-                total[e] += np.sqrt(real_ne[m, e] ** 2 + imag_ne[m, e] ** 2)
-        least[:] = -slack_i[i]
-        for k in range(n_k):
-            for e in range(n_e):
-                least[e] += norms_irk[i, 0, k] * q_ke[k, e]
-        for r in range(1, n_rows, 2):
-            real[:] = 0
-            imag[:] = 0
+                total_e[e] += np.sqrt(real_ne[m, e] ** 2 + imag_ne[m, e] ** 2)
+        hh_re[:] = 0
+        hh_re[0] = -slack_i[i]
+        for r in range(n_rows):
             for k in range(n_k):
                 for e in range(n_e):
-                    real[e] += norms_irk[i, r, k] * q_ke[k, e]
-                    imag[e] += norms_irk[i, r + 1, k] * q_ke[k, e]
+                    hh_re[r, e] += norms_irk[i, r, k] * q_ke[k, e]
+        least_e[:] = hh_re[0]
+        for r in range(1, n_rows, 2):
             for e in range(n_e):
-                least[e] -= np.sqrt(real[e] ** 2 + imag[e] ** 2)
+                least_e[e] -= np.sqrt(hh_re[r, e] ** 2 + hh_re[r + 1, e] ** 2)
         for e in range(n_e):
-            if not total[e] * total[e] < twice_floor * least[e]:
+            if total_e[e] * total_e[e] < twice_floor * least_e[e]:
+                continue
+            # The bound over all phases reaches the floor: bounds phase by phase.
+            dh_o[:] = error_i[i]
+            for m in range(n_m):
+                real, imag = real_ne[i * n_m + m, e], imag_ne[i * n_m + m, e]
+                for o in range(n_phi):
+                    dh_o[o] += phases_cno[0, m, o] * real + phases_cno[1, m, o] * imag
+            hh_o[:] = hh_re[0, e]
+            for order in range(1, (n_rows + 1) // 2):
+                real, imag = hh_re[2 * order - 1, e], hh_re[2 * order, e]
+                for o in range(n_phi):
+                    hh_o[o] += (
+                        phases_cno[0, n_m + order, o] * real
+                        - phases_cno[1, n_m + order, o] * imag
+                    )
+            n_below = 0
+            for o in range(n_phi):
+                n_below += dh_o[o] < 0 or dh_o[o] * dh_o[o] < twice_floor * hh_o[o]
+            if twice_floor <= 0 or n_below < n_phi:
                 i_p[n], e_p[n] = i, e
                 n += 1
     return i_p[:n].copy(), e_p[:n].copy()

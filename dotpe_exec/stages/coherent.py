@@ -29,12 +29,13 @@ from ..kernels.coherent import (
     project,
     with_all_bins,
 )
-from ..kernels.coherent_pairs import expand_pairs, pair_modes, pair_norms, pair_values
+from ..kernels.coherent_pairs import pair_modes, pair_norms, pair_values
 from ..kernels.coherent_screen import search_block
 from ..kernels.summary import Summary
 from ..kernels.waveforms import linear_free_waveforms
 from .accepted import AcceptedSet
-from .probes import PROBES_PER_WAVEFORM, probe_points
+from .coherent_set import CoherentSet, Collector
+from .probes import probe_points
 
 if TYPE_CHECKING:
     from .selection import Survivors
@@ -42,67 +43,6 @@ if TYPE_CHECKING:
 # Waveforms of each bank, the likeliest by incoherent likelihood, that set the first
 # floor and the typical amplitudes.
 _N_PILOT = 16
-# Samples that the parent expands at a time.
-_EXPANDED = 1_000_000
-
-
-@dataclass(frozen=True)
-class Probes:
-    """Samples fixed beforehand, to estimate the evidence in what is discarded.
-
-    ``n_e * n_phi / PROBES_PER_WAVEFORM`` samples stand behind each.
-
-    Parameters
-    ----------
-    i, e, o : (n,) int
-        Bank index, extrinsic sample, orbital phase;
-        :data:`~dotpe_exec.stages.probes.PROBES_PER_WAVEFORM` for each survivor.
-    d_h, h_h : (n,) float
-        Inner products at 1 Mpc.
-    inside : (n,) bool
-        Whether the sample belongs to the accepted set.
-    """
-
-    i: np.ndarray
-    e: np.ndarray
-    o: np.ndarray
-    d_h: np.ndarray
-    h_h: np.ndarray
-    inside: np.ndarray
-
-
-@dataclass(frozen=True)
-class CoherentSet:
-    """The accepted set of one bank, ascending in bestfit_lnlike, then in i, e, o.
-
-    Parameters
-    ----------
-    i, e, o : (n,) int64, int32, int32
-        Index in the bank, extrinsic sample, orbital phase.
-    d_h, h_h : (n,) float
-        Inner products at 1 Mpc.
-    bestfit_lnlike : (n,) float
-        0.5 d_h^2 / h_h, or 0 where d_h or h_h is not positive.
-    inds : (n_i,) int
-        The survivors' indices in the bank.
-    dt_linfree : (n_i,) float
-        Their shifts onto the reference [s].
-    probes : Probes
-    n_evaluated : int
-        Pairs (i, e) that were evaluated in full. Depends on what was pruned when, so it
-        may differ between runs with the same results.
-    """
-
-    i: np.ndarray
-    e: np.ndarray
-    o: np.ndarray
-    d_h: np.ndarray
-    h_h: np.ndarray
-    bestfit_lnlike: np.ndarray
-    inds: np.ndarray
-    dt_linfree: np.ndarray
-    probes: Probes
-    n_evaluated: int
 
 
 @dataclass(frozen=True)
@@ -214,42 +154,45 @@ def coherent_sets(
     """
     if not (np.isfinite(response_dpe).all() and np.isfinite(timeshift_dbe).all()):
         raise NonFiniteError("responses or time shifts of extrinsic samples are not finite")
-    with OneThread():  # the same bits however many threads the parent has
-        pilots = {
-            bank_id: _read_pilot(banks[bank_id], survivors[bank_id], summary)
-            for bank_id in banks
-            if len(survivors[bank_id].inds)
-        }
-        collectors = {
-            bank_id: _Collector(
-                bank,
-                survivors[bank_id],
-                AcceptedSet(max_bestfit_lnlike_diff, size_limit),
-                response_dpe.shape[2],
-                n_phi,
-                seed,
-            )
-            for bank_id, bank in banks.items()
-        }
-        if pilots:
-            amplitude_mpb = _typical_amplitude(list(pilots.values()))
+    n_e = response_dpe.shape[2]
+    collectors = {
+        bank_id: Collector(
+            bank,
+            survivors[bank_id],
+            AcceptedSet(max_bestfit_lnlike_diff, size_limit),
+            n_e,
+            n_phi,
+            seed,
+        )
+        for bank_id, bank in banks.items()
+    }
+    occupied = [bank_id for bank_id in banks if len(survivors[bank_id].inds)]
+    if occupied:
+        with OneThread():  # the same bits however many threads the parent has
+            pilots = {
+                bank_id: _read_pilot(banks[bank_id], survivors[bank_id], summary)
+                for bank_id in occupied
+            }
             prepared = prepare_coherent(
-                summary, response_dpe, timeshift_dbe, n_phi, amplitude_mpb=amplitude_mpb
+                summary,
+                response_dpe,
+                timeshift_dbe,
+                n_phi,
+                amplitude_mpb=_typical_amplitude(list(pilots.values())),
             )
             for bank_id, h_impb in pilots.items():
-                collectors[bank_id].learn_floor(h_impb, prepared)
-            del pilots
-            handles = runner.store.put(summary.line_fit), runner.store.put(prepared)
-            tasks = _tasks(
-                runner,
-                banks,
-                survivors,
-                handles,
-                (i_blocksize, e_blocksize, response_dpe.shape[2]),
-                (max_bestfit_lnlike_diff, seed),
-            )
-            _collect(runner, tasks, collectors, prepared.phases_cno, pairs_per_message)
-    return {bank_id: collectors[bank_id].finish() for bank_id in banks}
+                collectors[bank_id].accepted.hint(_pilot_maximum(h_impb, prepared))
+        handles = runner.store.put(summary.line_fit), runner.store.put(prepared)
+        tasks = _tasks(
+            runner,
+            {bank_id: banks[bank_id] for bank_id in occupied},
+            survivors,
+            handles,
+            (i_blocksize, e_blocksize, n_e),
+            (max_bestfit_lnlike_diff, seed),
+        )
+        _collect(runner, tasks, collectors, prepared.phases_cno, pairs_per_message)
+    return {bank_id: collector.finish() for bank_id, collector in collectors.items()}
 
 
 def coherent_task(task: CoherentTask) -> CoherentResult:
@@ -276,7 +219,7 @@ def coherent_task(task: CoherentTask) -> CoherentResult:
         block = slice(task.e_start, task.e_stop)
         dh_me = with_all_bins(h_impb[probe_i[n]], prepared, block)
         dh_pmc[n] = dh_me[:, e_p[n] - task.e_start, None].view(float)
-    hh_pr = pair_norms(projected.norms_irk, prepared.q_ke, probe_i, e_p)
+    hh_pr = pair_norms(projected.norms_irk, prepared.q_ek, probe_i, e_p)
     values = pair_values(dh_pmc, hh_pr, prepared.phases_cno, o_p)
     found = {f.name: getattr(pairs, f.name) for f in dataclasses.fields(pairs)}
     return CoherentResult(
@@ -301,15 +244,16 @@ def _projected(
     amplitudes_impb, phases_impb = batch.read()
     h_impb, dt_i = linear_free_waveforms(amplitudes_impb, phases_impb, line_fit.load())
     projected = project(h_impb, prepared.load())
-    _check_finite(batch.bank, batch.indices(), projected)
+    finite_i = _finite(projected)
+    if not finite_i.all():
+        raise NonFiniteError(nonfinite_message(batch.bank, batch.indices(), ~finite_i))
     return dt_i, projected, h_impb
 
 
-def _check_finite(bank: BankHandle, inds: np.ndarray, projected: Projected) -> None:
+def _finite(projected: Projected) -> np.ndarray:
+    """Return whether each waveform (n_i,) leads to finite numbers."""
     finite_i = np.isfinite(projected.a_cimq).all(axis=(0, 2, 3))
-    finite_i &= np.isfinite(projected.norms_irk).all(axis=(1, 2))
-    if not finite_i.all():
-        raise NonFiniteError(nonfinite_message(bank, inds, ~finite_i))
+    return finite_i & np.isfinite(projected.norms_irk).all(axis=(1, 2))
 
 
 def _read_pilot(bank: BankHandle, survivors: Survivors, summary: Summary) -> np.ndarray:
@@ -317,6 +261,15 @@ def _read_pilot(bank: BankHandle, survivors: Survivors, summary: Summary) -> np.
     best = np.argsort(-survivors.incoherent_lnlikes, kind="stable")[:_N_PILOT]
     amplitudes_impb, phases_impb = bank.read(np.sort(survivors.inds[best]))
     return linear_free_waveforms(amplitudes_impb, phases_impb, summary.line_fit)[0]
+
+
+def _pilot_maximum(h_impb: np.ndarray, prepared: PreparedCoherent) -> float:
+    """Return the largest bestfit_lnlike of a few waveforms at all extrinsic samples."""
+    projected = project(h_impb, prepared)
+    if not _finite(projected).all():
+        return 0.0  # the task that reads them tells
+    pairs = search_block(h_impb, projected, prepared, 0, prepared.n_e, max_drop=1.0)
+    return float(pairs.maxima_p.max(initial=0.0))
 
 
 def _typical_amplitude(pilots: list[np.ndarray]) -> np.ndarray:
@@ -340,8 +293,6 @@ def _tasks(
     batches: list[tuple[float, list[Task]]] = []
     for bank_id, bank in banks.items():
         inds = np.asarray(survivors[bank_id].inds, dtype=np.int64)
-        if not len(inds):
-            continue
         inds_handle = runner.store.put(inds)
         for n, start in enumerate(range(0, len(inds), i_blocksize)):
             stop = min(start + i_blocksize, len(inds))
@@ -362,7 +313,7 @@ def _tasks(
 def _collect(
     runner: PhaseRunner,
     tasks: list[Task],
-    collectors: dict[str, _Collector],
+    collectors: dict[str, Collector],
     phases_cno: np.ndarray,
     pairs_per_message: int | None,
 ) -> None:
@@ -387,97 +338,3 @@ def _collect(
             collectors[batch.bank.bank_id].take(batch, result, phases_cno)
     finally:
         _projected.cache_clear()
-
-
-class _Collector:
-    """Merges the results of one bank's tasks."""
-
-    def __init__(
-        self,
-        bank: BankHandle,
-        survivors: Survivors,
-        accepted: AcceptedSet,
-        n_e: int,
-        n_phi: int,
-        seed: int,
-    ):
-        self.bank_id = bank.bank_id
-        self.inds = np.asarray(survivors.inds, dtype=np.int64)
-        self.accepted = accepted
-        self.n_e, self.n_phi, self.seed = n_e, n_phi, seed
-        self.dt_i = np.full(len(self.inds), np.nan)
-        self.probe_values_ikc = np.full((len(self.inds), PROBES_PER_WAVEFORM, 3), np.nan)
-        self.n_evaluated = 0
-
-    def learn_floor(self, h_impb: np.ndarray, prepared: PreparedCoherent) -> None:
-        """Set the first floor with a few waveforms at all extrinsic samples."""
-        projected = project(h_impb, prepared)
-        finite_i = np.isfinite(projected.norms_irk).all(axis=(1, 2))
-        finite_i &= np.isfinite(projected.a_cimq).all(axis=(0, 2, 3))
-        if finite_i.all():
-            pairs = search_block(h_impb, projected, prepared, 0, self.n_e, max_drop=0.0)
-            self.accepted.hint(float(pairs.maxima_p.max(initial=0.0)))
-
-    def take(
-        self, batch: WaveformBatch, result: CoherentResult, phases_cno: np.ndarray
-    ) -> None:
-        """Merge the result of one task."""
-        self.dt_i[batch.start : batch.stop] = result.dt_i
-        values = result.probe_dh, result.probe_hh, result.probe_lnlike
-        self.probe_values_ikc[batch.start + result.probe_i, result.probe_k] = np.stack(
-            values, axis=-1
-        )
-        self.n_evaluated += result.n_evaluated
-        inds = self.inds[batch.start : batch.stop]
-        step = max(_EXPANDED // self.n_phi, 1)
-        for start in range(0, len(result.i_p), step):
-            part = slice(start, start + step)
-            floor = self.accepted.floor
-            use = np.flatnonzero(result.maxima_p[part] > floor) + start
-            pair_s, o_s, dh_s, hh_s, lnlike_s = expand_pairs(
-                result.dh_pmc[use], result.hh_pr[use], phases_cno, floor
-            )
-            pair_s = use[pair_s]
-            code_s = self._code(inds[result.i_p[pair_s]], result.e_p[pair_s], o_s)
-            self.accepted.add(lnlike_s, code_s, dh_s, hh_s)
-
-    def finish(self) -> CoherentSet:
-        """Return the bank's accepted set and probes."""
-        lnlike_s, code_s, dh_s, hh_s = self.accepted.finish()
-        probes = self._probes(lnlike_s, code_s)
-        rest, o_s = np.divmod(code_s, self.n_phi)
-        i_s, e_s = np.divmod(rest, self.n_e)
-        return CoherentSet(
-            i=i_s,
-            e=e_s.astype(np.int32),
-            o=o_s.astype(np.int32),
-            d_h=dh_s,
-            h_h=hh_s,
-            bestfit_lnlike=lnlike_s,
-            inds=self.inds,
-            dt_linfree=self.dt_i,
-            probes=probes,
-            n_evaluated=self.n_evaluated,
-        )
-
-    def _code(self, i: np.ndarray, e: np.ndarray, o: np.ndarray) -> np.ndarray:
-        """Return one number per (i, e, o), in their order."""
-        return (i * self.n_e + e) * self.n_phi + o
-
-    def _probes(self, lnlike_s: np.ndarray, code_s: np.ndarray) -> Probes:
-        e_ik, o_ik = probe_points(self.seed, self.bank_id, self.inds, self.n_e, self.n_phi)
-        i_ik = np.repeat(self.inds[:, None], PROBES_PER_WAVEFORM, axis=1)
-        dh_ik, hh_ik, lnlike_ik = np.moveaxis(self.probe_values_ikc, -1, 0)
-        inside_ik = np.zeros(lnlike_ik.shape, dtype=bool)
-        if len(lnlike_s):
-            # The set is the top of the order (lnlike, then code): only at its lowest
-            # lnlike does it matter which.
-            lowest = code_s[: np.searchsorted(lnlike_s, lnlike_s[0], side="right")]
-            tied_ik = (lnlike_ik == lnlike_s[0]) & np.isin(
-                self._code(i_ik, e_ik, o_ik), lowest
-            )
-            inside_ik = (lnlike_ik > lnlike_s[0]) | tied_ik
-        return Probes(
-            i_ik.ravel(), e_ik.ravel(), o_ik.ravel(), dh_ik.ravel(), hh_ik.ravel(),
-            inside_ik.ravel(),
-        )  # fmt: skip
