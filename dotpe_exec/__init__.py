@@ -12,7 +12,7 @@ _PUBLIC = {
     "run_and_profile": "inference",
     "run_and_profile_multicore": "inference",
     "MulticoreConfig": "config",
-    "autotune_multicore_config": "config",
+    "autotune_multicore_config": "autotune",
     "load_cached_config": "config",
 }
 __all__ = ["__version__", *_PUBLIC]

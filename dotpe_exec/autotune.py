@@ -1,0 +1,443 @@
+"""Finding the configuration with which this machine works fastest.
+
+With a workload of the user's, every combination of the candidates is measured. On the
+real kernels (:mod:`dotpe_exec.workload`) the batch sizes are found on one core first,
+then the number of processes with those.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from .arguments import positive_integer
+from .config import MulticoreConfig, save_config
+from .errors import InputError
+from .machine import check_memory_gb, usable_cores
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from .workload import KernelWorkload
+
+logger = logging.getLogger(__name__)
+
+Benchmark = Callable[[int, int, int], tuple[float, float]]
+
+_N_FINALISTS = 3
+_N_ROUNDS = 3
+# Of two configurations closer than this, the one that takes less is as good.
+_INDIFFERENCE = 0.02
+
+
+@dataclass
+class Trial:
+    """One configuration that was tried.
+
+    Parameters
+    ----------
+    config : MulticoreConfig
+    throughputs : list of float
+        Work per second, one value per measurement.
+    peak_memory_gb : float
+        Largest memory of a worker [GB].
+    problem : str, optional
+        Why it cannot be chosen.
+    """
+
+    config: MulticoreConfig
+    throughputs: list[float] = field(default_factory=list)
+    peak_memory_gb: float = 0.0
+    problem: str | None = None
+
+    @property
+    def throughput(self) -> float:
+        """Largest of the measurements: what else the machine does only slows."""
+        return max(self.throughputs, default=0.0)
+
+    @property
+    def noise(self) -> float:
+        """How far below it the second largest is, relative to it."""
+        if len(self.throughputs) < 2:
+            return 0.0
+        return 1 - sorted(self.throughputs)[-2] / self.throughput
+
+    def add(self, throughput: float, peak_memory_gb: float, cap: float | None) -> None:
+        """Take in a measurement."""
+        if not (math.isfinite(throughput) and throughput > 0):
+            self.problem = f"throughput {throughput!r} is not a positive number"
+        elif math.isnan(peak_memory_gb):
+            self.problem = "peak memory is not a number"
+        elif cap is not None and peak_memory_gb > cap:
+            self.problem = f"{peak_memory_gb:.3g} GB per worker, allowed are {cap:.3g}"
+        else:
+            self.throughputs.append(float(throughput))
+        self.peak_memory_gb = max(self.peak_memory_gb, float(peak_memory_gb))
+
+
+@dataclass(frozen=True)
+class TuningResult:
+    """What was found.
+
+    Parameters
+    ----------
+    config : MulticoreConfig
+    trials : list of Trial
+        In the order in which they were measured.
+    verdict : str
+        How sure it is.
+    """
+
+    config: MulticoreConfig
+    trials: list[Trial]
+    verdict: str
+
+    def table(self) -> Table:
+        """Return the trials as a table for the terminal."""
+        from rich.table import Table
+
+        names = [
+            name
+            for name in MulticoreConfig().to_dict()
+            if any(getattr(trial.config, name) is not None for trial in self.trials)
+        ]
+        table = Table(title="Autotuning", title_justify="left", caption=self.verdict)
+        for name in (*names, "throughput", "noise", "GB per worker"):
+            table.add_column(name, justify="right")
+        table.add_column("")
+        for trial in self.trials:
+            sizes = [_text(getattr(trial.config, name)) for name in names]
+            measured = (
+                [f"{trial.throughput:.4g}", f"{100 * trial.noise:.0f}%"]
+                if trial.throughputs
+                else ["", ""]
+            )
+            chosen = _covers(self.config, trial.config) and not trial.problem
+            remark = trial.problem or ("chosen" if chosen else "")
+            memory = f"{trial.peak_memory_gb:.2g}" if trial.peak_memory_gb else ""
+            table.add_row(*sizes, *measured, memory, remark)
+        return table
+
+
+def _text(value: Any) -> str:
+    return "" if value is None else str(value)
+
+
+def _covers(config: MulticoreConfig, part: MulticoreConfig) -> bool:
+    values = config.to_dict()
+    return all(values[name] == value for name, value in part.to_dict().items() if value)
+
+
+def autotune_multicore_config(
+    benchmark_workload: Benchmark | None = None,
+    candidate_n_procs: Sequence[int] | None = None,
+    candidate_i_batch: Sequence[int] | None = None,
+    candidate_batches_per_task: Sequence[int] | None = None,
+    max_memory_gb_per_worker: float | None = None,
+    *,
+    event: Any = None,
+    bank_folder: Any = None,
+    progress: bool = True,
+    save: bool = True,
+) -> MulticoreConfig:
+    """Find the fastest configuration, and keep it for later runs on this machine.
+
+    Parameters
+    ----------
+    benchmark_workload : callable, optional
+        ``benchmark_workload(n_procs, i_batch, batches_per_task)`` does some work and
+        returns its throughput (the larger the better) and the peak memory per worker
+        [GB]. By default the kernels of the incoherent and coherent phases are measured.
+    candidate_n_procs, candidate_i_batch, candidate_batches_per_task : sequence of int
+        What to try. By default powers of two up to the number of usable cores, 256 to
+        2048, and 1 to 4 (with the kernels: as many as take a quarter of a second).
+    max_memory_gb_per_worker : float, optional
+        Candidates that take more are rejected.
+    event, bank_folder : optional
+        Measure the kernels with these, as in
+        :func:`dotpe_exec.run_multicore`, instead of synthetic data.
+    progress : bool
+        Show a bar and a table of what was measured.
+    save : bool
+        Keep the result, see :func:`dotpe_exec.config.save_config`.
+
+    Returns
+    -------
+    MulticoreConfig
+
+    Raises
+    ------
+    InputError
+        No candidate works within the memory, or a candidate is not a positive integer.
+    """
+    result = tune(
+        benchmark_workload,
+        candidate_n_procs,
+        candidate_i_batch,
+        candidate_batches_per_task,
+        max_memory_gb_per_worker,
+        event=event,
+        bank_folder=bank_folder,
+        progress=progress,
+    )
+    if progress:
+        from rich.console import Console
+
+        Console(stderr=True).print(result.table())
+    logger.info("autotuning: %s; %s", result.config, result.verdict)
+    if save:
+        save_config(
+            result.config, tuned_on=_tuned_on(benchmark_workload, event, bank_folder)
+        )
+    return result.config
+
+
+def _tuned_on(benchmark_workload: Benchmark | None, event: Any, bank_folder: Any) -> str:
+    if benchmark_workload is not None:
+        return f"a workload of the user ({getattr(benchmark_workload, '__name__', '?')})"
+    if event is not None:
+        return f"event {getattr(event, 'eventname', event)}, bank {bank_folder}"
+    return "synthetic data"
+
+
+def tune(
+    benchmark_workload: Benchmark | None = None,
+    candidate_n_procs: Sequence[int] | None = None,
+    candidate_i_batch: Sequence[int] | None = None,
+    candidate_batches_per_task: Sequence[int] | None = None,
+    max_memory_gb_per_worker: float | None = None,
+    *,
+    event: Any = None,
+    bank_folder: Any = None,
+    progress: bool = True,
+) -> TuningResult:
+    """Do what :func:`autotune_multicore_config` does, without keeping the result."""
+    cap = check_memory_gb("max_memory_gb_per_worker", max_memory_gb_per_worker)
+    n_procs = _candidates("candidate_n_procs", candidate_n_procs, _default_n_procs())
+    i_batch = _candidates("candidate_i_batch", candidate_i_batch, [256, 512, 1024, 2048])
+    if benchmark_workload is not None:
+        if event is not None or bank_folder is not None:
+            raise InputError(
+                "benchmark_workload excludes event and bank_folder, expected either"
+            )
+        batches = _candidates(
+            "candidate_batches_per_task", candidate_batches_per_task, [1, 2, 4]
+        )
+        configs = [
+            MulticoreConfig(n, i, b) for n in n_procs for i in i_batch for b in batches
+        ]
+        return _tune_on_benchmark(benchmark_workload, configs, cap, progress)
+    if (event is None) != (bank_folder is None):
+        raise InputError("event and bank_folder are given together or not at all")
+    from .workload import event_workload, synthetic_workload
+
+    per_task = (
+        _candidates("candidate_batches_per_task", candidate_batches_per_task, [])
+        if candidate_batches_per_task is not None
+        else [None]
+    )
+    make = synthetic_workload() if event is None else event_workload(event, bank_folder)
+    with make as workload:
+        return _tune_on_kernels(workload, n_procs, i_batch, per_task, cap, progress)
+
+
+def _default_n_procs() -> list[int]:
+    cores = usable_cores()
+    return [2**k for k in range(cores.bit_length()) if 2**k < cores] + [cores]
+
+
+def _candidates(name: str, given: Iterable[int] | None, default: list[int]) -> list[int]:
+    if given is None:
+        return default
+    try:
+        values = list(given)
+    except TypeError:
+        raise InputError(f"{name} is {given!r}, expected a list of integers") from None
+    if not values:
+        raise InputError(f"{name} is empty, expected at least one integer")
+    return sorted({positive_integer(name, value) for value in values})
+
+
+# A benchmark of the user's
+
+
+def _tune_on_benchmark(
+    benchmark: Benchmark, configs: list[MulticoreConfig], cap: float | None, progress: bool
+) -> TuningResult:
+    trials = [Trial(config) for config in configs]
+    warm: set[int | None] = set()
+    with _bar(progress, len(trials) + (_N_ROUNDS - 1) * _N_FINALISTS) as advance:
+        for trial in trials:
+            if trial.config.n_procs not in warm:
+                # Starting processes, compiling and reading from disk are not its speed.
+                warm.add(trial.config.n_procs)
+                _measure_benchmark(benchmark, replace(trial, throughputs=[]), None)
+            _measure_benchmark(benchmark, trial, cap)
+            advance()
+        finalists = _best_first(trials)[:_N_FINALISTS]
+        for _ in range(_N_ROUNDS - 1):
+            for trial in finalists:
+                _measure_benchmark(benchmark, trial, cap)
+                advance()
+    best = _choose(trials)
+    return TuningResult(best.config, trials, _verdict(best, finalists))
+
+
+def _measure_benchmark(benchmark: Benchmark, trial: Trial, cap: float | None) -> None:
+    config = trial.config
+    assert config.n_procs and config.i_batch and config.batches_per_task
+    try:
+        throughput, memory = benchmark(
+            config.n_procs, config.i_batch, config.batches_per_task
+        )
+        trial.add(float(throughput), float(memory), cap)
+    except Exception as error:  # a candidate that fails is no reason to end the search
+        trial.problem = f"{type(error).__name__}: {error}"
+        logger.warning("autotuning: %s fails: %s", config, trial.problem)
+
+
+def _best_first(trials: Iterable[Trial]) -> list[Trial]:
+    valid = [trial for trial in trials if trial.problem is None]
+    return sorted(valid, key=lambda trial: -trial.throughput)
+
+
+def _choose(trials: Sequence[Trial]) -> Trial:
+    """Return the trial that takes least of those as fast as the fastest.
+
+    Raises
+    ------
+    InputError
+        None can be chosen.
+    """
+    valid = _best_first(trials)
+    if not valid:
+        reasons = "; ".join(
+            f"{_shortly(trial.config)}: {trial.problem}" for trial in trials[:5]
+        )
+        raise InputError(f"no candidate can be used: {reasons}")
+    # Only measured as often as the best, a value may be luck.
+    most = max(len(trial.throughputs) for trial in valid)
+    confirmed = [trial for trial in valid if len(trial.throughputs) == most]
+    least = (1 - _INDIFFERENCE) * confirmed[0].throughput
+    good = [trial for trial in confirmed if trial.throughput >= least]
+    return min(good, key=lambda trial: _cost(trial.config))
+
+
+def _cost(config: MulticoreConfig) -> tuple[int, ...]:
+    sizes = (config.n_procs, config.i_batch, config.e_blocksize, config.batches_per_task)
+    return tuple(size or 0 for size in sizes)
+
+
+def _shortly(config: MulticoreConfig) -> str:
+    return ", ".join(f"{name}={value}" for name, value in config.to_dict().items() if value)
+
+
+def _verdict(best: Trial, trials: Sequence[Trial]) -> str:
+    """Say how sure the choice is, from repeated measurements."""
+    others = [trial for trial in _best_first(trials) if trial is not best]
+    if not others:
+        return f"{_shortly(best.config)}: the only candidate that works"
+    second = others[0]
+    gain = best.throughput / second.throughput - 1
+    noise = math.hypot(best.noise, second.noise)
+    margin = f"{100 * gain:+.0f}% (±{100 * noise:.0f}%) against {_shortly(second.config)}"
+    if gain > 2 * noise and gain > _INDIFFERENCE:
+        return f"{_shortly(best.config)} is fastest: {margin}"
+    return f"{_shortly(best.config)} is as good as the next best within the noise: {margin}"
+
+
+# The real kernels
+
+
+def _tune_on_kernels(
+    workload: KernelWorkload,
+    n_procs: list[int],
+    i_batch: list[int],
+    per_task: Sequence[int | None],
+    cap: float | None,
+    progress: bool,
+) -> TuningResult:
+    e_blocksize = workload.candidate_e_blocksize
+    batches = [Trial(MulticoreConfig(i_batch=size)) for size in i_batch]
+    blocks = [Trial(MulticoreConfig(e_blocksize=size)) for size in e_blocksize]
+    procs = [
+        Trial(MulticoreConfig(n_procs=n, batches_per_task=b))
+        for n in n_procs
+        for b in per_task
+    ]
+    n_steps = _N_ROUNDS * (len(batches) + len(blocks) + len(procs))
+    with _bar(progress, n_steps) as advance:
+
+        def measure(trials: list[Trial], run: Callable[[MulticoreConfig], Any]) -> Trial:
+            # Round by round: what else the machine does then hits all of them.
+            for _ in range(_N_ROUNDS):
+                for trial in trials:
+                    _measure_kernels(run, trial, cap)
+                    advance()
+            return _choose(trials)
+
+        best = measure(batches, workload.incoherent).config
+        block = measure(blocks, workload.coherent).config
+        best = replace(best, e_blocksize=block.e_blocksize)
+
+        def both(config: MulticoreConfig) -> tuple[float, float]:
+            return workload.both_phases(
+                replace(
+                    best, n_procs=config.n_procs, batches_per_task=config.batches_per_task
+                )
+            )
+
+        # One after the other: with another number, workers start anew.
+        for trial in procs:
+            _measure_kernels(both, replace(trial, throughputs=[]), None)
+            for _ in range(_N_ROUNDS):
+                _measure_kernels(both, trial, cap)
+                advance()
+        chosen = _choose(procs)
+    best = replace(
+        best,
+        n_procs=chosen.config.n_procs,
+        batches_per_task=chosen.config.batches_per_task,
+    )
+    verdict = "; ".join(
+        _verdict(_choose(trials), trials) for trials in (batches, blocks, procs)
+    )
+    return TuningResult(best, [*batches, *blocks, *procs], verdict)
+
+
+def _measure_kernels(
+    run: Callable[[MulticoreConfig], tuple[float, float]], trial: Trial, cap: float | None
+) -> None:
+    if trial.problem is not None:
+        return
+    try:
+        throughput, memory = run(trial.config)
+        trial.add(throughput, memory, cap)
+    except Exception as error:
+        trial.problem = f"{type(error).__name__}: {error}"
+        logger.warning("autotuning: %s fails: %s", trial.config, trial.problem)
+
+
+class _bar:
+    """A progress bar, or none: a context whose value advances it by one."""
+
+    def __init__(self, show: bool, total: int):
+        self._bar: Any = None
+        if show:
+            from tqdm.auto import tqdm
+
+            self._bar = tqdm(total=total, desc="autotuning", unit=" trial")
+
+    def __enter__(self) -> Callable[[], None]:
+        return self._advance
+
+    def __exit__(self, *exception: object) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    def _advance(self) -> None:
+        if self._bar is not None:
+            self._bar.update()
