@@ -161,10 +161,9 @@ def build_bank(
         refuse_other(folder, recipe)
         open_bank(folder)
         return folder
-    with locked(folder):
+    with _runner(runner, executor, n_procs, progress) as phase_runner, locked(folder):
         prepare_folder(folder, recipe, resume, overwrite)
-        with _runner(runner, executor, n_procs, progress) as phase_runner:
-            _generate_blocks(folder, recipe, phase_runner)
+        _generate_blocks(folder, recipe, phase_runner)
         _finish(folder, recipe)
     open_bank(folder)
     return folder
