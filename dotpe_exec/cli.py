@@ -47,8 +47,9 @@ class _Group(click.Group):
 @click.option("--verbose", is_flag=True, help="Log what is done.")
 def main(debug: bool, verbose: bool) -> None:
     """Sampler-free gravitational-wave parameter estimation, on any executor."""
+    logging.basicConfig(format="%(levelname)s %(name)s: %(message)s")
     level = logging.DEBUG if debug else logging.INFO if verbose else logging.WARNING
-    logging.basicConfig(level=level, format="%(levelname)s %(name)s: %(message)s")
+    logging.getLogger(__package__).setLevel(level)
     logging.captureWarnings(True)
 
 
