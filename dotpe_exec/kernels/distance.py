@@ -280,11 +280,18 @@ def _sample_u(
         gaussian = math.exp(least - 0.5 * (u - overlap) ** 2)
         density_log[k] = log_step * (u_start / u) ** 3 * gaussian
         u *= half_ratio
-    scale = linear_step / u_start
+    # At equal steps a Gaussian's ratio of neighbours changes by a constant factor.
+    half_step = 0.5 * linear_step
+    offset = u_linear - overlap
+    gaussian = math.exp(least - 0.5 * offset**2) * linear_step / u_start
+    ratio = math.exp(-half_step * (offset + 0.5 * half_step))
+    ratio_of_ratios = math.exp(-(half_step**2))
     for k in range(2 * _N_LINEAR_CELLS + 1):
-        u = u_linear + 0.5 * k * linear_step
-        gaussian = math.exp(least - 0.5 * (u - overlap) ** 2)
-        density_linear[k] = scale * (u_start / u) ** 4 * gaussian
+        prior = u_start / (u_linear + k * half_step)
+        prior *= prior
+        density_linear[k] = prior * prior * gaussian
+        gaussian *= ratio
+        ratio *= ratio_of_ratios
 
     mass_log = _simpson(density_log, n_log)
     wanted = quantile * (mass_log + _simpson(density_linear, _N_LINEAR_CELLS))

@@ -1,0 +1,126 @@
+"""Weighted sums: evidence error, effective numbers."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import scipy.special
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dotpe_exec.stages.evidence import (
+    EvidenceTerms,
+    effective_number,
+    effective_number_of,
+    ln_evidence_error,
+    logsumexp,
+    relative_weights,
+)
+
+finite = st.floats(-1e4, 1e4)
+
+
+@given(st.lists(finite, min_size=1, max_size=20))
+def test_logsumexp_is_scipys(terms):
+    expected = scipy.special.logsumexp(terms)
+    assert logsumexp(np.array(terms)) == pytest.approx(expected, abs=1e-10)
+
+
+def test_sums_of_nothing_are_defined():
+    nothing = np.full(3, -np.inf)
+    for terms in (np.empty(0), nothing):
+        assert logsumexp(terms) == -np.inf
+        assert effective_number(relative_weights(terms)) == 0
+    assert effective_number_of(np.array([1, 2, 2]), relative_weights(nothing)) == 0
+    assert logsumexp(np.array([-np.inf, 2.0])) == 2
+
+
+@given(st.lists(st.floats(1e-3, 1), min_size=1, max_size=20), st.floats(1e-300, 1e300))
+def test_effective_number_knows_no_scale(weights, scale):
+    weights = np.array(weights)
+    expected = weights.sum() ** 2 / (weights**2).sum()
+    assert effective_number(weights * scale) == pytest.approx(expected, rel=1e-9)
+
+
+def make_terms(y_ie, n_phi, rng):
+    """Split Y_ie (a mean over phases) over phases; drop what is zero; shuffle."""
+    share_ieo = rng.dirichlet(np.ones(n_phi), size=y_ie.shape)
+    i, e, o = np.nonzero(np.broadcast_to(y_ie[..., None] > 0, share_ieo.shape))
+    order = rng.permutation(len(i))
+    i, e, o = i[order], e[order], o[order]
+    ln_terms = np.log(y_ie[i, e] * share_ieo[i, e, o] * n_phi)
+    return EvidenceTerms(i, e.astype(np.int32), ln_terms, len(y_ie))
+
+
+def simulate(rng, n_ints=(12, 9), n_ext=10):
+    """Draw waveforms and extrinsic samples anew: smooth in i and in e, plus a band."""
+    e = rng.random(n_ext)
+    y = []
+    for k, n_int in enumerate(n_ints):
+        i = rng.random(n_int)
+        band = np.abs((i[:, None] - e + 0.5) % 1 - 0.5) < 0.2
+        y_ie = (1 + i[:, None]) * (1 + e) + 10 * band + k
+        y.append(np.where(i[:, None] > 0.1, y_ie, 0))  # some do not survive
+    return y
+
+
+def test_error_is_unbiased_for_crossed_draws():
+    rng = np.random.default_rng(1)
+    n_phi, n_ext = 3, 10
+    z, variances = [], []
+    for _ in range(2500):
+        y = simulate(rng)
+        error = ln_evidence_error(
+            [make_terms(y_ie, n_phi, rng) for y_ie in y], n_ext=n_ext, n_phi=n_phi
+        )
+        z.append(sum(y_ie.mean() for y_ie in y))
+        variances.append((error * z[-1]) ** 2)
+    standard_error = np.std(variances) / np.sqrt(len(variances)) + np.var(z) * 0.03
+    assert np.mean(variances) == pytest.approx(np.var(z), abs=3 * standard_error)
+
+
+def test_error_is_that_of_a_mean_when_only_waveforms_matter():
+    rng = np.random.default_rng(2)
+    y_i = rng.random(40)
+    y_ie = np.repeat(y_i[:, None], 6, axis=1)
+    error = ln_evidence_error([make_terms(y_ie, 2, rng)], n_ext=6, n_phi=2)
+    assert error == pytest.approx(y_i.std(ddof=1) / np.sqrt(40) / y_i.mean(), rel=1e-9)
+
+
+def test_error_is_that_of_a_mean_when_only_extrinsic_samples_matter():
+    rng = np.random.default_rng(3)
+    y_e = rng.random(30)
+    terms = [make_terms(np.repeat(y_e[None], n_int, axis=0), 2, rng) for n_int in (5, 8)]
+    error = ln_evidence_error(terms, n_ext=30, n_phi=2)
+    # Both banks see the same extrinsic samples: their errors add up.
+    assert error == pytest.approx(y_e.std(ddof=1) / np.sqrt(30) / y_e.mean(), rel=1e-9)
+
+
+def test_error_knows_no_scale():
+    rng = np.random.default_rng(4)
+    terms = make_terms(rng.random((6, 5)), 2, rng)
+    shifted = EvidenceTerms(terms.i, terms.e, terms.ln_posterior - 5000, terms.n_int)
+    errors = [ln_evidence_error([t], n_ext=5, n_phi=2) for t in (terms, shifted)]
+    assert errors[0] == pytest.approx(errors[1], rel=1e-9)
+
+
+def test_error_is_undefined_without_weight_or_replication():
+    i = np.array([0, 1])
+    weightless = EvidenceTerms(i, i, np.full(2, -np.inf), 5)
+    assert ln_evidence_error([weightless], n_ext=5, n_phi=1) is None
+    assert ln_evidence_error([], n_ext=5, n_phi=1) is None
+    single = EvidenceTerms(i[:1], i[:1], np.zeros(1), 1)
+    assert ln_evidence_error([single], n_ext=5, n_phi=1) is None
+    assert (
+        ln_evidence_error([EvidenceTerms(i, 0 * i, 0.0 * i, 5)], n_ext=1, n_phi=1) is None
+    )
+
+
+def test_bank_without_samples_adds_no_error():
+    rng = np.random.default_rng(5)
+    terms = make_terms(rng.random((6, 5)), 2, rng)
+    none = np.empty(0, int)
+    empty = EvidenceTerms(none, none, np.empty(0), 7)
+    assert ln_evidence_error([terms, empty], n_ext=5, n_phi=2) == pytest.approx(
+        ln_evidence_error([terms], n_ext=5, n_phi=2)
+    )
