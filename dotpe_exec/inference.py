@@ -214,8 +214,8 @@ def run_multicore(
         if state is RunState.FINISHED:
             return directory.path
         config = dataclasses.replace(config, **directory.record_sizes(config.sizes()))
-        checkpoint = directory.checkpoint()
         with (
+            directory.checkpoint() as checkpoint,
             Monitor(progress, workers.n_workers) as monitor,
             ArrayStore() as store,
             PhaseRunner(store, workers, checkpoint=checkpoint, monitor=monitor) as runner,

@@ -297,7 +297,10 @@ class RunDirectory:
         if resume and (self._identity_file.is_file() or self._occupied()):
             self._refuse_another_run(identity)
             self._remove_temporaries()
-            return RunState.FINISHED if self.is_finished else RunState.RESUMED
+            if not self.is_finished:
+                return RunState.RESUMED
+            Checkpoint(self.checkpoint_folder).remove()  # killed before it could
+            return RunState.FINISHED
         if self._occupied() and not overwrite:
             raise RunDirectoryError(
                 f"the run directory {self.path} holds {self._what_it_holds()}; give "
