@@ -44,8 +44,9 @@ from .summary import Summary
 TOLERANCE = 1e-9
 # What is left to waveforms unlike the typical one before they need all bins.
 _MARGIN = 3.0
-# Part of (d|h) that the screening leaves out, relative to the waveform's norm.
-_LEAD_TOLERANCE = 1e-3
+# Part of (d|h) that the screening may leave out for a waveform of the largest spread, in
+# units of signal-to-noise ratio; what it does leave out is usually a tenth of that.
+_LEAD_TOLERANCE = 0.1
 
 
 @dataclass(frozen=True)

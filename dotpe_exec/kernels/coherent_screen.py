@@ -144,7 +144,9 @@ class _Screen:
             projected.error_im * unit
             + projected.lead_norm_im * (rounding * prepared.lead_norm_e[block].max())
             + np.einsum(
-                "imdp,dp->im", projected.tail_imdp, prepared.tail_dpe[:, :, block].max(axis=2)
+                "imdp,dp->im",
+                projected.tail_imdp,
+                prepared.tail_dpe[:, :, block].max(axis=2),
             )
         )
         error_i = error_im.sum(axis=1) * (1 + 1e-5)

@@ -51,6 +51,7 @@ class CoherentTask:
 
     Parameters
     ----------
+    bank_id : str
     batch : WaveformBatch
     line_fit, prepared : BundleHandle
         Of a LineFit and a PreparedCoherent.
@@ -63,6 +64,7 @@ class CoherentTask:
         Known so far; samples that do not exceed it need not be returned.
     """
 
+    bank_id: str
     batch: WaveformBatch
     line_fit: BundleHandle
     prepared: BundleHandle
@@ -157,14 +159,14 @@ def coherent_sets(
     n_e = response_dpe.shape[2]
     collectors = {
         bank_id: Collector(
-            bank,
+            bank_id,
             survivors[bank_id],
             AcceptedSet(max_bestfit_lnlike_diff, size_limit),
             n_e,
             n_phi,
             seed,
         )
-        for bank_id, bank in banks.items()
+        for bank_id in banks
     }
     occupied = [bank_id for bank_id in banks if len(survivors[bank_id].inds)]
     if occupied:
@@ -209,9 +211,7 @@ def coherent_task(task: CoherentTask) -> CoherentResult:
         floor=task.floor,
     )
     inds = task.batch.indices()
-    e_ik, o_ik = probe_points(
-        task.seed, task.batch.bank.bank_id, inds, prepared.n_e, prepared.n_phi
-    )
+    e_ik, o_ik = probe_points(task.seed, task.bank_id, inds, prepared.n_e, prepared.n_phi)
     probe_i, probe_k = np.nonzero((task.e_start <= e_ik) & (e_ik < task.e_stop))
     e_p, o_p = e_ik[probe_i, probe_k], o_ik[probe_i, probe_k]
     dh_pmc = pair_modes(projected.a_cimq, prepared.b_ceq, probe_i, e_p)
@@ -300,7 +300,9 @@ def _tasks(
             tasks = [
                 Task(
                     f"{bank_id}/{n:06d}.{k:04d}",
-                    CoherentTask(batch, *handles, e, min(e + e_blocksize, n_e), *limits),
+                    CoherentTask(
+                        bank_id, batch, *handles, e, min(e + e_blocksize, n_e), *limits
+                    ),
                 )
                 for k, e in enumerate(starts)
             ]
@@ -318,7 +320,7 @@ def _collect(
     pairs_per_message: int | None,
 ) -> None:
     def refresh(task: Any) -> Any:
-        floor = collectors[task.batch.bank.bank_id].accepted.floor
+        floor = collectors[task.bank_id].accepted.floor
         return dataclasses.replace(task, floor=floor)
 
     try:
@@ -334,7 +336,7 @@ def _collect(
             ),
             unit="pair",
         ):
-            batch = task.payload.batch
-            collectors[batch.bank.bank_id].take(batch, result, phases_cno)
+            payload = task.payload
+            collectors[payload.bank_id].take(payload.batch, result, phases_cno)
     finally:
         _projected.cache_clear()

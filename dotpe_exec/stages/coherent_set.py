@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..banks.format import BankHandle, WaveformBatch
+from ..banks.format import WaveformBatch
 from ..kernels.coherent_pairs import expand_pairs
 from .accepted import AcceptedSet
 from .probes import PROBES_PER_WAVEFORM, probe_points
@@ -84,14 +84,14 @@ class Collector:
 
     def __init__(
         self,
-        bank: BankHandle,
+        bank_id: str,
         survivors: Survivors,
         accepted: AcceptedSet,
         n_e: int,
         n_phi: int,
         seed: int,
     ):
-        self.bank_id = bank.bank_id
+        self.bank_id = bank_id
         self.inds = np.asarray(survivors.inds, dtype=np.int64)
         self.accepted = accepted
         self.n_e, self.n_phi, self.seed = n_e, n_phi, seed
