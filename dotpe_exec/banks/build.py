@@ -176,6 +176,10 @@ def build_banks(
     mchirp_range: Sequence[float],
     alpha: float = -1.7,
     seed: int | None = None,
+    executor: Any = None,
+    n_procs: int | None = None,
+    runner: PhaseRunner | None = None,
+    progress: bool = True,
     **arguments: Any,
 ) -> dict[str, Path]:
     """Build several banks that share a prior over one wide range of chirp masses.
@@ -191,7 +195,7 @@ def build_banks(
     n_banks : int
     mchirp_range : (float, float)
         The wide range [solar masses].
-    alpha, seed
+    alpha, seed, executor, n_procs, runner, progress
         As in :func:`build_bank`.
     **arguments
         Further ones of :func:`build_bank`; ``bank_size`` is that of each bank.
@@ -204,21 +208,23 @@ def build_banks(
     n_banks = positive_integer("n_banks", n_banks)
     low, high = parse_mchirp_range("mchirp_range", mchirp_range)
     alpha = number("alpha", alpha, minimum=-np.inf)
-    arguments.setdefault("prior_mchirp_range", None)
-    arguments["prior_mchirp_range"] = arguments["prior_mchirp_range"] or (low, high)
+    if arguments.get("prior_mchirp_range") is None:
+        arguments["prior_mchirp_range"] = (low, high)
     edges = powerlaw_quantile(np.linspace(0, 1, n_banks + 1), (low, high), alpha).tolist()
     edges[0], edges[-1] = low, high
     folders = {f"bank_{k}": Path(folder) / f"bank_{k}" for k in range(n_banks)}
-    return {
-        bank_id: build_bank(
-            path,
-            mchirp_range=(edges[k], edges[k + 1]),
-            alpha=alpha,
-            seed=None if seed is None else _child_seed(seed, k),
-            **arguments,
-        )
-        for k, (bank_id, path) in enumerate(folders.items())
-    }
+    with _runner(runner, executor, n_procs, progress) as phase_runner:
+        return {
+            bank_id: build_bank(
+                path,
+                mchirp_range=(edges[k], edges[k + 1]),
+                alpha=alpha,
+                seed=None if seed is None else _child_seed(seed, k),
+                runner=phase_runner,
+                **arguments,
+            )
+            for k, (bank_id, path) in enumerate(folders.items())
+        }
 
 
 def build_bank_command(
@@ -363,7 +369,10 @@ def _runner(
         return
     resolved = resolve_executor(executor, n_procs)
     with (
-        Monitor(progress=None if progress else False) as monitor,
+        Monitor(progress) as monitor,
         PhaseRunner(ArrayStore(), resolved, monitor=monitor) as own,
     ):
         yield own
+        if resolved.owned:
+            # Workers that are kept for later runs are better off without LAL.
+            resolved.shutdown()
