@@ -70,9 +70,28 @@ class EvidenceTerms:
     n_int: int
 
 
+@dataclass(frozen=True)
+class EvidenceError:
+    """Standard errors of ln Z.
+
+    Parameters
+    ----------
+    total : float
+        Of fresh banks and fresh extrinsic samples.
+    intrinsic : float
+        Of fresh banks, the extrinsic samples given.
+    extrinsic : float
+        Of fresh extrinsic samples, the banks given.
+    """
+
+    total: float
+    intrinsic: float
+    extrinsic: float
+
+
 def ln_evidence_error(
     banks: Sequence[EvidenceTerms], *, n_ext: int, n_phi: int
-) -> float | None:
+) -> EvidenceError | None:
     """Return the Monte-Carlo standard error of ln Z.
 
     Z = sum_k mean_i mean_e Y_kie over banks k, with Y = w_i w_e mean_o L. The waveforms
@@ -87,7 +106,8 @@ def ln_evidence_error(
         v = sum_k S_ik^2 / n_k + S_e^2 / n_e - sum_k S_iek^2 / (n_k n_e)
 
     is its unbiased estimator (Searle, Casella & McCulloch, *Variance Components*, 1992,
-    chapter 4; it is the variance of a two-sample U-statistic, Hoeffding 1948). The last
+    chapter 4; it is the variance of a two-sample U-statistic, Hoeffding 1948); its first
+    two parts are the variances with the one set of draws given, the other fresh. The last
     sum is also a lower bound of Var Z, which v is kept above. The extrinsic samples are
     taken as if drawn independently; they are drawn with unequal probabilities and spread
     systematically, which makes the error smaller, so that the estimate errs on the safe
@@ -102,8 +122,8 @@ def ln_evidence_error(
 
     Returns
     -------
-    float or None
-        Standard deviation of Z over Z; None where it is not defined: no weight at all, or
+    EvidenceError or None
+        Standard deviations of Z over Z; None where it is not defined: no weight at all, or
         fewer than two extrinsic samples or waveforms of a bank.
     """
     largest = max((t.ln_posterior.max(initial=-np.inf) for t in banks), default=-np.inf)
@@ -130,7 +150,8 @@ def ln_evidence_error(
         mean += bank_mean
     variance_columns = float(columns_e.var(ddof=1)) / n_ext
     variance = variance_rows + variance_columns - variance_residuals
-    return float(np.sqrt(max(variance, variance_residuals, 0.0))) / mean
+    variances = max(variance, variance_residuals), variance_rows, variance_columns
+    return EvidenceError(*(float(np.sqrt(max(v, 0.0))) / mean for v in variances))
 
 
 def _sum_phases(

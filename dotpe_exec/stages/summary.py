@@ -40,6 +40,16 @@ def summarize(
     """
     posterior = selection.posterior
     banks = posterior.banks
+    error = ln_evidence_error(
+        [
+            EvidenceTerms(
+                bank.coherent_set.i, bank.coherent_set.e, bank.ln_posterior, bank.n_int
+            )
+            for bank in banks
+        ],
+        n_ext=n_ext,
+        n_phi=n_phi,
+    )
     n_total = np.array([bank.n_total for bank in banks], dtype=float)
     summary: dict[str, Any] = {
         "n_effective": posterior.n_effective,
@@ -59,16 +69,11 @@ def summarize(
         ),
         "n_i_inds_used": sum(len(bank.coherent_set.inds) for bank in banks),
         "ln_evidence": logsumexp(np.array([bank.ln_evidence for bank in banks])),
-        "ln_evidence_error": ln_evidence_error(
-            [
-                EvidenceTerms(
-                    bank.coherent_set.i, bank.coherent_set.e, bank.ln_posterior, bank.n_int
-                )
-                for bank in banks
-            ],
-            n_ext=n_ext,
-            n_phi=n_phi,
-        ),
+        "ln_evidence_error": None if error is None else error.total,
+        "ln_evidence_error_parts": {
+            "intrinsic": None if error is None else error.intrinsic,
+            "extrinsic": None if error is None else error.extrinsic,
+        },
         "ln_evidence_discarded": logsumexp(
             np.array([bank.ln_evidence_discarded for bank in banks])
         ),
