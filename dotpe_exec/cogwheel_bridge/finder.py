@@ -39,9 +39,11 @@ _REFDET_WINDOW = 2e-3
 _N_STARTS = 6
 _STARTS_APART = 0.3
 
-_N_FIRST = 256
-_N_POPULATION = 48
+_N_POPULATION = 64
 _MAX_GENERATIONS = 40
+# Mass ratios to be tried with all modes, if their (2, 2) mode is not much worse.
+_N_ETA_RANGES = 5
+_MAX_DROP = 20.0
 
 
 def _distinct(lnlike_n: np.ndarray, place_n: list[dict]) -> list[dict]:
@@ -149,38 +151,59 @@ class FastReferenceWaveformFinder(FastWeights, ReferenceWaveformFinder):
 
     def find_bestfit_pars(self, seed: int = 0, freeze_f_ref: bool = False) -> None:
         """Find a waveform that fits, and set ``par_dic_0`` and ``mchirp_range`` from it."""
-        self._optimize_m1m2s1zs2z_incoherently(seed)
+        candidates = self._search_intrinsic(seed)
+        self.par_dic_0 = candidates[0]
         kwargs = self.get_coordinate_system_kwargs()
         if not freeze_f_ref:
             self._par_dic_0["f_ref"] = kwargs["f_avg"]
         places = self._search_skyloc_time_and_inclination(kwargs["ref_det_name"], seed)
-        self._par_dic_0 = self._climb(places)
+        self._par_dic_0 = self._climb(places, candidates[1:], kwargs["ref_det_name"])
         if not self._mchirp_range:
             self.set_mchirp_range()
 
     def _bounds(self) -> np.ndarray:
         return np.array([self.mchirp_range, self.eta_range, self.chieff_range])
 
-    def _optimize_m1m2s1zs2z_incoherently(self, seed: int) -> None:
-        """Maximise over chirp mass, symmetric mass ratio and effective spin."""
+    def _search_intrinsic(self, seed: int) -> list[dict]:
+        """Maximise the incoherent likelihood over chirp mass, mass ratio and spin.
+
+        The restriction to the (2, 2) mode may prefer a mass ratio of which the other modes
+        would disappoint: the best of each of several ranges are kept, best first.
+        """
         bounds = self._bounds()
-        first = qmc.Sobol(3, seed=seed).random(_N_FIRST)
-        points = qmc.scale(first, bounds[:, 0], bounds[:, 1])
-        best = np.argsort(-self.lnlike_incoherent(points.T))[:_N_POPULATION]
+        points = qmc.scale(qmc.Sobol(3, seed=seed).random(_N_POPULATION), *bounds.T)
+        evaluated_3n, lnlikes_n = [], []
+
+        def loss(points_3n: np.ndarray) -> np.ndarray:
+            lnlike_n = self.lnlike_incoherent(points_3n)
+            evaluated_3n.append(points_3n.copy())
+            lnlikes_n.append(lnlike_n)
+            return -lnlike_n
+
         result = differential_evolution(
-            lambda points: -self.lnlike_incoherent(points),
+            loss,
             bounds=bounds,
-            init=points[best],
+            init=points,
             seed=seed,
             vectorized=True,
             updating="deferred",
             maxiter=_MAX_GENERATIONS,
             polish=False,
         )
-        self.par_dic_0 = self._updated_intrinsic(*result.x)
-        logger.debug(
-            "incoherent solution: lnL = %s after %s steps", -result.fun, result.nit
-        )
+        logger.debug("incoherent: lnL = %s after %s steps", -result.fun, result.nit)
+        points_n3, lnlike_n = np.hstack(evaluated_3n).T, np.concatenate(lnlikes_n)
+        eta_edges = np.linspace(*self.eta_range, _N_ETA_RANGES + 1)
+        range_n = np.searchsorted(eta_edges[1:-1], points_n3[:, 1])
+        best = [
+            max(np.flatnonzero(range_n == k), key=lnlike_n.__getitem__)
+            for k in np.unique(range_n)
+        ]
+        best.sort(key=lnlike_n.__getitem__, reverse=True)
+        return [
+            self._updated_intrinsic(*points_n3[n])
+            for n in best
+            if lnlike_n[n] > lnlike_n[best[0]] - _MAX_DROP
+        ]
 
     def _search_skyloc_time_and_inclination(
         self, ref_det_name: str, seed: int
@@ -191,8 +214,7 @@ class FastReferenceWaveformFinder(FastWeights, ReferenceWaveformFinder):
         delay0_d = gw_utils.time_delay_from_geocenter(
             event.detector_names, par_dic["ra"], par_dic["dec"], event.tgps
         )
-        z_d = self._matched_filter_timeseries_rb(par_dic | {"t_geocenter": 0.0})
-        t_peak = self._times[np.argmax(np.abs(z_d[:, i_ref]))] + delay0_d[i_ref]
+        t_peak = self._time_at(par_dic, ref_det_name) + delay0_d[i_ref]
 
         # Arrival times at any detector, and at the reference detector.
         half = gw_utils.EARTH_CROSSING_TIME / 2 + 2 * _REFDET_WINDOW
@@ -233,6 +255,13 @@ class FastReferenceWaveformFinder(FastWeights, ReferenceWaveformFinder):
         places = _distinct(np.array(lnlike_in), place_in)
         logger.debug("sky position and time: lnL = %s", max(lnlike_in))
         return [par_dic | place for place in places]
+
+    def _time_at(self, par_dic: dict, ref_det_name: str) -> float:
+        """Return when, on ``_times``, the reference detector fits a waveform best [s]."""
+        i_ref = self.event_data.detector_names.index(ref_det_name)
+        place = {par: self.par_dic_0[par] for par in ("ra", "dec", "psi")}
+        z_td = self._matched_filter_timeseries_rb(par_dic | place | {"t_geocenter": 0.0})
+        return float(self._times[np.argmax(np.abs(z_td[:, i_ref]))])
 
     def _sky_geometry(self, ra_n: np.ndarray, dec_n: np.ndarray) -> tuple:
         """Return delays (n, n_d) [s] and antenna responses (n, 2, n_d) at psi = 0."""
@@ -275,21 +304,43 @@ class FastReferenceWaveformFinder(FastWeights, ReferenceWaveformFinder):
         ).real
         return d_h_pdk, h_h_ppd
 
-    def _climb(self, starts: list[dict]) -> dict:
-        """Return the top of the coherent likelihood of all modes, climbing from places."""
+    def _climb(self, places: list[dict], others: list[dict], ref_det_name: str) -> dict:
+        """Return the top of the coherent likelihood of all modes.
+
+        Parameters
+        ----------
+        places : list of dict
+            Where to start, with the best intrinsic parameters.
+        others : list of dict
+            Other intrinsic parameters, to be tried at the best place.
+        ref_det_name : str
+            The detector in which these are brought to the same time.
+        """
         generator = waveform.WaveformGenerator.from_event_data(
             self.event_data, self.waveform_generator.approximant
         )
         likelihood = PhaseMaximizedLikelihood(
             self.event_data,
             generator,
-            starts[0],
+            places[0],
             fbin=self.fbin,
             spline_degree=self.spline_degree,
         )
         self.asd_drift = likelihood.asd_drift
         climber = Climber(likelihood, self._bounds())
-        best = max((climber.climb_in_place(start) for start in starts), key=climber.lnlike)
+        best = max((climber.climb_in_place(place) for place in places), key=climber.lnlike)
+        time = self._time_at(places[0], ref_det_name)
+        trials = [
+            best
+            | {par: other[par] for par in ("m1", "m2", "s1z", "s2z")}
+            | {
+                "t_geocenter": best["t_geocenter"]
+                + self._time_at(other, ref_det_name)
+                - time
+            }
+            for other in others
+        ]
+        best = max([best, *map(climber.climb_in_place, trials)], key=climber.lnlike)
         best = climber.climb(best)
         logger.debug("coherent solution, all modes: lnL = %s", climber.lnlike(best))
         return climber.at_best_phase_and_distance(best)
