@@ -13,7 +13,7 @@ import json
 import logging
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -107,10 +107,12 @@ class ResolvedConfig:
     """A configuration with everything decided that must be known before a run.
 
     What is still None is decided while running, without an effect on the result. For the
-    parameters see :class:`MulticoreConfig`.
+    other parameters see :class:`MulticoreConfig`.
 
     Parameters
     ----------
+    i_blocksize : int
+        Waveforms per batch of the coherent phase.
     sources : dict
         Where each value comes from: ``keyword``, ``multicore_config``, ``blocksize``,
         ``cache`` or ``default``.
@@ -118,6 +120,7 @@ class ResolvedConfig:
 
     n_procs: int
     i_batch: int
+    i_blocksize: int
     e_blocksize: int
     batches_per_task: int | None = None
     pairs_per_task: int | None = None
@@ -128,7 +131,20 @@ class ResolvedConfig:
 
     def sizes(self) -> dict[str, int]:
         """Return what fixes the arithmetic, to be recorded in the run directory."""
-        return {"i_batch": self.i_batch, "e_blocksize": self.e_blocksize}
+        return {
+            "i_batch": self.i_batch,
+            "i_blocksize": self.i_blocksize,
+            "e_blocksize": self.e_blocksize,
+        }
+
+    def with_sizes(self, sizes: Mapping[str, int]) -> ResolvedConfig:
+        """Return the same configuration with such sizes, as a run directory records."""
+        return replace(
+            self,
+            i_batch=sizes["i_batch"],
+            i_blocksize=sizes["i_blocksize"],
+            e_blocksize=sizes["e_blocksize"],
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Return the values and their sources."""
@@ -199,6 +215,7 @@ def resolve_config(
                 break
     if "n_procs" not in values:
         values["n_procs"], sources["n_procs"] = usable_cores(), "default"
+    values["i_blocksize"] = positive_integer("blocksize", blocksize)
     return ResolvedConfig(**values, sources=sources)
 
 

@@ -17,6 +17,7 @@ from .executors.store import ArrayStore
 from .identity import RunIdentity, event_digest, file_digest
 from .inputs import RunInputs, gather_inputs
 from .machine import describe_machine
+from .memory import ProblemSize, fit_memory
 from .monitor import Monitor
 from .rundir import RunDirectory, RunState, choose
 from .seeds import draw_seed
@@ -201,6 +202,10 @@ def run_multicore(
         e_blocksize=e_blocksize,
     )
     inputs = gather_inputs(arguments)
+    bank_config = inputs.bank_config
+    config = fit_memory(
+        config, ProblemSize(len(bank_config.m_arr), len(bank_config.fbin), arguments.n_ext)
+    )
     workers = resolve_executor(executor, config.n_procs)
     directory = choose(rundir, event_dir, resume=resume)
     arguments = _with_seed(arguments, directory, resume)
@@ -213,7 +218,7 @@ def run_multicore(
         )
         if state is RunState.FINISHED:
             return directory.path
-        config = dataclasses.replace(config, **directory.record_sizes(config.sizes()))
+        config = config.with_sizes(directory.record_sizes(config.sizes()))
         with (
             directory.checkpoint() as checkpoint,
             Monitor(progress, workers.n_workers) as monitor,
@@ -309,7 +314,7 @@ def _run_stages(
             extrinsic.response_dpe,
             extrinsic.timeshift_dbe,
             n_phi=arguments.n_phi,
-            i_blocksize=arguments.blocksize,
+            i_blocksize=config.i_blocksize,
             e_blocksize=config.e_blocksize,
             max_bestfit_lnlike_diff=arguments.max_bestfit_lnlike_diff,
             size_limit=arguments.size_limit,

@@ -225,15 +225,17 @@ class RunDirectory:
         """
         if self._sizes_file.is_file():
             recorded = read_json(self._sizes_file)
-            if not isinstance(recorded, dict):
+            if not isinstance(recorded, dict) or not all(
+                isinstance(recorded.get(name), int) for name in sizes
+            ):
                 raise RunDirectoryError(f"{self._sizes_file} is damaged")
-            for name, size in recorded.items():
-                if name in sizes and sizes[name] != size:
+            for name, size in sizes.items():
+                if recorded[name] != size:
                     logger.warning(
                         "%s: %s stays %s as when the run began (now asked for: %s)",
-                        self.path, name, size, sizes[name],
+                        self.path, name, recorded[name], size,
                     )  # fmt: skip
-            return {**sizes, **recorded}
+            return {name: recorded[name] for name in sizes}
         write_json(self._sizes_file, dict(sizes))
         return dict(sizes)
 

@@ -107,7 +107,14 @@ def test_defaults_come_from_the_machine_and_the_block_sizes():
     )
     assert resolved.batches_per_task is None and resolved.pairs_per_task is None
     resolved = resolve_config(single_detector_blocksize=128, blocksize=64)
-    assert resolved.sizes() == {"i_batch": 128, "e_blocksize": 64}
+    assert resolved.sizes() == {"i_batch": 128, "i_blocksize": 64, "e_blocksize": 64}
+
+
+def test_recorded_sizes_replace_those_asked_for():
+    resolved = resolve_config(n_procs=3, i_batch=64)
+    sizes = {"i_batch": 1, "i_blocksize": 2, "e_blocksize": 3}
+    resumed = resolved.with_sizes(sizes)
+    assert resumed.sizes() == sizes and resumed.n_procs == 3
 
 
 def test_block_size_that_was_asked_for_wins_over_the_cache_but_not_over_i_batch():

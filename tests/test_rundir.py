@@ -235,17 +235,30 @@ def test_the_same_run_resumes_with_the_sizes_it_began_with(tmp_path, caplog):
         assert directory.record_sizes({"i_batch": 512}) == {"i_batch": 512}
     with RunDirectory(tmp_path) as directory:
         assert directory.prepare(make_identity(), resume=True) is RunState.RESUMED
-        sizes = directory.record_sizes({"i_batch": 64, "e_blocksize": 8})
-    assert sizes == {"i_batch": 512, "e_blocksize": 8}
+        sizes = directory.record_sizes({"i_batch": 64})
+    assert sizes == {"i_batch": 512}
     assert "i_batch stays 512" in caplog.text
+
+
+@pytest.mark.parametrize("content", ["[]", "{}", '{"i_batch": "many"}', "{"])
+def test_damaged_record_of_sizes_is_an_error_of_ours(tmp_path, content):
+    with RunDirectory(tmp_path) as directory:
+        directory.prepare(make_identity())
+        directory.record_sizes({"i_batch": 512})
+        (tmp_path / "run_sizes.json").write_text(content)
+        with pytest.raises(RunDirectoryError, match=r"run_sizes\.json is damaged"):
+            directory.record_sizes({"i_batch": 512})
 
 
 def test_finished_run_is_recognised(tmp_path):
     with RunDirectory(tmp_path) as directory:
         directory.prepare(make_identity())
+        with directory.checkpoint() as checkpoint:
+            checkpoint.save("coherent", "bank_0/0", 1.0)
         finish(directory)
     with RunDirectory(tmp_path) as directory:
         assert directory.prepare(make_identity(), resume=True) is RunState.FINISHED
+        assert not directory.checkpoint_folder.exists()
 
 
 def test_resume_without_an_earlier_run_begins_one(tmp_path):
