@@ -27,8 +27,6 @@ class SamplingFrame:
 
     Parameters
     ----------
-    f_ref : float
-        Reference frequency of the spins [Hz].
     gmst : float
         Greenwich mean sidereal time at the event [rad].
     net_axes : (3, 3) float
@@ -44,7 +42,6 @@ class SamplingFrame:
         Phase of the reference waveform at the reference detector (:func:`detector_phase`).
     """
 
-    f_ref: float
     gmst: float
     net_axes: np.ndarray
     location: np.ndarray
@@ -91,6 +88,7 @@ def total_angular_momentum(
     m1, m2 : (...) float
     spins : s1x_n, s1y_n, s1z, s2x_n, s2y_n, s2z, (...) float each
     f_ref : float
+        Reference frequency of the spins [Hz].
 
     Returns
     -------
@@ -127,6 +125,7 @@ def inplane_spin_coordinates(
     spins : s1x_n, s1y_n, s1z, s2x_n, s2y_n, s2z, (...) float each
         In the frame with L along z and the line of sight in the y-z plane.
     f_ref : float
+        Reference frequency of the spins [Hz].
 
     Returns
     -------

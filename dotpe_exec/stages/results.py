@@ -4,8 +4,8 @@ Per bank, ln_posterior = lnl_marginalized + log_prior_weights_i + log_prior_weig
 Z_k = sum exp(ln_posterior) / N_k with N_k = n_phi n_ext n_int_k; banks' evidences add up.
 Samples carry weights proportional to exp(ln_posterior) / N_k.
 
-Nothing here has a table of all samples with all columns in memory: functions that go
-over many rows yield chunks (:mod:`dotpe_exec.stages.tables`).
+What is kept in memory is the accepted set, two numbers for each of its members, and row
+numbers; tables are made of them chunk by chunk (:mod:`dotpe_exec.stages.samples`).
 """
 
 from __future__ import annotations

@@ -102,7 +102,7 @@ class Standardizer:
         """
         intrinsic = {name: np.asarray(bank_table[name], float) for name in PARAMETERS}
         if self.frame is not None:
-            intrinsic |= intrinsic_coordinates(intrinsic, self.frame.f_ref)
+            intrinsic |= intrinsic_coordinates(intrinsic, self.f_ref)
         return intrinsic
 
     def columns(
@@ -209,7 +209,6 @@ def sampling_frame(prior: Prior) -> SamplingFrame:
         )
     detector = gw_utils.DETECTORS[arguments["ref_det_name"]]
     frame = SamplingFrame(
-        f_ref=float(arguments["f_ref"]),
         gmst=sidereal_time(arguments["tgps"]),
         net_axes=axes,
         location=np.array(detector.location, dtype=float),

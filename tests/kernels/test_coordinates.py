@@ -62,7 +62,7 @@ def draw_samples(rng, size):
 def all_coordinates(samples, prior):
     frame = sampling_frame(prior)
     columns = {name: samples[name].to_numpy() for name in samples}
-    out = intrinsic_coordinates(columns, frame.f_ref)
+    out = intrinsic_coordinates(columns, columns["f_ref"])
     lat, lon = columns["dec"], columns["ra"] - frame.gmst
     out["costhetanet"], phinet = coordinates.network_angles(lat, lon, frame)
     out["phinet_hat"] = coordinates.fold_azimuth(phinet, columns["iota"])
