@@ -32,8 +32,8 @@ def make_big_bank(source: Path, folder: Path, n_waveforms: int) -> Path:
     n_full = bank.n_waveforms // blocksize
     if n_full == 0 or n_waveforms % blocksize:
         raise ValueError(
-            f"{source} has {n_full} full blocks of {blocksize}, expected at least one and a "
-            f"number of waveforms that is a multiple of {blocksize}"
+            f"{source} has {n_full} full blocks of {blocksize}, expected at least one "
+            f"and a number of waveforms that is a multiple of {blocksize}"
         )
     (folder / "waveforms").mkdir(parents=True)
     n_blocks = n_waveforms // blocksize

@@ -123,8 +123,20 @@ def check_array_file(path: Path, shape: tuple[int, ...], dtype: np.dtype) -> Non
         The file cannot be read.
     """
     with path.open("rb") as file:
-        header = read_header(file)
-        size = os.fstat(file.fileno()).st_size
+        _check_header(file, shape, dtype)
+
+
+def first_rows(path: Path, shape: tuple[int, ...], n: int) -> np.ndarray:
+    """Return the first ``n`` rows of a float64 array file; see :func:`check_array_file`."""
+    with path.open("rb") as file:
+        _check_header(file, shape, np.dtype(np.float64))
+        data = file.read(n * math.prod(shape[1:]) * 8)
+    return np.frombuffer(data).reshape(n, *shape[1:])
+
+
+def _check_header(file: BinaryIO, shape: tuple[int, ...], dtype: np.dtype) -> None:
+    header = read_header(file)
+    size = os.fstat(file.fileno()).st_size
     if header.dtype != dtype:
         raise ValueError(f"dtype {header.dtype.str}, expected {dtype.str}")
     if header.shape != shape:

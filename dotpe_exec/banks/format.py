@@ -22,7 +22,7 @@ from ..errors import BankError, InputError, MissingFileError
 from ..executors.store import ArrayHandle
 from ..identity import file_digest
 from .config import BankConfig, read_config
-from .files import check_array_file, read_json_object, reading
+from .files import check_array_file, first_rows, read_json_object, reading
 from .table import check_table_columns, read_table_columns
 
 if TYPE_CHECKING:
@@ -129,15 +129,13 @@ class BankHandle:
         return amplitudes_impb, phases_impb
 
 
-def _map_block(bank: BankHandle, k: int) -> tuple[np.ndarray, np.ndarray]:
+@functools.lru_cache(maxsize=64)
+def _open_block(bank: BankHandle, k: int) -> tuple[np.ndarray, np.ndarray]:
     bank.check_block(k)
     return tuple(  # type: ignore[return-value]
         np.load(bank.block_path(kind, k), mmap_mode="r", allow_pickle=False)
         for kind in KINDS
     )
-
-
-_open_block = functools.lru_cache(maxsize=64)(_map_block)
 
 
 def forget_open_blocks() -> None:
@@ -245,10 +243,12 @@ class Bank:
         for name, column in read_table_columns(self.folder / TABLE_NAME).items():
             digest.update(name.encode())
             digest.update(column.tobytes())
-        for k in range(self.handle.n_blocks):
-            for array in _map_block(self.handle, k):
-                digest.update(repr(array.shape).encode())
-                digest.update(array[0].tobytes())
+        handle = self.handle
+        for k in range(handle.n_blocks):
+            for kind in KINDS:
+                path, shape = handle.block_path(kind, k), handle.block_shape(k)
+                with reading(path):
+                    digest.update(first_rows(path, shape, 1).tobytes())
         return digest.hexdigest()
 
 
