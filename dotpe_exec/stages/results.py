@@ -153,7 +153,7 @@ def marginalize_bank(
         bank_id, members, log_prior_weights_i, log_prior_weights_e, table
     )
     n_total = n_phi * n_ext * n_int
-    weights = relative_weights(ln_posterior)
+    relative = relative_weights(ln_posterior)
     return BankPosterior(
         bank_id=bank_id,
         coherent_set=members,
@@ -165,9 +165,9 @@ def marginalize_bank(
         ln_evidence_discarded=_ln_evidence_discarded(
             bank_id, members, log_prior_weights_i, log_prior_weights_e, n_int, table
         ),
-        n_effective=effective_number(weights),
-        n_effective_i=effective_number_of(members.i, weights),
-        n_effective_e=effective_number_of(members.e, weights),
+        n_effective=effective_number(relative),
+        n_effective_i=effective_number_of(members.i, relative),
+        n_effective_e=effective_number_of(members.e, relative),
     )
 
 
@@ -284,8 +284,10 @@ def draw_subset(
     cumulative = np.concatenate([weights(posterior, k) for k in range(len(posterior.kept))])
     np.cumsum(cumulative, out=cumulative)
     marks = np.sort(generator(seed, "draw_subset").random(n_draws)) * cumulative[-1]
-    # Only rows of positive weight: their cumulative exceeds the previous one's.
-    drawn = np.searchsorted(cumulative, marks, side="right")
+    # Only rows of positive weight: their cumulative exceeds the previous one's. Rounding
+    # may push a mark onto the total, beyond the last of them.
+    last = np.searchsorted(cumulative, cumulative[-1])
+    drawn = np.minimum(np.searchsorted(cumulative, marks, side="right"), last)
     bounds = np.cumsum([0, *map(len, posterior.kept)])
     parts = np.split(drawn, np.searchsorted(drawn, bounds[1:-1]))
     return Selection(
