@@ -135,7 +135,11 @@ def operations(
     double += n_d * n_exact * 14 * n_rows
     single = n_d * n_rows * (8 + 4 * n_r)
     single += n_d * 2 * n_m * (4 * n_r * n_columns)
-    single += n_d * len(prepared.column_times) * (8 * n_m * prepared.n_screened + 10 * n_o)
+    single += (
+        n_d
+        * len(prepared.column_times)
+        * (8 * n_m * len(prepared.screen_phasor_omc) + 10 * n_o)
+    )
     return double, single, 16.0 * n_rows
 
 

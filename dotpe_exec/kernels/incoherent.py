@@ -44,6 +44,9 @@ from .waveforms import line_fit_arrays, readonly
 # result.
 _CHUNK = 8
 
+# Rows of bins are filled up to a multiple of this: loops over them need no remainder.
+_ROW = 32
+
 # Truncation of the time basis: about as large as the bound on single-precision rounding,
 # so that neither makes many more times candidates than the other.
 _BASIS_TOLERANCE = 1e-4
@@ -55,18 +58,19 @@ _ULP32 = 2.0**-24
 class PreparedIncoherent:
     """All that the kernel needs besides waveforms; made once per phase.
 
-    Real and imaginary parts are an axis c. Indices k run over mode pairs, j over their
-    distinct \\|m - m'\\|, r over the time basis, s over the columns of the screening times.
+    Real and imaginary parts are an axis c; rows of bins are filled with zeros to n_row.
+    Indices k run over mode pairs, j over their distinct \\|m - m'\\|, r over the basis,
+    s over the columns of the screening times.
 
     Parameters
     ----------
     fbin_b, phase_step_b, fit_weights_b, m2_index
         The line fit, see :func:`.waveforms.line_fit_arrays`.
-    dh_weights_dmpcb : (n_d, n_m, 2, 2, n_b) float
+    dh_weights_dmpcb : (n_d, n_m, 2, 2, n_row) float
         Summary weights divided by asd_drift^2.
-    timeshift_dtcb : (n_d, n_t, 2, n_b) float
+    timeshift_dtcb : (n_d, n_t, 2, n_row) float
         exp(2 pi i f t).
-    hh_weights_dkppcb : (n_d, n_k, 2, 2, 2, n_b) float
+    hh_weights_kppdcb : (n_k, 2, 2, n_d, 2, n_row) float
         Summary weights divided by asd_drift^2.
     pairs_k4 : (n_k, 4) int
         Positions of m and m', index j of the pair and sign of m - m'.
@@ -74,23 +78,26 @@ class PreparedIncoherent:
         cos and sin of \\|m - m'\\| phi_o.
     mode_phasor_mco : (n_m, 2, n_phi) float
         cos and sin of m phi_o.
-    odd_m : (n_m,) bool
-        Whether m is odd.
-    n_screened : int
-        Number of phases that are summed; the others follow by phi -> phi + pi.
+    screen_order_m : (n_m,) int
+        Positions of the modes of even m, then of those of odd m.
+    n_even : int
+        Number of modes of even m.
+    screen_phasor_omc : (n_screened, n_m, 2) float32
+        cos and sin of m phi_o in that order, for the phases that are summed; the others
+        follow by phi -> phi + pi, which changes the sign of odd modes.
     rcond : float
         See :func:`.incoherent_dense.symmetric_inverse`.
-    scale_b : (n_b,) float
+    scale_b : (n_row,) float
         Inverse of a typical waveform: brings single-precision numbers to order one.
-    screen_weights_dmpcb : (n_d, n_m, 2, 2, n_b) float32
+    screen_weights_mpdcb : (n_m, 2, n_d, 2, n_row) float32
         dh_weights exp(2 pi i f t_mid) / scale_b, scaled per detector.
     screen_scale_d : (n_d,) float
         That scale.
-    screen_error_dmpb : (n_d, n_m, 2, n_b) float32
+    screen_error_mpdb : (n_m, 2, n_d, n_row) float32
         Bound on the error of a screened z per unit of the scaled amplitude.
     rounding : float
         Part of that bound that is relative rounding.
-    basis_br : (n_b, n_r) float32
+    basis_br : (n_row, n_r) float32
     times_drs : (n_d, n_r, 2 n_s) float32
         Time basis; columns are the real, then the imaginary parts for the screening times.
     column_times : (n_columns,) int
@@ -103,17 +110,18 @@ class PreparedIncoherent:
     m2_index: int
     dh_weights_dmpcb: np.ndarray
     timeshift_dtcb: np.ndarray
-    hh_weights_dkppcb: np.ndarray
+    hh_weights_kppdcb: np.ndarray
     pairs_k4: np.ndarray
     pair_phasor_jco: np.ndarray
     mode_phasor_mco: np.ndarray
-    odd_m: np.ndarray
-    n_screened: int
+    screen_order_m: np.ndarray
+    n_even: int
+    screen_phasor_omc: np.ndarray
     rcond: float
     scale_b: np.ndarray
-    screen_weights_dmpcb: np.ndarray
+    screen_weights_mpdcb: np.ndarray
     screen_scale_d: np.ndarray
-    screen_error_dmpb: np.ndarray
+    screen_error_mpdb: np.ndarray
     rounding: float
     basis_br: np.ndarray
     times_drs: np.ndarray
@@ -123,6 +131,16 @@ class PreparedIncoherent:
 def _split(array: np.ndarray) -> np.ndarray:
     """Return a complex array with real and imaginary parts as second-last axis."""
     return np.ascontiguousarray(np.stack([array.real, array.imag], axis=-2))
+
+
+def _padded(array: np.ndarray) -> np.ndarray:
+    """Return rows of bins filled with zeros to a whole number of vector registers."""
+    n_b = array.shape[-1]
+    return np.pad(array, [(0, 0)] * (array.ndim - 1) + [(0, -n_b % _ROW)])
+
+
+def _rows(array: np.ndarray) -> np.ndarray:
+    return _split(_padded(array))
 
 
 def prepare_incoherent(
@@ -159,9 +177,10 @@ def prepare_incoherent(
     pairs_k4 = np.stack([m_inds, mprime_inds, j_k.ravel(), sign_k], axis=1).astype(np.int64)
     phi_o = 2 * np.pi * np.arange(n_phi) / n_phi
 
-    # phi + pi only changes the sign of odd modes.
-    odd_m = m_arr % 2 != 0
+    mode_phasor_mco = _split(np.exp(1j * np.outer(m_arr, phi_o)))
+    screen_order_m = np.argsort(m_arr % 2, kind="stable")
     n_screened = n_phi // 2 if n_phi % 2 == 0 else n_phi
+    screen_phasor_omc = mode_phasor_mco[screen_order_m, :, :n_screened].transpose(2, 0, 1)
 
     # Scales of single precision, and the bound on its errors.
     typical_b = np.abs(summary.line_fit.h2plus0_b)
@@ -194,21 +213,24 @@ def prepare_incoherent(
         phase_step_b=phase_step_b,
         fit_weights_b=fit_weights_b,
         m2_index=int(summary.line_fit.m2_index),
-        dh_weights_dmpcb=_split(dh_weights_dmpb),
-        timeshift_dtcb=_split(np.exp(2j * np.pi * fbin_b * times_dt[:, :, None])),
-        hh_weights_dkppcb=_split(hh_weights_dkppb),
+        dh_weights_dmpcb=_rows(dh_weights_dmpb),
+        timeshift_dtcb=_rows(np.exp(2j * np.pi * fbin_b * times_dt[:, :, None])),
+        hh_weights_kppdcb=_rows(np.moveaxis(hh_weights_dkppb, 0, 3)),
         pairs_k4=pairs_k4,
         pair_phasor_jco=_split(np.exp(1j * np.outer(delta_j, phi_o))),
-        mode_phasor_mco=_split(np.exp(1j * np.outer(m_arr, phi_o))),
-        odd_m=odd_m,
-        n_screened=n_screened,
+        mode_phasor_mco=mode_phasor_mco,
+        screen_order_m=screen_order_m.astype(np.int64),
+        n_even=int(np.count_nonzero(m_arr % 2 == 0)),
+        screen_phasor_omc=np.ascontiguousarray(screen_phasor_omc, dtype=np.float32),
         rcond=singular_rcond(len(m_inds), n_b),
-        scale_b=1 / (typical_b * np.ones(n_b)),
-        screen_weights_dmpcb=_split(screen_weights_dmpb).astype(np.float32),
+        scale_b=_padded(1 / (typical_b * np.ones(n_b))),
+        screen_weights_mpdcb=_rows(np.moveaxis(screen_weights_dmpb, 0, 2)).astype(
+            np.float32
+        ),
         screen_scale_d=screen_scale_d,
-        screen_error_dmpb=screen_error_dmpb.astype(np.float32),
+        screen_error_mpdb=_padded(np.moveaxis(screen_error_dmpb, 0, 2)).astype(np.float32),
         rounding=rounding,
-        basis_br=basis.basis_br,
+        basis_br=_padded(basis.basis_br.T).T.copy(),
         times_drs=np.concatenate([coefficients_drs.real, coefficients_drs.imag], axis=2),
         column_times=columns,
     )
@@ -273,7 +295,7 @@ def incoherent_lnlike_counted(
     too wide to be of use.
     """
     amplitudes_impb, phases_impb = readonly(amplitudes_impb), readonly(phases_impb)
-    n_i, n_m, _, n_b = amplitudes_impb.shape
+    n_i, n_m = amplitudes_impb.shape[:2]
     n_d, n_r, n_s = prepared.times_drs.shape
     expected = (n_i, prepared.dh_weights_dmpcb.shape[1], 2, len(prepared.fbin_b))
     if not amplitudes_impb.shape == phases_impb.shape == expected:
@@ -284,11 +306,14 @@ def incoherent_lnlike_counted(
         )
     n_j = len(prepared.pair_phasor_jco)
     n_chunk = max(min(_CHUNK, n_i), 1)
-    h_impcb = np.empty((n_chunk, n_m, 2, 2, n_b))
+    n_row = len(prepared.basis_br)
+    h_impcb = np.zeros((n_chunk, n_m, 2, 2, n_row))
     hh_idjppc = np.empty((n_chunk, n_d, n_j, 2, 2, 2))
-    y_dimpcb = np.empty((n_d, n_chunk, n_m, 2, 2, n_b), dtype=np.float32)
-    error_dip = np.empty((n_d, n_chunk, 2))
-    size_i = np.empty(n_chunk)
+    y_dimpcb = np.empty((n_d, n_chunk, n_m, 2, 2, n_row), dtype=np.float32)
+    c_xr = np.empty((n_d * n_chunk * n_m * 4, n_r), dtype=np.float32)
+    c_dxs = np.empty((n_d, n_chunk * n_m * 4, n_s), dtype=np.float32)
+    error_idp = np.empty((n_chunk, n_d, 2))
+    unit_i = np.empty(n_chunk)
     lnlike_di = np.empty((n_d, n_i))
     lnlike_id = np.empty((n_chunk, n_d))
     n_evaluated = 0
@@ -308,34 +333,36 @@ def incoherent_lnlike_counted(
             h_impcb,
         )
         loops.fill_norms(
-            h_impcb[rows], tables["hh_weights_dkppcb"], tables["pairs_k4"], hh_idjppc
+            h_impcb[rows], tables["hh_weights_kppdcb"], tables["pairs_k4"], hh_idjppc
         )
         loops.fill_screen(
             h_impcb[rows],
+            hh_idjppc,
             tables["scale_b"],
-            tables["screen_weights_dmpcb"],
-            tables["screen_error_dmpb"],
+            tables["screen_weights_mpdcb"],
+            tables["screen_error_mpdb"],
             y_dimpcb,
-            error_dip,
-            size_i,
+            error_idp,
+            unit_i,
         )
         with np.errstate(over="ignore", invalid="ignore"):
-            c_dxr = (y_dimpcb.reshape(-1, n_b) @ basis_br).reshape(n_d, -1, n_r)
-            c_dimpcs = (c_dxr @ times_drs).reshape(n_d, n_chunk, n_m, 2, 2, n_s)
+            np.matmul(y_dimpcb.reshape(-1, n_row), basis_br, out=c_xr)
+            np.matmul(c_xr.reshape(n_d, -1, n_r), times_drs, out=c_dxs)
         n_evaluated += loops.decide(
             h_impcb[rows],
             hh_idjppc,
-            c_dimpcs,
-            error_dip,
-            size_i,
+            c_dxs.reshape(n_d, n_chunk, n_m, 2, 2, n_s),
+            error_idp,
+            unit_i,
             tables["screen_scale_d"],
             prepared.rounding,
             tables["dh_weights_dmpcb"],
             tables["timeshift_dtcb"],
             tables["pair_phasor_jco"],
             tables["mode_phasor_mco"],
-            tables["odd_m"],
-            prepared.n_screened,
+            tables["screen_phasor_omc"],
+            tables["screen_order_m"],
+            prepared.n_even,
             prepared.rcond,
             tables["column_times"],
             lnlike_id,

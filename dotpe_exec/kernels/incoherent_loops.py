@@ -15,6 +15,10 @@ from .waveforms import line_fit_shift, shifted_waveform_row
 
 _SUMS = {"reassoc", "contract", "nsz"}
 
+# Within these, u^T S u and its terms can be formed in single precision.
+_LARGEST_FORM = 1e18
+_LARGEST_SUM = 1e9
+
 
 @numba.njit(cache=True, error_model="numpy")
 def fill_waveforms(
@@ -26,7 +30,10 @@ def fill_waveforms(
     fit_weights_b,
     h_impcb,
 ):
-    """Write linear-free waveforms, real and imaginary parts apart."""
+    """Write linear-free waveforms, real and imaginary parts apart.
+
+    Rows of ``h`` may be longer than those of the waveforms; the rest is left alone.
+    """
     n_i, n_m, n_p, n_b = amplitudes_impb.shape
     shift_b = np.empty(n_b)
     for i in range(n_i):
@@ -51,106 +58,131 @@ def fill_waveforms(
 
 
 @numba.njit(cache=True, error_model="numpy", fastmath=_SUMS)
-def _product_row(h_cb, g_cb, x_cb):
-    """Write x = h conj(g)."""
+def _norms_three(h_cb, g_cb, w_dcb):
+    """Return sum_b w h conj(g) with the weights of three detectors: re, im, re, im, ..."""
+    re0 = im0 = re1 = im1 = re2 = im2 = 0.0
     for b in range(h_cb.shape[1]):
-        x_cb[0, b] = h_cb[0, b] * g_cb[0, b] + h_cb[1, b] * g_cb[1, b]
-        x_cb[1, b] = h_cb[1, b] * g_cb[0, b] - h_cb[0, b] * g_cb[1, b]
+        xr = h_cb[0, b] * g_cb[0, b] + h_cb[1, b] * g_cb[1, b]
+        xi = h_cb[1, b] * g_cb[0, b] - h_cb[0, b] * g_cb[1, b]
+        re0 += w_dcb[0, 0, b] * xr - w_dcb[0, 1, b] * xi
+        im0 += w_dcb[0, 0, b] * xi + w_dcb[0, 1, b] * xr
+        re1 += w_dcb[1, 0, b] * xr - w_dcb[1, 1, b] * xi
+        im1 += w_dcb[1, 0, b] * xi + w_dcb[1, 1, b] * xr
+        re2 += w_dcb[2, 0, b] * xr - w_dcb[2, 1, b] * xi
+        im2 += w_dcb[2, 0, b] * xi + w_dcb[2, 1, b] * xr
+    return re0, im0, re1, im1, re2, im2
 
 
 @numba.njit(cache=True, error_model="numpy", fastmath=_SUMS)
-def _dot_rows(w_cb, x_cb):
-    """Return sum_b w x, real and imaginary part."""
-    real = 0.0
-    imag = 0.0
-    for b in range(w_cb.shape[1]):
-        real += w_cb[0, b] * x_cb[0, b] - w_cb[1, b] * x_cb[1, b]
-        imag += w_cb[0, b] * x_cb[1, b] + w_cb[1, b] * x_cb[0, b]
+def _norms_one(h_cb, g_cb, w_cb):
+    """Return sum_b w h conj(g), real and imaginary part."""
+    real = imag = 0.0
+    for b in range(h_cb.shape[1]):
+        xr = h_cb[0, b] * g_cb[0, b] + h_cb[1, b] * g_cb[1, b]
+        xi = h_cb[1, b] * g_cb[0, b] - h_cb[0, b] * g_cb[1, b]
+        real += w_cb[0, b] * xr - w_cb[1, b] * xi
+        imag += w_cb[0, b] * xi + w_cb[1, b] * xr
     return real, imag
 
 
 @numba.njit(cache=True, error_model="numpy")
-def fill_norms(h_impcb, hh_weights_dkppcb, pairs_k4, hh_idjppc):
+def fill_norms(h_impcb, hh_weights_kppdcb, pairs_k4, hh_idjppc):
     """Write (h|h) by detector, |m - m'| and polarisations; pairs of equal |m - m'| added.
 
     Entries with m < m' are stored as conjugates, so that all share the phase factor
     exp(i |m - m'| phi).
     """
-    n_d, n_k = hh_weights_dkppcb.shape[:2]
-    n_b = h_impcb.shape[4]
-    x_cb = np.empty((2, n_b))
+    n_k = hh_weights_kppdcb.shape[0]
+    n_d = hh_weights_kppdcb.shape[3]
     hh_idjppc[:] = 0.0
-    for i in range(h_impcb.shape[0]):
-        for k in range(n_k):
-            m, mprime, j, sign = pairs_k4[k]
-            for p in range(2):
-                for q in range(2):
-                    _product_row(h_impcb[i, m, p], h_impcb[i, mprime, q], x_cb)
-                    for d in range(n_d):
-                        real, imag = _dot_rows(hh_weights_dkppcb[d, k, p, q], x_cb)
+    # Weights outermost: they are larger than the waveforms and stay in the nearest cache.
+    for k in range(n_k):
+        m, mprime, j, sign = pairs_k4[k, 0], pairs_k4[k, 1], pairs_k4[k, 2], pairs_k4[k, 3]
+        for p in range(2):
+            for q in range(2):
+                w_dcb = hh_weights_kppdcb[k, p, q]
+                for i in range(h_impcb.shape[0]):
+                    h_cb = h_impcb[i, m, p]
+                    g_cb = h_impcb[i, mprime, q]
+                    d = 0
+                    # Three detectors at a time: the products are formed once.
+                    while d + 3 <= n_d:
+                        sums = _norms_three(h_cb, g_cb, w_dcb[d : d + 3])
+                        for c in range(3):
+                            hh_idjppc[i, d + c, j, p, q, 0] += sums[2 * c]
+                            hh_idjppc[i, d + c, j, p, q, 1] += sign * sums[2 * c + 1]
+                        d += 3
+                    while d < n_d:
+                        real, imag = _norms_one(h_cb, g_cb, w_dcb[d])
                         hh_idjppc[i, d, j, p, q, 0] += real
                         hh_idjppc[i, d, j, p, q, 1] += sign * imag
+                        d += 1
 
 
 @numba.njit(cache=True, error_model="numpy", fastmath=_SUMS)
-def _screen_row(h_cb, scale_b, inverse_size, h32_cb, amplitude32_b):
-    """Write a row of the waveform and its amplitude, of order one, in single precision."""
-    for b in range(h_cb.shape[1]):
-        real = h_cb[0, b] * (scale_b[b] * inverse_size)
-        imag = h_cb[1, b] * (scale_b[b] * inverse_size)
-        h32_cb[0, b] = real
-        h32_cb[1, b] = imag
-        amplitude32_b[b] = math.sqrt(real * real + imag * imag)
+def _screen_row(h_cb, scale_b, unit, h32_cb, size32_b):
+    """Write a row of the waveform in single precision, and at least its modulus."""
+    for b in range(size32_b.size):
+        h32_cb[0, b] = np.float32(h_cb[0, b] * (scale_b[b] * unit))
+    for b in range(size32_b.size):
+        h32_cb[1, b] = np.float32(h_cb[1, b] * (scale_b[b] * unit))
+    for b in range(size32_b.size):
+        # |a + i b| <= max + min / 2: no root, and at most 12% too large.
+        real, imag = abs(h32_cb[0, b]), abs(h32_cb[1, b])
+        larger = real if real > imag else imag
+        size32_b[b] = np.float32(0.5) * (larger + real + imag)
 
 
 @numba.njit(cache=True, error_model="numpy", fastmath=_SUMS)
-def _weigh_row(w_cb, h_cb, y_cb):
-    """Write y = w conj(h)."""
+def _weigh_row(w_cb, h_cb, bound_b, size_b, y_cb):
+    """Write y = w conj(h); return sum_b bound size.
+
+    One loop for each of them: the compiler gives up on more than a few rows at a time,
+    which might overlap.
+    """
     for b in range(w_cb.shape[1]):
         y_cb[0, b] = w_cb[0, b] * h_cb[0, b] + w_cb[1, b] * h_cb[1, b]
+    for b in range(w_cb.shape[1]):
         y_cb[1, b] = w_cb[1, b] * h_cb[0, b] - w_cb[0, b] * h_cb[1, b]
-
-
-@numba.njit(cache=True, error_model="numpy", fastmath=_SUMS)
-def _dot_real(w_b, x_b):
     total = np.float32(0.0)
-    for b in range(w_b.size):
-        total += w_b[b] * x_b[b]
+    for b in range(w_cb.shape[1]):
+        total += bound_b[b] * size_b[b]
     return total
 
 
 @numba.njit(cache=True, error_model="numpy")
-def _largest(h_mpcb, scale_b):
-    largest = 0.0
-    for m in range(h_mpcb.shape[0]):
-        for p in range(h_mpcb.shape[1]):
-            for c in range(2):
-                for b in range(scale_b.size):
-                    size = abs(h_mpcb[m, p, c, b]) * scale_b[b]
-                    largest = size if size > largest else largest
-    return largest
-
-
-@numba.njit(cache=True, error_model="numpy")
 def fill_screen(
-    h_impcb, scale_b, screen_weights_dmpcb, screen_error_dmpb, y_dimpcb, error_dip, size_i
+    h_impcb,
+    hh_idjppc,
+    scale_b,
+    screen_weights_mpdcb,
+    screen_error_mpdb,
+    y_dimpcb,
+    error_idp,
+    unit_i,
 ):
-    """Write weighted waveforms in single precision, and bounds on what is made of them."""
+    """Write weighted waveforms in single precision, and bounds on the error of their sums.
+
+    Waveforms are brought to order one by their own (h|h); ``unit_i`` is the factor.
+    """
     n_i, n_m, n_p, _, n_b = h_impcb.shape
     h32_cb = np.empty((2, n_b), dtype=np.float32)
-    amplitude32_b = np.empty(n_b, dtype=np.float32)
+    size32_b = np.empty(n_b, dtype=np.float32)
+    error_idp[:] = 0.0
     for i in range(n_i):
-        largest = _largest(h_impcb[i], scale_b)
-        inverse_size = 1 / largest if largest > 0 else 1.0
-        size_i[i] = inverse_size
-        error_dip[:, i] = 0.0
-        for m in range(n_m):
-            for p in range(n_p):
-                _screen_row(h_impcb[i, m, p], scale_b, inverse_size, h32_cb, amplitude32_b)
-                for d in range(screen_weights_dmpcb.shape[0]):
-                    _weigh_row(screen_weights_dmpcb[d, m, p], h32_cb, y_dimpcb[d, i, m, p])
-                    error_dip[d, i, p] += _dot_real(
-                        screen_error_dmpb[d, m, p], amplitude32_b
+        norm = hh_idjppc[i, :, 0, 0, 0, 0].sum() + hh_idjppc[i, :, 0, 1, 1, 0].sum()
+        unit_i[i] = 1 / math.sqrt(norm) if norm > 0 else 1.0
+    for m in range(n_m):
+        for p in range(n_p):
+            for i in range(n_i):
+                _screen_row(h_impcb[i, m, p], scale_b, unit_i[i], h32_cb, size32_b)
+                for d in range(screen_weights_mpdcb.shape[2]):
+                    error_idp[i, d, p] += _weigh_row(
+                        screen_weights_mpdcb[m, p, d],
+                        h32_cb,
+                        screen_error_mpdb[m, p, d],
+                        size32_b,
+                        y_dimpcb[d, i, m, p],
                     )
 
 
@@ -181,60 +213,81 @@ def _forms(hh_jppc, pair_phasor_jco, rcond, s_xo):
 
 
 @numba.njit(cache=True, error_model="numpy")
-def _error_of_root(s_xo, unit, error_p):
+def _error_of_root(s_xo, unit, error_p, z_mcx):
     """Return a bound on the error of sqrt(u^T S u), from one on that of u.
 
-    That is the norm of the error of u, if S is positive semidefinite at every phase; if
-    not, infinity.
+    That is the norm of the error of u, if S is positive semidefinite at every phase and
+    all numbers are within the range of single precision; if not, infinity.
     """
     largest = 0.0
+    within = True
     for o in range(s_xo.shape[1]):
         s0, s1, s2 = s_xo[0, o], s_xo[1, o], s_xo[2, o]
         # A determinant that is negative by rounding only is a form of rank one.
-        definite = s0 >= 0.0 and s1 >= 0.0 and 4.0 * s0 * s1 - s2 * s2 >= -1e-9 * s0 * s1
-        if not definite:
-            return math.inf
+        within &= s0 >= 0.0 and s1 >= 0.0 and 4.0 * s0 * s1 - s2 * s2 >= -1e-9 * s0 * s1
+        within &= (s0 + s1) * unit < _LARGEST_FORM
         size = (
             s0 * error_p[0] ** 2 + s1 * error_p[1] ** 2 + abs(s2) * error_p[0] * error_p[1]
         )
         largest = size if not (size <= largest) else largest
-    return math.sqrt(largest * unit)
+    within &= _sum_of_sizes(z_mcx.reshape(-1)) < _LARGEST_SUM
+    return math.sqrt(largest * unit) if within else math.inf
 
 
 @numba.njit(cache=True, error_model="numpy", fastmath=_SUMS)
-def _add_mode(cos, sin, real_t, imag_t, total_t):
-    """Add Re(z exp(-i m phi))."""
-    for t in range(total_t.size):
-        total_t[t] += cos * real_t[t] + sin * imag_t[t]
+def _sum_of_sizes(z_x):
+    total = np.float32(0.0)
+    for x in range(z_x.size):
+        total += abs(z_x[x])
+    return total
 
 
 @numba.njit(cache=True, error_model="numpy", fastmath=_SUMS)
-def _raise_best(s0, s1, s2, sign, even_pt, odd_pt, best_t):
+def _sum_modes(z_mcx, phasor_omc, o, first, stop, total_x):
+    """Write Re sum_m z exp(-i m phi) over modes first <= m < stop, two at a time."""
+    for x in range(total_x.size):
+        total_x[x] = np.float32(0.0)
+    for m in range(first, stop - 1, 2):
+        cos, sin = phasor_omc[o, m, 0], phasor_omc[o, m, 1]
+        next_cos, next_sin = phasor_omc[o, m + 1, 0], phasor_omc[o, m + 1, 1]
+        for x in range(total_x.size):
+            total_x[x] += (
+                cos * z_mcx[m, 0, x]
+                + sin * z_mcx[m, 1, x]
+                + next_cos * z_mcx[m + 1, 0, x]
+                + next_sin * z_mcx[m + 1, 1, x]
+            )
+    if (stop - first) % 2 == 1:
+        m = stop - 1
+        cos, sin = phasor_omc[o, m, 0], phasor_omc[o, m, 1]
+        for x in range(total_x.size):
+            total_x[x] += cos * z_mcx[m, 0, x] + sin * z_mcx[m, 1, x]
+
+
+@numba.njit(cache=True, error_model="numpy", fastmath=_SUMS)
+def _raise_best(s0, s1, s2, sign, even_x, odd_x, best_t):
     """Raise best to u^T S u, with u the sum (or difference) of even and odd modes."""
-    for t in range(best_t.size):
-        u0 = even_pt[0, t] + sign * odd_pt[0, t]
-        u1 = even_pt[1, t] + sign * odd_pt[1, t]
+    n_t = best_t.size
+    for t in range(n_t):
+        u0 = even_x[t] + sign * odd_x[t]
+        u1 = even_x[n_t + t] + sign * odd_x[n_t + t]
         value = u0 * (s0 * u0 + s2 * u1) + s1 * u1 * u1
         best_t[t] = value if value > best_t[t] else best_t[t]
 
 
 @numba.njit(cache=True, error_model="numpy")
-def _screen(
-    z_mpct, mode_phasor_mco, odd_m, n_screened, s_xo, unit, best_t, even_pt, odd_pt
-):
-    """Write the largest u^T S u over phases, at each screened time."""
-    n_m = z_mpct.shape[0]
+def _screen(z_mcx, screen_phasor_omc, n_even, s_xo, unit, best_t, even_x, odd_x):
+    """Write the largest u^T S u over phases, at each screened time.
+
+    Modes of ``z`` are in the order of screening, the first ``n_even`` have even m; its
+    columns x are times for the plus, then for the cross polarisation.
+    """
     n_o = s_xo.shape[1]
+    n_screened, n_m = screen_phasor_omc.shape[:2]
     best_t[:] = np.float32(0.0)
     for o in range(n_screened):
-        even_pt[:] = np.float32(0.0)
-        odd_pt[:] = np.float32(0.0)
-        for m in range(n_m):
-            cos = np.float32(mode_phasor_mco[m, 0, o])
-            sin = np.float32(mode_phasor_mco[m, 1, o])
-            for p in range(2):
-                total_t = odd_pt[p] if odd_m[m] else even_pt[p]
-                _add_mode(cos, sin, z_mpct[m, p, 0], z_mpct[m, p, 1], total_t)
+        _sum_modes(z_mcx, screen_phasor_omc, o, 0, n_even, even_x)
+        _sum_modes(z_mcx, screen_phasor_omc, o, n_even, n_m, odd_x)
         for half in range(n_o // n_screened):
             phase = o + half * n_screened
             _raise_best(
@@ -242,31 +295,33 @@ def _screen(
                 np.float32(s_xo[1, phase] * unit),
                 np.float32(s_xo[2, phase] * unit),
                 np.float32(1.0 - 2.0 * half),
-                even_pt,
-                odd_pt,
+                even_x,
+                odd_x,
                 best_t,
             )
 
 
 @numba.njit(cache=True, error_model="numpy")
-def _combine(c_mpcs, z_mpct):
+def _combine(c_mpcs, screen_order_m, z_mcx):
     """Write z at the screened times from the products with the time basis.
 
     Columns of ``c`` are products with the real, then with the imaginary parts of the
     basis; at mirrored times the basis is conjugated.
     """
     n_s = c_mpcs.shape[3] // 2
-    mirrored = z_mpct.shape[3] > n_s
-    for m in range(c_mpcs.shape[0]):
+    n_t = z_mcx.shape[2] // 2
+    for k in range(c_mpcs.shape[0]):
+        m = screen_order_m[k]
         for p in range(2):
+            x = p * n_t
             for s in range(n_s):
-                rr, ri = c_mpcs[m, p, 0, s], c_mpcs[m, p, 0, n_s + s]
-                ir, ii = c_mpcs[m, p, 1, s], c_mpcs[m, p, 1, n_s + s]
-                z_mpct[m, p, 0, s] = rr - ii
-                z_mpct[m, p, 1, s] = ri + ir
-                if mirrored:
-                    z_mpct[m, p, 0, n_s + s] = rr + ii
-                    z_mpct[m, p, 1, n_s + s] = ir - ri
+                z_mcx[k, 0, x + s] = c_mpcs[m, p, 0, s] - c_mpcs[m, p, 1, n_s + s]
+                z_mcx[k, 1, x + s] = c_mpcs[m, p, 0, n_s + s] + c_mpcs[m, p, 1, s]
+            if n_t > n_s:
+                x += n_s
+                for s in range(n_t - n_s):
+                    z_mcx[k, 0, x + s] = c_mpcs[m, p, 0, s] + c_mpcs[m, p, 1, n_s + s]
+                    z_mcx[k, 1, x + s] = c_mpcs[m, p, 1, s] - c_mpcs[m, p, 0, n_s + s]
 
 
 @numba.njit(cache=True, error_model="numpy", fastmath=_SUMS)
@@ -307,16 +362,17 @@ def decide(
     h_impcb,
     hh_idjppc,
     c_dimpcs,
-    error_dip,
-    size_i,
+    error_idp,
+    unit_i,
     screen_scale_d,
     rounding,
     dh_weights_dmpcb,
     timeshift_dtcb,
     pair_phasor_jco,
     mode_phasor_mco,
-    odd_m,
-    n_screened,
+    screen_phasor_omc,
+    screen_order_m,
+    n_even,
     rcond,
     column_times,
     lnlike_id,
@@ -332,40 +388,42 @@ def decide(
     n_d = c_dimpcs.shape[0]
     n_t = column_times.size
     n_o = mode_phasor_mco.shape[2]
-    z_mpct = np.empty((n_m, 2, 2, n_t), dtype=np.float32)
+    z_mcx = np.empty((n_m, 2, 2 * n_t), dtype=np.float32)
     best_t = np.empty(n_t, dtype=np.float32)
-    even_pt = np.empty((2, n_t), dtype=np.float32)
-    odd_pt = np.empty((2, n_t), dtype=np.float32)
+    even_x = np.empty(2 * n_t, dtype=np.float32)
+    odd_x = np.empty(2 * n_t, dtype=np.float32)
     s_xo = np.empty((3, n_o))
     u_po = np.empty((2, n_o))
     n_evaluated = 0
-    for i in range(n_i):
-        for d in range(n_d):
+    for d in range(n_d):
+        for i in range(n_i):
             _forms(hh_idjppc[i, d], pair_phasor_jco, rcond, s_xo)
-            # Screened numbers are z times size times scale.
-            unit = 1.0 / (size_i[i] * screen_scale_d[d]) ** 2
-            error = _error_of_root(s_xo, unit, error_dip[d, i])
+            _combine(c_dimpcs[d, i], screen_order_m, z_mcx)
+            # Screened numbers are z times the two units.
+            unit = 1.0 / (unit_i[i] * screen_scale_d[d]) ** 2
+            error = _error_of_root(s_xo, unit, error_idp[i, d], z_mcx)
             # |u| is less than its error over the rounding of its terms.
             error_of_form = 16 * 2.0**-24 * (error / rounding) ** 2
-            _combine(c_dimpcs[d, i], z_mpct)
             _screen(
-                z_mpct,
-                mode_phasor_mco,
-                odd_m,
-                n_screened,
+                z_mcx,
+                screen_phasor_omc,
+                n_even,
                 s_xo,
                 unit,
                 best_t,
-                even_pt,
-                odd_pt,
+                even_x,
+                odd_x,
             )
-            floor = (
-                math.sqrt(max(np.float64(best_t.max()) - error_of_form, 0.0)) - 2 * error
-            )
+            # The likeliest first: it excludes most of the others.
+            first = np.argmax(best_t)
             best = -math.inf
-            for t in range(n_t):
+            for k in range(-1, n_t):
+                t = first if k < 0 else k
                 # Written so that NaN and infinity exclude nothing.
-                if math.sqrt(best_t[t] + error_of_form) < floor:
+                if k == first or (
+                    k >= 0
+                    and math.sqrt(best_t[t] + error_of_form) + error < math.sqrt(2 * best)
+                ):
                     continue
                 value = _best_at(
                     h_impcb[i],

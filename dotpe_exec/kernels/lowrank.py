@@ -16,6 +16,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+# Numbers in a vector register.
+_REGISTER = 8
+
 
 @dataclass(frozen=True)
 class TimeBasis:
@@ -85,6 +88,8 @@ def make_time_basis(
         else:
             low = middle
 
+    # Matrix products take whole registers: the rest of the last one is free.
+    high = min(-(-high // _REGISTER) * _REGISTER, len(fbin_b))
     basis_br = (vectors_br[:, :high] / scale_b[:, None]).astype(np.float32)
     if 2 * np.pi * fbin_b.max() * np.abs(tau_dt + tau_dt[:, ::-1]).max() < 1e-7:
         # Symmetric up to rounding: make it exact, so that half of it can be left out.

@@ -17,6 +17,10 @@ from .trigonometry import REDUCTION_LIMIT, cos_sin
 
 _TWO_PI = 2 * math.pi
 
+# Sums may be reassociated, which lets them run in vector registers; NaN and infinity keep
+# their meaning.
+_SUMS = {"reassoc", "contract", "nsz"}
+
 
 def line_fit_arrays(line_fit: LineFit) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return the reference in the form that :func:`line_fit_shift` takes.
@@ -60,6 +64,26 @@ def line_fit_shift(amplitude_b, phase_b, fbin_b, phase_step_b, weights_b):
     float
         Zero where no line is defined (fewer than two bins of non-zero weight).
     """
+    sum_w, sum_wf, n_weighted = _weight_sums(amplitude_b, fbin_b, weights_b)
+    if n_weighted < 2:
+        return 0.0
+    mean_f = sum_wf / sum_w
+    n_b = fbin_b.size
+    unwrapped_b = np.empty(n_b)
+    for b in range(n_b - 1):
+        step = phase_b[b + 1] - phase_b[b] - phase_step_b[b]
+        unwrapped_b[b + 1] = step - _TWO_PI * math.floor(step * (1 / _TWO_PI) + 0.5)
+    phase = 0.0
+    for b in range(1, n_b):
+        phase += unwrapped_b[b]
+        unwrapped_b[b] = phase
+    unwrapped_b[0] = 0.0
+    slope = _weighted_slope(amplitude_b, unwrapped_b, fbin_b, weights_b, mean_f)
+    return -slope / _TWO_PI
+
+
+@numba.njit(cache=True, error_model="numpy", fastmath=_SUMS)
+def _weight_sums(amplitude_b, fbin_b, weights_b):
     sum_w = 0.0
     sum_wf = 0.0
     n_weighted = 0
@@ -68,24 +92,19 @@ def line_fit_shift(amplitude_b, phase_b, fbin_b, phase_step_b, weights_b):
         sum_w += weight
         sum_wf += weight * fbin_b[b]
         n_weighted += weight != 0.0
-    if n_weighted < 2:
-        return 0.0
-    mean_f = sum_wf / sum_w
+    return sum_w, sum_wf, n_weighted
 
+
+@numba.njit(cache=True, error_model="numpy", fastmath=_SUMS)
+def _weighted_slope(amplitude_b, phase_b, fbin_b, weights_b, mean_f):
     sum_wff = 0.0
     sum_wfp = 0.0
-    phase = 0.0
     for b in range(fbin_b.size):
         f = fbin_b[b] - mean_f
-        weight = weights_b[b] * amplitude_b[b]
-        sum_wff += weight * f * f
-        sum_wfp += weight * f * phase
-        if b + 1 < fbin_b.size:
-            step = phase_b[b + 1] - phase_b[b] - phase_step_b[b]
-            phase += step - _TWO_PI * math.floor(step / _TWO_PI + 0.5)
-    if sum_wff == 0.0:
-        return 0.0
-    return -sum_wfp / sum_wff / _TWO_PI
+        weighted = weights_b[b] * amplitude_b[b] * f
+        sum_wff += weighted * f
+        sum_wfp += weighted * phase_b[b]
+    return sum_wfp / sum_wff if sum_wff != 0.0 else 0.0
 
 
 @numba.njit(cache=True, error_model="numpy", fastmath={"contract"})
@@ -94,12 +113,10 @@ def shifted_waveform_row(amplitude_b, phase_b, shift_b, real_b, imag_b):
 
     About 45 operations and 24 bytes read, 16 written, per bin.
     """
-    largest = 0.0
+    n_beyond = 0
     for b in range(amplitude_b.size):
-        x = phase_b[b] + shift_b[b]
-        # The sum, not `max`, so that a NaN is not lost.
-        largest = abs(x) if not (abs(x) <= largest) else largest
-    if largest <= REDUCTION_LIMIT:
+        n_beyond += not (abs(phase_b[b] + shift_b[b]) <= REDUCTION_LIMIT)
+    if n_beyond == 0:
         for b in range(amplitude_b.size):
             c, s = cos_sin(phase_b[b] + shift_b[b])
             real_b[b] = amplitude_b[b] * c
