@@ -262,6 +262,7 @@ def _run_stages(
             mchirp_guess=arguments.mchirp_guess,
             par_dic_0=arguments.par_dic_0,
             coherent_posterior_kwargs=arguments.coherent_posterior_kwargs,
+            banks=inputs.banks,
         )
         save_posterior(reference.posterior, directory.path)
 

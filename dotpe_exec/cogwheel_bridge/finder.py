@@ -329,15 +329,11 @@ class FastReferenceWaveformFinder(FastWeights, ReferenceWaveformFinder):
         self.asd_drift = likelihood.asd_drift
         climber = Climber(likelihood, self._bounds())
         best = max((climber.climb_in_place(place) for place in places), key=climber.lnlike)
-        time = self._time_at(places[0], ref_det_name)
+        delay = best["t_geocenter"] - self._time_at(places[0], ref_det_name)
         trials = [
             best
             | {par: other[par] for par in ("m1", "m2", "s1z", "s2z")}
-            | {
-                "t_geocenter": best["t_geocenter"]
-                + self._time_at(other, ref_det_name)
-                - time
-            }
+            | {"t_geocenter": delay + self._time_at(other, ref_det_name)}
             for other in others
         ]
         best = max([best, *map(climber.climb_in_place, trials)], key=climber.lnlike)

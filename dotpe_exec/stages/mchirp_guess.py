@@ -90,9 +90,8 @@ class _Stretch:
     ):
         fmin = max(event_data.fbounds[0], event_data.df)
         # Newtonian time to coalescence, with a margin.
-        length = (
-            5 / 256 * (np.pi * fmin) ** (-8 / 3) * (_GM_SUN_C3 * mchirp_min) ** (-5 / 3)
-        )
+        mass = _GM_SUN_C3 * mchirp_min
+        length = 5 / 256 * (np.pi * fmin) ** (-8 / 3) * mass ** (-5 / 3)
         after = max(time_range[1], 0.0) + 0.4
         duration = min(1.2 * length + 0.5 - time_range[0] + after, 1 / event_data.df)
         dt = event_data.times[1]
@@ -110,21 +109,18 @@ class _Stretch:
         self._f_slice = slice(*(np.flatnonzero(inside)[[0, -1]] + [0, 1]))
         self._frequencies = frequencies[self._f_slice]
         self._blued_df = np.fft.rfft(blued_t)[:, self._f_slice]
-        self._psd_inverse_df = self._average(
-            event_data.wht_filter**2, event_data.frequencies
-        )
+        self._weight_df = self._average(event_data.wht_filter**2, event_data.frequencies)
         # Where in the stretch the times of interest are.
         self._times = np.arange(
             *np.rint((event_data.tcoarse + np.array(time_range)) / dt).astype(int) - start
         )
 
-    def _average(self, wht_filter2_df: np.ndarray, frequencies: np.ndarray) -> np.ndarray:
+    def _average(self, weight_df: np.ndarray, frequencies: np.ndarray) -> np.ndarray:
         """Average the squared whitening filter over the cells of the coarse grid."""
-        edges = (
-            np.append(self._frequencies, self._frequencies[-1] + self._df) - self._df / 2
-        )
+        edges = np.append(self._frequencies, self._frequencies[-1] + self._df)
+        edges -= self._df / 2
         step = frequencies[1] - frequencies[0]
-        total_df = np.cumsum(wht_filter2_df, axis=1)
+        total_df = np.cumsum(weight_df, axis=1)
         return np.array(
             [
                 np.diff(np.interp(edges, frequencies + step / 2, total_f)) * step / self._df
@@ -156,7 +152,7 @@ class _Stretch:
         return lnlike_i
 
     def _lnlike(self, h_f: np.ndarray) -> float:
-        h_h_d = 4 * self._df * (self._psd_inverse_df @ np.abs(h_f) ** 2)
+        h_h_d = 4 * self._df * (self._weight_df @ np.abs(h_f) ** 2)
         if not np.all(h_h_d > 0):
             return np.nan
         # The waveform coalesces at time zero; only the positive frequencies make the

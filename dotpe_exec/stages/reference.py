@@ -7,6 +7,7 @@ inside functions, because the workers of other stages may load this module.
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import tempfile
@@ -20,6 +21,7 @@ import numpy as np
 from ..atomic import TEMPORARY_PREFIX, writing
 from ..errors import InputError
 from ..kernels.summary import IncoherentSummary, Summary
+from .mchirp_guess import guess_mchirp
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,6 +29,9 @@ if TYPE_CHECKING:
     from cogwheel.posterior import Posterior
 
     from ..banks.config import BankConfig
+    from ..banks.format import Bank
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -59,6 +64,7 @@ def find_reference(
     mchirp_guess: float | None = None,
     par_dic_0: Mapping[str, float] | None = None,
     coherent_posterior_kwargs: Mapping[str, Any] | None = None,
+    banks: Mapping[str, Bank] | None = None,
 ) -> Reference:
     """Find a reference waveform, unless one is given, and make the summaries.
 
@@ -71,12 +77,15 @@ def find_reference(
         Number of arrival times per detector of the incoherent stage.
     mchirp_guess : float, optional
         Detector-frame chirp mass [solar masses] around which to search. Default: that of
-        the event's injection. Not needed with ``par_dic_0``.
+        the event's injection, else that of the best matches in ``banks``. Not needed with
+        ``par_dic_0``.
     par_dic_0 : dict, optional
         Parameters of the reference waveform: no search.
     coherent_posterior_kwargs : dict, optional
         Overrides arguments of cogwheel's ``Posterior.from_event``; ``likelihood_kwargs``
         and ``ref_wf_finder_kwargs`` are merged key by key.
+    banks : dict of Bank, optional
+        Where to look for a guess at the chirp mass if there is no other.
 
     Returns
     -------
@@ -92,6 +101,10 @@ def find_reference(
     kwargs = posterior_kwargs(bank_config, coherent_posterior_kwargs)
     if mchirp_guess is None and par_dic_0 is None:
         mchirp_guess = injected_mchirp(event_data)
+        if mchirp_guess is None and banks:
+            time_range = kwargs["ref_wf_finder_kwargs"]["time_range"]
+            mchirp_guess = guess_mchirp(event_data, banks, time_range=time_range)
+            logger.info("guessed a chirp mass of %.2f solar masses", mchirp_guess)
         if mchirp_guess is None:
             raise InputError(
                 f"mchirp_guess is not given and {event_data.eventname} has no injection: "
@@ -105,12 +118,15 @@ def find_reference(
         **kwargs,
     )
     likelihood, modes = posterior.likelihood, bank_config.harmonic_modes
-    return Reference(
+    reference = Reference(
         posterior=posterior,
         par_dic_0={key: float(value) for key, value in likelihood.par_dic_0.items()},
         summary=make_summary(likelihood, harmonic_modes=modes),
         incoherent=make_incoherent_summary(likelihood, n_t, harmonic_modes=modes),
     )
+    # The summaries shared waveforms on the full grid, which are large: let them go.
+    likelihood.waveform_generator.n_cached_waveforms = 2
+    return reference
 
 
 def posterior_kwargs(
@@ -203,14 +219,20 @@ def relative_binning_error(
         None without samples.
     """
     likelihood = posterior.likelihood
-    samples = samples.drop_duplicates(subset=list(likelihood.params))
-    if "weights" in samples:
-        samples = samples[samples["weights"] > 0].nlargest(n_samples, "weights")
+    params = list(likelihood.params)
+    if "weights" in samples and samples["weights"].nunique() > 1:
+        # A few more than needed, for duplicates among them.
+        heaviest = samples.nlargest(10 * n_samples, "weights")
+    else:
+        # Drawn by weight: the heaviest were drawn most often.
+        heaviest = samples.assign(weights=samples.groupby(params)["lnl"].transform("size"))
+        heaviest = heaviest.nlargest(len(heaviest), "weights")
+    heaviest = heaviest[heaviest["weights"] > 0].drop_duplicates(subset=params)
     # Neighbours with the same intrinsic parameters share a waveform of cogwheel's cache.
     slow = list(likelihood.waveform_generator.slow_params)
-    samples = samples.head(n_samples).sort_values(slow)
+    heaviest = heaviest.head(n_samples).sort_values(slow)
     errors = [
-        abs(likelihood.lnlike_fft(dict(row[likelihood.params])) - row["lnl"])
-        for _, row in samples.iterrows()
+        abs(likelihood.lnlike_fft({par: row[par] for par in params}) - row["lnl"])
+        for row in heaviest.to_dict("records")
     ]
     return (float(np.mean(errors)), float(np.max(errors))) if errors else None
