@@ -28,8 +28,10 @@ TARGET_SECONDS = 0.25
 
 MAX_TASKS_PER_MESSAGE = 4096
 
-MAX_IDLE_BREAKS = 5
-"""How many times in a row workers may die without having begun anything."""
+MAX_FAILED_STARTS, MAX_IDLE_KILLS = 3, 30
+"""How many times in a row workers may die without having begun anything: ending on their
+own (they cannot start, and will not the next time) or by a signal (somebody kills them,
+which says nothing about the next time)."""
 
 STALL_SECONDS = 2.0
 """How long a dead worker may go unnoticed by its pool before we act."""
@@ -364,7 +366,8 @@ class Driver:
     ) -> None:
         """Nobody is to blame: a worker died waiting, or never came to life."""
         self._idle_breaks += 1
-        if self._idle_breaks > MAX_IDLE_BREAKS:
+        by_signal = any(code is not None and code < 0 for code in dead.values())
+        if self._idle_breaks > (MAX_IDLE_KILLS if by_signal else MAX_FAILED_STARTS):
             raise WorkerCrashError(
                 f"workers of the {self._executor.name} executor died {self._idle_breaks} "
                 f"times in a row before they started a task of phase {self._phase!r} "

@@ -39,7 +39,7 @@ class PoolExecutor(Executor):
     def __init__(self, n_workers: int):
         self.n_workers = check_n_workers(n_workers)
         self._pool: Any = None
-        self._dead: dict[int, int | None] | None = None  # of the present pool
+        self._dead: tuple[Any, dict[int, int | None]] | None = None  # with their pool
         self._closed = False
 
     @abstractmethod
@@ -66,18 +66,21 @@ class PoolExecutor(Executor):
         # A dying process closes its pipes, which is what the pool notices, a moment
         # before its exit code can be read.
         deadline = time.monotonic() + 1.0
-        while self._pool is pool and self._dead is None:
+        while self._pool is pool and (self._dead is None or self._dead[0] is not pool):
             dead = _exited(pool)
             if dead or time.monotonic() > deadline:
-                self._dead = dead
+                self._dead = pool, dead
             else:
                 time.sleep(0.001)
 
     def dead_workers(self) -> dict[int, int | None]:
-        return _exited(self._pool) if self._dead is None else self._dead
+        noted = self._dead
+        if noted is not None and noted[0] is self._pool:
+            return noted[1]
+        return _exited(self._pool)
 
     def kill_workers(self) -> None:
-        pool, self._pool, self._dead = self._pool, None, None
+        pool, self._pool = self._pool, None
         if pool is None:
             return
         processes = _processes(pool).values()

@@ -106,7 +106,7 @@ def test_executor_works_after_a_task_failed(runner):
 def test_executor_works_after_the_caller_stopped_listening(runner):
     tasks = runner.map("toy", square, _endless(), n_tasks=10**9)
     task, result = next(tasks)
-    assert result == task.payload.value ** 2
+    assert result == task.payload.value**2
     tasks.close()
     assert results(runner, square, [Number(2)]) == [4]
 

@@ -51,7 +51,9 @@ def test_foreign_executors_are_wrapped_and_asked_for_their_size(cls):
         assert not executor.owned
 
 
-@pytest.mark.parametrize("given", ["thread", "Loky", "", 3, print, ProcessExecutor, object()])
+@pytest.mark.parametrize(
+    "given", ["thread", "Loky", "", 3, print, ProcessExecutor, object()]
+)
 def test_anything_else_is_refused_with_what_is_possible(given):
     with pytest.raises(UnknownExecutorError, match="serial, process, loky, dask, mpi"):
         resolve_executor(given)

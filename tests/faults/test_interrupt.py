@@ -1,0 +1,105 @@
+"""Ctrl-C, and a parent that is killed: nobody stays behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+# Without the usual guard: workers do not run it again.
+SCRIPT = """
+import sys
+from faulty_tasks import Trap, killed_during
+from toy_tasks import numbered, process_id
+from dotpe_exec.executors.phases import PhaseRunner
+from dotpe_exec.executors.store import ArrayStore
+
+def identify(_):
+    return process_id(_)
+
+with PhaseRunner(ArrayStore({scratch!r}), {backend!r}, n_procs=2) as runner:
+    for _, pid in runner.map("ask", identify, numbered(range(4)), n_tasks=4):
+        print(pid, flush=True)
+    tasks = numbered(Trap(n, seconds={seconds}) for n in range(1000))
+    print("started", flush=True)
+    for task, result in runner.map("work", killed_during, tasks, n_tasks=1000):
+        pass
+"""
+
+
+@pytest.fixture
+def started(backend, tmp_path):
+    """Start the script in a session of its own; return it and its workers."""
+    made = []
+
+    def start(seconds):
+        here = Path(__file__).parent
+        script = tmp_path / "script.py"
+        script.write_text(
+            SCRIPT.format(
+                scratch=str(tmp_path / "scratch"), backend=backend, seconds=seconds
+            )
+        )
+        process = subprocess.Popen(
+            [sys.executable, str(script)],
+            env={
+                **os.environ,
+                "PYTHONPATH": os.pathsep.join([str(here), str(here.parent / "executors")]),
+            },
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        made.append(process)
+        pids = set()
+        while (line := process.stdout.readline().strip()) != "started":
+            assert line, process.stderr.read()
+            pids.add(int(line))
+        time.sleep(0.5)
+        return process, pids
+
+    yield start
+    for process in made:
+        process.kill()
+        process.communicate()
+
+
+def alive(pids):
+    return [
+        pid
+        for pid in pids
+        if psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    ]
+
+
+@pytest.mark.parametrize("seconds", [0.01, 60], ids=["short tasks", "long tasks"])
+@pytest.mark.parametrize("group", [True, False], ids=["terminal", "parent only"])
+def test_ctrl_c_ends_every_worker_within_two_seconds(started, tmp_path, seconds, group):
+    process, pids = started(seconds)
+    assert len(alive(pids)) == len(pids) >= 1
+    began = time.monotonic()
+    (os.killpg if group else os.kill)(process.pid, signal.SIGINT)
+    _, errors = process.communicate(timeout=20)
+    assert time.monotonic() - began < 2
+    assert alive(pids) == []
+    assert process.returncode != 0
+    assert errors.count("Traceback") == 1, errors
+    assert "KeyboardInterrupt" in errors
+    assert list((tmp_path / "scratch").iterdir()) == []
+
+
+def test_workers_leave_when_their_parent_is_killed(started, tmp_path):
+    process, pids = started(60)
+    process.kill()
+    process.wait()
+    deadline = time.monotonic() + 5
+    while alive(pids) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert alive(pids) == []
