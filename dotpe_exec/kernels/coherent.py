@@ -295,20 +295,16 @@ def project(h_impb: np.ndarray, prepared: PreparedCoherent) -> Projected:
     n_i, n_m = h_impb.shape[:2]
     n_k = prepared.fold_mpbk.shape[-1]
     a_cimq = np.empty((2, n_i, n_m, 2 * n_k))
-    spread_idmp = np.empty((n_i, len(prepared.spread_dmpb), n_m, 2))
     for m in range(n_m):
         for p in range(2):
-            h_ib = h_impb[:, m, p]
-            a_ik = h_ib @ prepared.fold_mpbk[m, p]
+            a_ik = h_impb[:, m, p] @ prepared.fold_mpbk[m, p]
             part = slice(p * n_k, (p + 1) * n_k)
             a_cimq[0, :, m, part] = a_ik.real
             np.negative(a_ik.imag, out=a_cimq[1, :, m, part])
-            power_ib = h_ib.real**2 + h_ib.imag**2
-            spread_idmp[:, :, m, p] = power_ib @ prepared.spread_dmpb[:, m, p].T
-    norms_irk = coherent_norms.merged_norms(
-        h_impb, prepared.pair_weights_cxdb, prepared.m_arr
+    norms_irk, power_idmp = coherent_norms.merged_norms(
+        h_impb, prepared.pair_weights_cxdb, prepared.spread_dmpb, prepared.m_arr
     )
-    error_im = np.einsum("idmp,dp->im", np.sqrt(spread_idmp), prepared.error_dp)
+    error_im = np.einsum("idmp,dp->im", np.sqrt(power_idmp), prepared.error_dp)
     norm_i = np.sqrt(np.maximum(norms_irk[:, 0] @ prepared.norm_k, 0.0))
     within_i = error_im.sum(axis=1) <= prepared.tolerance * norm_i
     lead_nq = np.empty((n_i * n_m, 4 * int(prepared.lead_k.sum())), dtype=np.float32)

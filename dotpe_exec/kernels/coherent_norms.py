@@ -52,25 +52,40 @@ def pair_table(m_arr: np.ndarray) -> np.ndarray:
 
 
 def merged_norms(
-    h_impb: np.ndarray, weights_cxdb: np.ndarray, m_arr: np.ndarray
-) -> np.ndarray:
-    """Return the merged norms of waveforms.
+    h_impb: np.ndarray,
+    weights_cxdb: np.ndarray,
+    spread_dmpb: np.ndarray,
+    m_arr: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the merged norms of waveforms, and sums of their power.
 
     Parameters
     ----------
     h_impb : (n_i, n_m, 2, n_b) complex
     weights_cxdb : (2, n_mm * 4, n_d, n_b) float
         From :func:`pair_weights`.
+    spread_dmpb : (n_d, n_m, 2, n_b) float
+        Weights of the power.
     m_arr : (n_m,) int
 
     Returns
     -------
     norms_irk : (n_i, 2 * n_orders - 1, n_d * 3) float
+    power_idmp : (n_i, n_d, n_m, 2) float
+        sum_b spread |h|^2.
     """
     n_rows = 2 * len(phase_orders(m_arr)) - 1
     norms_irk = np.zeros((len(h_impb), n_rows, 3 * weights_cxdb.shape[2]))
-    _merged_norms(np.ascontiguousarray(h_impb), weights_cxdb, pair_table(m_arr), norms_irk)
-    return norms_irk
+    power_idmp = np.empty((len(h_impb), *spread_dmpb.shape[:3]))
+    _merged_norms(
+        np.ascontiguousarray(h_impb),
+        weights_cxdb,
+        spread_dmpb,
+        pair_table(m_arr),
+        norms_irk,
+        power_idmp,
+    )
+    return norms_irk, power_idmp
 
 
 def pair_weights(summary: Summary) -> np.ndarray:
@@ -95,13 +110,13 @@ def squared_responses(response_dpe: np.ndarray, asd_drift_d: np.ndarray) -> np.n
 
 
 @numba.njit(cache=True, fastmath={"reassoc", "contract", "nsz"})
-def _merged_norms(h_impb, weights_cxdb, table_xc, norms_irk):
+def _merged_norms(h_impb, weights_cxdb, spread_dmpb, table_xc, norms_irk, power_idmp):
     n_i, n_m, _, n_b = h_impb.shape
     _, n_x, n_d, _ = weights_cxdb.shape
     h_real = np.empty((2 * n_m, n_b))
     h_imag = np.empty((2 * n_m, n_b))
-    real = np.empty(n_b)
-    imag = np.empty(n_b)
+    real_b = np.empty(n_b)
+    imag_b = np.empty(n_b)
     for i in range(n_i):
         for a in range(2 * n_m):
             for b in range(n_b):
@@ -114,18 +129,25 @@ def _merged_norms(h_impb, weights_cxdb, table_xc, norms_irk):
             for b in range(n_b):
                 xr, xi = h_real[first, b], h_imag[first, b]
                 yr, yi = h_real[second, b], h_imag[second, b]
-                real[b] = xr * yr + xi * yi
-                imag[b] = xi * yr - xr * yi
+                real_b[b] = xr * yr + xi * yi
+                imag_b[b] = xi * yr - xr * yi
+            if first == second:
+                for d in range(n_d):
+                    spread_b = spread_dmpb[d, first // 2, first % 2]
+                    power = 0.0
+                    for b in range(n_b):
+                        power += spread_b[b] * real_b[b]
+                    power_idmp[i, d, first // 2, first % 2] = power
             for d in range(n_d):
-                real_b, imag_b = weights_cxdb[0, x, d], weights_cxdb[1, x, d]
+                wr_b, wi_b = weights_cxdb[0, x, d], weights_cxdb[1, x, d]
                 sum_real = 0.0
                 sum_imag = 0.0
                 if sign == 0:
                     for b in range(n_b):
-                        sum_real += real_b[b] * real[b] - imag_b[b] * imag[b]
+                        sum_real += wr_b[b] * real_b[b] - wi_b[b] * imag_b[b]
                 else:
                     for b in range(n_b):
-                        sum_real += real_b[b] * real[b] - imag_b[b] * imag[b]
-                        sum_imag += real_b[b] * imag[b] + imag_b[b] * real[b]
+                        sum_real += wr_b[b] * real_b[b] - wi_b[b] * imag_b[b]
+                        sum_imag += wr_b[b] * imag_b[b] + wi_b[b] * real_b[b]
                     norms_irk[i, row + 1, 3 * d + slot] += sign * sum_imag
                 norms_irk[i, row, 3 * d + slot] += sum_real

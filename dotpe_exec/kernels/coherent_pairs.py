@@ -66,21 +66,32 @@ def at_phases(dh_mc, hh_r, phases_cno, dh_o, hh_o):
 @numba.njit(cache=True)
 def lnlike(dh, hh):
     """Return ln L maximised over distance; 0 where no distance makes it positive."""
-    if dh > 0 and hh > 0:
-        return 0.5 * dh * dh / hh
-    return 0.0
+    # The division is made in any case: so loops over this are vectorised.
+    positive = (dh > 0) & (hh > 0)
+    value = 0.5 * dh * dh / (hh if positive else 1.0)
+    return value if positive else 0.0
+
+
+@numba.njit(cache=True, fastmath={"nnan", "nsz"})
+def _largest(values_o):
+    # Apart, because a maximum is vectorised only if it may forget about NaN.
+    largest = values_o[0]
+    for value in values_o:
+        largest = max(largest, value)
+    return largest
 
 
 @numba.njit(cache=True)
 def pair_maxima(dh_pmc, hh_pr, phases_cno):
     """Return the largest bestfit_lnlike (n_pairs,) over orbital phases."""
     n_phi = phases_cno.shape[2]
-    dh_o, hh_o = np.empty(n_phi), np.empty(n_phi)
+    dh_o, hh_o, lnlike_o = np.empty(n_phi), np.empty(n_phi), np.empty(n_phi)
     maxima_p = np.zeros(len(dh_pmc))
     for n in range(len(dh_pmc)):
         at_phases(dh_pmc[n], hh_pr[n], phases_cno, dh_o, hh_o)
         for o in range(n_phi):
-            maxima_p[n] = max(maxima_p[n], lnlike(dh_o[o], hh_o[o]))
+            lnlike_o[o] = lnlike(dh_o[o], hh_o[o])
+        maxima_p[n] = _largest(lnlike_o)
     return maxima_p
 
 
@@ -99,23 +110,29 @@ def pair_values(dh_pmc, hh_pr, phases_cno, o_p):
 
 @numba.njit(cache=True)
 def expand_pairs(dh_pmc, hh_pr, phases_cno, floor):
-    """Return pair, o, dh, hh and lnlike of all (pair, o) with lnlike > floor."""
+    """Return pair, o, dh, hh and lnlike of all (pair, o) with lnlike > floor.
+
+    Takes 36 bytes of address space per (pair, o): call with chunks of pairs.
+    """
     n_phi = phases_cno.shape[2]
-    dh_o, hh_o = np.empty(n_phi), np.empty(n_phi)
-    count = 0
-    for n in range(len(dh_pmc)):
-        at_phases(dh_pmc[n], hh_pr[n], phases_cno, dh_o, hh_o)
-        for o in range(n_phi):
-            count += lnlike(dh_o[o], hh_o[o]) > floor
-    pair_s, o_s = np.empty(count, np.int64), np.empty(count, np.int32)
-    dh_s, hh_s, lnlike_s = np.empty(count), np.empty(count), np.empty(count)
+    dh_o, hh_o, lnlike_o = np.empty(n_phi), np.empty(n_phi), np.empty(n_phi)
+    most = len(dh_pmc) * n_phi
+    pair_s, o_s = np.empty(most, np.int64), np.empty(most, np.int32)
+    dh_s, hh_s, lnlike_s = np.empty(most), np.empty(most), np.empty(most)
     s = 0
     for n in range(len(dh_pmc)):
         at_phases(dh_pmc[n], hh_pr[n], phases_cno, dh_o, hh_o)
         for o in range(n_phi):
-            value = lnlike(dh_o[o], hh_o[o])
-            if value > floor:
+            lnlike_o[o] = lnlike(dh_o[o], hh_o[o])
+        for o in range(n_phi):
+            if lnlike_o[o] > floor:
                 pair_s[s], o_s[s] = n, o
-                dh_s[s], hh_s[s], lnlike_s[s] = dh_o[o], hh_o[o], value
+                dh_s[s], hh_s[s], lnlike_s[s] = dh_o[o], hh_o[o], lnlike_o[o]
                 s += 1
-    return pair_s, o_s, dh_s, hh_s, lnlike_s
+    return (
+        pair_s[:s].copy(),
+        o_s[:s].copy(),
+        dh_s[:s].copy(),
+        hh_s[:s].copy(),
+        lnlike_s[:s].copy(),
+    )

@@ -228,7 +228,7 @@ def _candidates(
                     )
             n_below = 0
             for o in range(n_phi):
-                n_below += dh_o[o] < 0 or dh_o[o] * dh_o[o] < twice_floor * hh_o[o]
+                n_below += (dh_o[o] < 0) | (dh_o[o] * dh_o[o] < twice_floor * hh_o[o])
             if twice_floor <= 0 or n_below < n_phi:
                 i_p[n], e_p[n] = i, e
                 n += 1
