@@ -1,4 +1,4 @@
-"""A dask cluster: a local one, one at an address, or the caller's ``distributed.Client``."""
+"""A dask cluster: a local one, one at an address, or the caller's client."""
 
 from __future__ import annotations
 

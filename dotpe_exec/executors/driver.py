@@ -62,7 +62,7 @@ class Finished:
     """A task with its result and, unless that was restored, how it ran.
 
     Times are seconds since the epoch; sizes and memory are in bytes; ``crashes`` is how
-    many workers died running it.
+    many workers died running it, ``message`` the number of the message it came in.
     """
 
     task: Task
@@ -75,6 +75,7 @@ class Finished:
     message_bytes: int = 0
     result_bytes: int = 0
     crashes: int = 0
+    message: int = -1
 
 
 class Driver:
@@ -304,6 +305,7 @@ class Driver:
                 message_bytes=entry.message_bytes,
                 result_bytes=result_bytes,
                 crashes=entry.crashes,
+                message=message.number,
             )
         for entry, failure in failed:
             self._fail(entry, failure)

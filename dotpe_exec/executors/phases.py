@@ -35,6 +35,8 @@ class TaskRecord:
         Size of payload and result on their way; 0 where they did not travel.
     crashes : int
         How many workers died running it before.
+    message : int
+        Number of the message it came in; -1 where there was none.
     restored : bool
         Taken from the checkpoint, not run: then all else is zero or empty.
     """
@@ -49,6 +51,7 @@ class TaskRecord:
     message_bytes: int
     result_bytes: int
     crashes: int = 0
+    message: int = -1
     restored: bool = False
 
 
@@ -186,17 +189,18 @@ class PhaseRunner:
                     amount = work(done.task.payload) if work else 1
                     self.monitor.task_finished(
                         TaskRecord(
-                            phase,
-                            done.task.key,
-                            done.start,
-                            done.end,
-                            done.worker,
-                            amount,
-                            done.peak_memory_bytes,
-                            done.message_bytes,
-                            done.result_bytes,
-                            done.crashes,
-                            done.restored,
+                            phase=phase,
+                            key=done.task.key,
+                            start=done.start,
+                            end=done.end,
+                            worker=done.worker,
+                            work=amount,
+                            peak_memory_bytes=done.peak_memory_bytes,
+                            message_bytes=done.message_bytes,
+                            result_bytes=done.result_bytes,
+                            crashes=done.crashes,
+                            message=done.message,
+                            restored=done.restored,
                         )
                     )
                 yield done.task, done.result

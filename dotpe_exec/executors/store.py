@@ -174,6 +174,7 @@ class ArrayStore:
                     np.save(file, array, allow_pickle=False)
                 temporary.replace(path)
             except OSError as error:
+                temporary.unlink(missing_ok=True)
                 raise self._no_room(array.nbytes, error) from error
         return ArrayHandle(str(path))
 

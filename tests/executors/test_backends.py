@@ -8,8 +8,16 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
-from toy_tasks import Batch, Number, loaded_modules, process_id, product, results, square
-from toy_tasks import threads_in_use
+from toy_tasks import (
+    Batch,
+    Number,
+    loaded_modules,
+    process_id,
+    product,
+    results,
+    square,
+    threads_in_use,
+)
 
 from dotpe_exec.errors import DotpeExecError, ExecutorError, InputError, TaskError
 from dotpe_exec.executors.phases import PhaseRunner

@@ -29,6 +29,11 @@ class Watcher:
         pass
 
 
+@pytest.fixture
+def watcher():
+    return Watcher()
+
+
 @pytest.fixture(params=["process", "loky"])
 def backend(request):
     return request.param

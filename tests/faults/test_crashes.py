@@ -26,6 +26,8 @@ from toy_tasks import numbered, process_id, results
 
 from dotpe_exec.errors import TaskError, WorkerCrashError
 from dotpe_exec.executors import loky as loky_backend
+from dotpe_exec.executors.phases import PhaseRunner
+from dotpe_exec.executors.store import ArrayStore
 
 EXPECTED = [Trap(number).result() for number in range(40)]
 
@@ -191,13 +193,10 @@ def test_worker_without_any_memory_left_loses_nothing(make_runner, tmp_path):
     assert_same(results(make_runner(), strangled, traps(tmp_path)))
 
 
-def test_loky_replaces_a_worker_that_grew_and_says_nothing(tmp_path, monkeypatch):
-    from conftest import PhaseRunner, Watcher
-    from dotpe_exec.executors.store import ArrayStore
-
+def test_loky_replaces_a_worker_that_grew_and_says_nothing(tmp_path, monkeypatch, watcher):
     monkeypatch.setattr(loky_backend, "_LEAK_LIMIT", {"LOKY_MAX_MEMORY_LEAK_SIZE": "1e6"})
     executor = loky_backend.LokyExecutor(2)
-    runner = PhaseRunner(ArrayStore(tmp_path), executor, monitor=Watcher())
+    runner = PhaseRunner(ArrayStore(tmp_path), executor, monitor=watcher)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         payloads = [Trap(number, times=1, seconds=0.02) for number in range(150)]
