@@ -6,14 +6,16 @@ from pathlib import Path
 from typing import Any
 
 EVENT = "GW150914"
-_MCHIRP_RANGE = (26.0, 36.0)
-_PN_PHASE_TOL = 0.1
+# The posterior's 0.1% quantiles lie at 26.6 and 34.7 solar masses and q = 0.47.
+_MCHIRP_RANGE = (26.5, 35.0)
+_Q_MIN = 0.4
+_PN_PHASE_TOL = 0.2
 
 
 def run_demo(
     folder: str | Path | None = None,
     *,
-    bank_size: int = 16384,
+    bank_size: int = 65536,
     seed: int = 0,
     executor: Any = None,
     n_procs: int | None = None,
@@ -27,7 +29,7 @@ def run_demo(
         Where the bank and the runs go; default: a folder in the user's cache, where the
         bank is found again the next time.
     bank_size : int
-        Number of waveforms; an honest picture needs more than ten thousand.
+        Number of waveforms; about one in 2500 is effective.
     seed : int
         Of the bank and of the run.
     executor, n_procs, progress
@@ -52,6 +54,7 @@ def run_demo(
         folder / f"bank_{bank_size}_{seed}",
         bank_size=bank_size,
         mchirp_range=_MCHIRP_RANGE,
+        q_min=_Q_MIN,
         event=EVENT,
         pn_phase_tol=_PN_PHASE_TOL,
         seed=seed,
