@@ -78,9 +78,11 @@ def remove_records(folder: Path) -> None:
 def recorded_seed(folder: Path, resume: bool) -> int:
     """Return the seed of the build in ``folder`` if it is to go on, else a new one."""
     if resume and (folder / BUILD_NAME).exists():
-        seed = _read_build(folder)["recipe"].get("seed")
-        if isinstance(seed, int):
-            return seed
+        # A damaged record is refused, or overwritten, when the folder is prepared.
+        with contextlib.suppress(BankError):
+            seed = _read_build(folder)["recipe"].get("seed")
+            if isinstance(seed, int):
+                return seed
     return seeds.draw_seed()
 
 
@@ -120,11 +122,9 @@ def prepare_folder(folder: Path, recipe: BankRecipe, resume: bool, overwrite: bo
     """Make ``folder`` ready: empty, or holding complete blocks of this very bank."""
     versions = _versions()
     is_build = (folder / BUILD_NAME).exists()
-    if is_build and resume and not is_finished(folder):
-        same_versions = _read_build(folder).get("versions") == versions
-        if same_versions and _difference(folder, recipe) is None:
-            remove_temporaries(folder / WAVEFORMS_NAME)
-            return
+    if is_build and resume and _can_go_on(folder, recipe, versions):
+        remove_temporaries(folder / WAVEFORMS_NAME)
+        return
     if not overwrite:
         if is_build:
             refuse_other(folder, recipe)
@@ -143,6 +143,16 @@ def prepare_folder(folder: Path, recipe: BankRecipe, resume: bool, overwrite: bo
     (folder / WAVEFORMS_NAME).mkdir(exist_ok=True)
     (folder / _PROGRESS_FOLDER).mkdir(exist_ok=True)
     write_json(folder / BUILD_NAME, {"recipe": recipe.to_json(), "versions": versions})
+
+
+def _can_go_on(folder: Path, recipe: BankRecipe, versions: dict[str, str]) -> bool:
+    if is_finished(folder):
+        return False
+    try:
+        same = _difference(folder, recipe) is None
+        return same and _read_build(folder).get("versions") == versions
+    except BankError:
+        return False
 
 
 def _remove_bank(folder: Path) -> None:
@@ -174,7 +184,8 @@ def locked(folder: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        (folder / _LOCK_NAME).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            (folder / _LOCK_NAME).unlink()
         lock.release()
 
 

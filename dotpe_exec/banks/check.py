@@ -96,7 +96,7 @@ def check_bank(folder: str | os.PathLike, progress: bool = False) -> BankReport:
     ----------
     folder : path
     progress : bool
-        Show a bar.
+        Show a bar, in a terminal or notebook.
 
     Returns
     -------
@@ -227,7 +227,7 @@ def _bar(bank: Bank, progress: bool) -> Iterator[Callable[[int], None]]:
     from tqdm.auto import tqdm
 
     total = bank.n_waveforms * len(KINDS)
-    with tqdm(
-        total=total, desc=bank.folder.name, unit="waveform", disable=not progress
-    ) as bar:
+    # None: in a terminal or notebook only.
+    disable = None if progress else True
+    with tqdm(total=total, desc=bank.folder.name, unit="waveform", disable=disable) as bar:
         yield bar.update

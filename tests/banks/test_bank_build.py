@@ -241,6 +241,17 @@ def test_partial_build_of_other_versions_is_refused(stand_in, tmp_path):
         build(folder)
 
 
+@pytest.mark.parametrize("seed", [3, None])
+def test_damaged_record_of_a_build_is_refused_or_overwritten(stand_in, tmp_path, seed):
+    folder = tmp_path / "bank"
+    with pytest.raises(KeyboardInterrupt):
+        build(folder, runner=InterruptedRunner(tmp_path, 2))
+    (folder / "build.json").write_text("{")
+    with pytest.raises(BankError, match=r"build\.json is not a JSON file"):
+        build(folder, seed=seed)
+    assert check_bank(build(folder, seed=seed, overwrite=True)).ok
+
+
 def test_second_process_is_refused(stand_in, tmp_path):
     code = f"""
 import filelock, sys
