@@ -254,6 +254,23 @@ def test_damaged_table_is_replaced_with_a_warning(numbers, tmp_path, caplog, dam
     assert len(numbers) == 2
 
 
+def test_no_flipped_bit_breaks_reading(numbers, tmp_path):
+    values = distance_table.tabulate()
+    path = tmp_path / "table.npz"
+    distance_table._write(path, values)
+    content = path.read_bytes()
+    rng = np.random.default_rng(0)
+    # Where the formats keep names, sizes and shapes, and somewhere in between.
+    places = [*range(200), *range(len(content) - 500, len(content)),
+              *rng.integers(len(content), size=50)]  # fmt: skip
+    for place in places:
+        damaged = bytearray(content)
+        damaged[place] ^= 1 << rng.integers(8)
+        path.write_bytes(bytes(damaged))
+        found = distance_table._read(path)
+        assert found is None or np.array_equal(found, values)
+
+
 def test_folder_that_cannot_be_written_is_no_error(numbers, tmp_path):
     (tmp_path / "file").write_text("in the way")
     table = load_distance_table(tmp_path / "file" / "folder")
