@@ -80,8 +80,8 @@ def factor_shifts(
 
     Notes
     -----
-    The range comes from a sketch (Halko, Martinsson & Tropp 2011), cost 8 n_b n_e times
-    the sketch's columns in flops, an SVD only of the small projected matrix.
+    The range comes from a sketch (Halko, Martinsson & Tropp 2011), cost 24 n_b n_e times
+    the sketch's columns in flops.
     """
     scaled_be = scale_b[:, None] * shift_be
     # Below the rounding of the products themselves nothing is gained.
@@ -98,12 +98,14 @@ def factor_shifts(
         if n_columns == full or missed_e.max() <= 0.5 * tolerance:
             break
         n_columns *= 2
-    rotation_kr, singular_r, right_re = np.linalg.svd(projected_ke, full_matrices=False)
-    coefficients_re = singular_r[:, None] * right_re
+    # The left singular vectors are those of the small triangular factor.
+    triangle_rk = np.linalg.qr(projected_ke.conj().T, mode="r")
+    rotation_kr = np.linalg.svd(triangle_rk.conj().T, full_matrices=False)[0]
+    coefficients_re = rotation_kr.conj().T @ projected_ke
     tail_re = np.cumsum(np.abs(coefficients_re[::-1]) ** 2, axis=0)[::-1]
     residual_re = np.sqrt(np.vstack([tail_re, np.zeros(tail_re.shape[1])]) + missed_e**2)
     sufficient = np.flatnonzero(residual_re.max(axis=1) <= tolerance)
-    rank = int(sufficient[0]) if sufficient.size else len(singular_r)
+    rank = int(sufficient[0]) if sufficient.size else len(coefficients_re)
     rank = max(rank, 1)
     return ShiftBasis(
         basis_br=(range_bk @ rotation_kr[:, :rank]) / scale_b[:, None],
