@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import seeds
-from ..atomic import remove_temporaries, write_json
+from ..atomic import TEMPORARY_PREFIX, remove_temporaries, write_json
 from ..errors import BankError
 from .files import read_json_object
 from .format import (
@@ -30,6 +30,7 @@ from .format import (
 from .recipe import BankRecipe
 
 _PROGRESS_FOLDER = ".build"
+_FINISHED_FOLDER = ".build.finished"
 _LOCK_NAME = ".build.lock"
 
 
@@ -72,7 +73,9 @@ def read_record(folder: Path, recipe: BankRecipe, k: int) -> BlockRecord | None:
 
 def remove_records(folder: Path) -> None:
     """Mark the build in ``folder`` as finished."""
-    shutil.rmtree(folder / _PROGRESS_FOLDER)
+    # At once: a build that is killed in between is either finished or has all records.
+    (folder / _PROGRESS_FOLDER).rename(folder / _FINISHED_FOLDER)
+    shutil.rmtree(folder / _FINISHED_FOLDER, ignore_errors=True)
 
 
 def recorded_seed(folder: Path, resume: bool) -> int:
@@ -123,6 +126,7 @@ def prepare_folder(folder: Path, recipe: BankRecipe, resume: bool, overwrite: bo
     versions = _versions()
     is_build = (folder / BUILD_NAME).exists()
     if is_build and resume and _can_go_on(folder, recipe, versions):
+        remove_temporaries(folder)
         remove_temporaries(folder / WAVEFORMS_NAME)
         return
     if not overwrite:
@@ -133,7 +137,7 @@ def prepare_folder(folder: Path, recipe: BankRecipe, resume: bool, overwrite: bo
                 + ("the same versions of cogwheel and LAL" if resume else "resume=True")
                 + " to go on with it or overwrite=True to start again"
             )
-        found = sorted(path.name for path in folder.iterdir() if path.name != _LOCK_NAME)
+        found = sorted(path.name for path in folder.iterdir() if not _is_leftover(path))
         if found:
             raise BankError(
                 f"{folder} holds {found[0]}, which is of no build, expected an empty "
@@ -143,6 +147,13 @@ def prepare_folder(folder: Path, recipe: BankRecipe, resume: bool, overwrite: bo
     (folder / WAVEFORMS_NAME).mkdir(exist_ok=True)
     (folder / _PROGRESS_FOLDER).mkdir(exist_ok=True)
     write_json(folder / BUILD_NAME, {"recipe": recipe.to_json(), "versions": versions})
+
+
+def _is_leftover(path: Path) -> bool:
+    """Return whether a build that was killed at its very beginning left ``path``."""
+    if path.name in (WAVEFORMS_NAME, _PROGRESS_FOLDER):
+        return path.is_dir() and not any(path.iterdir())
+    return path.name == _LOCK_NAME or path.name.startswith(TEMPORARY_PREFIX)
 
 
 def _can_go_on(folder: Path, recipe: BankRecipe, versions: dict[str, str]) -> bool:
@@ -162,9 +173,10 @@ def _remove_bank(folder: Path) -> None:
     for kind in KINDS:
         for path in folder.glob(block_name(kind, "*")):
             path.unlink()
-    shutil.rmtree(folder / _PROGRESS_FOLDER, ignore_errors=True)
-    if (folder / WAVEFORMS_NAME).is_dir():
-        remove_temporaries(folder / WAVEFORMS_NAME)
+    for name in (_PROGRESS_FOLDER, _FINISHED_FOLDER):
+        shutil.rmtree(folder / name, ignore_errors=True)
+    remove_temporaries(folder)
+    remove_temporaries(folder / WAVEFORMS_NAME)
     forget_open_blocks()
 
 

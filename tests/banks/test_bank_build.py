@@ -177,6 +177,15 @@ def test_damaged_block_of_a_partial_build_is_made_again(stand_in, tmp_path):
     assert content(folder) == expected
 
 
+def test_build_killed_before_its_first_file_starts_again(stand_in, tmp_path):
+    folder = tmp_path / "bank"
+    for name in ("waveforms", ".build"):
+        (folder / name).mkdir(parents=True)
+    (folder / ".build.lock").touch()
+    (folder / ".dotpe-exec-tmp-0123-build.json").write_text("{")
+    assert content(build(folder)) == content(build(tmp_path / "whole"))
+
+
 def test_partial_build_keeps_the_seed_that_it_drew(stand_in, tmp_path):
     folder = tmp_path / "bank"
     with pytest.raises(KeyboardInterrupt):
