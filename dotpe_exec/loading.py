@@ -14,7 +14,7 @@ import numpy as np
 
 from .atomic import read_json
 from .errors import MissingFileError, RunDirectoryError
-from .rundir import RunDirectory
+from .runfiles import RunFiles
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,7 +30,7 @@ class Run:
     """
 
     def __init__(self, path: str | os.PathLike):
-        self.files = RunDirectory(path)
+        self.files = RunFiles(path)
         self.path = self.files.path
 
     def __repr__(self) -> str:
@@ -78,12 +78,7 @@ class Run:
     @functools.cached_property
     def bank_ids(self) -> list[str]:
         """The banks that have files here."""
-        folder = self.path / "banks"
-        return (
-            sorted(p.name for p in folder.iterdir() if p.is_dir())
-            if folder.is_dir()
-            else []
-        )
+        return [folder.name for folder in self.files.bank_folders()]
 
     @functools.cached_property
     def event_file(self) -> Path | None:

@@ -1,7 +1,7 @@
-"""The run directory: every file name, who may write there, and which run it belongs to.
+"""The run directory: who may write there, and which run it belongs to.
 
-No other module knows a file name of a run directory. :class:`RunDirectory` writes one;
-:func:`load_run` reads one, ours or a published one.
+Its file names are those of :mod:`dotpe_exec.runfiles`; :mod:`dotpe_exec.loading` reads
+one.
 """
 
 from __future__ import annotations
@@ -19,33 +19,11 @@ from .checkpoint import Checkpoint
 from .errors import InputError, RunDirectoryError
 from .identity import RunIdentity
 from .lock import DirectoryLock
+from .runfiles import RunFiles, check_name
 
 logger = logging.getLogger(__name__)
 
 _RUN_PREFIX = "run_"  # cogwheel's get_rundir
-_SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+\-]*")
-
-# By what they are, because overwriting removes exactly these and nothing else.
-_RESULTS = ("summary_results.json", "samples.feather", "prob_samples.feather")
-_OTHERS = (
-    "run_kwargs.json",
-    "Posterior.json",
-    "extrinsic_samples.feather",
-    "response_dpe.npy",
-    "timeshift_dbe.npy",
-    "run_report.json",
-    "tasks.feather",
-    "run_identity.json",
-    "run_sizes.json",
-    "profile_output.prof",
-    "profile_output.txt",
-    "trace.json",
-)
-_BANK_FILES = (
-    "intrinsic_samples.npz",
-    "prob_samples.feather",
-    "intrinsic_sample_processor_cache.json",
-)
 
 
 class RunState(Enum):
@@ -56,7 +34,7 @@ class RunState(Enum):
     FINISHED = "finished"
 
 
-class RunDirectory:
+class RunDirectory(RunFiles):
     """A directory of one run; as a context manager it gives the lock back at the end.
 
     Parameters
@@ -66,15 +44,9 @@ class RunDirectory:
     """
 
     def __init__(self, path: str | os.PathLike):
-        self.path = Path(path)
-        self._lock = DirectoryLock(self.path / ".dotpe-exec.lock")
+        super().__init__(path)
+        self._lock = DirectoryLock(self.lock)
         self._identity: RunIdentity | None = None
-
-    def __fspath__(self) -> str:
-        return str(self.path)
-
-    def __repr__(self) -> str:
-        return f"RunDirectory({str(self.path)!r})"
 
     def __enter__(self) -> RunDirectory:
         return self
@@ -82,112 +54,12 @@ class RunDirectory:
     def __exit__(self, *exception: object) -> None:
         self.release()
 
-    # Files
-
-    @property
-    def run_kwargs(self) -> Path:
-        """Arguments of the run (JSON)."""
-        return self.path / "run_kwargs.json"
-
-    @property
-    def posterior(self) -> Path:
-        """Cogwheel's ``Posterior`` with the reference waveform (JSON)."""
-        return self.path / "Posterior.json"
-
-    def event(self, event_name: str) -> Path:
-        """The event's data (``.npz``), under its own name."""
-        return self.path / f"{check_name('event', event_name)}.npz"
-
-    @property
-    def extrinsic_samples(self) -> Path:
-        """Table of extrinsic samples (feather)."""
-        return self.path / "extrinsic_samples.feather"
-
-    @property
-    def response(self) -> Path:
-        """Antenna response of the extrinsic samples, (n_d, 2, n_e) (``.npy``)."""
-        return self.path / "response_dpe.npy"
-
-    @property
-    def timeshift(self) -> Path:
-        """Time-shift factors of the extrinsic samples, (n_d, n_b, n_e) (``.npy``)."""
-        return self.path / "timeshift_dbe.npy"
-
-    @property
-    def prob_samples(self) -> Path:
-        """Likelihoods and weights of all accepted (i, e, o), all banks (feather)."""
-        return self.path / "prob_samples.feather"
-
-    @property
-    def samples(self) -> Path:
-        """The samples with all their parameters (feather)."""
-        return self.path / "samples.feather"
-
-    @property
-    def summary(self) -> Path:
-        """Summary of the results (JSON)."""
-        return self.path / "summary_results.json"
-
-    @property
-    def report(self) -> Path:
-        """Timings, sizes and machine (JSON)."""
-        return self.path / "run_report.json"
-
-    @property
-    def tasks(self) -> Path:
-        """One row per task (feather)."""
-        return self.path / "tasks.feather"
-
-    @property
-    def profile(self) -> Path:
-        """Merged profile of all processes, for :mod:`pstats`."""
-        return self.path / "profile_output.prof"
-
-    @property
-    def profile_text(self) -> Path:
-        """The same profile as text."""
-        return self.path / "profile_output.txt"
-
-    @property
-    def trace(self) -> Path:
-        """Timeline of the tasks in Chrome's trace format (JSON)."""
-        return self.path / "trace.json"
-
-    def bank(self, bank_id: str) -> Path:
-        """The folder of one bank's files; made by :meth:`make_bank_folders`."""
-        return self.path / "banks" / check_name("bank id", bank_id)
-
-    def intrinsic_samples(self, bank_id: str) -> Path:
-        """Survivors of the incoherent selection (``.npz``)."""
-        return self.bank(bank_id) / "intrinsic_samples.npz"
-
-    def bank_prob_samples(self, bank_id: str) -> Path:
-        """Likelihoods of one bank's accepted (i, e, o) (feather)."""
-        return self.bank(bank_id) / "prob_samples.feather"
-
-    def linfree_timeshifts(self, bank_id: str) -> Path:
-        """Linear-free time shifts [s] by waveform (JSON)."""
-        return self.bank(bank_id) / "intrinsic_sample_processor_cache.json"
-
     def make_bank_folders(self, bank_ids: Iterable[str]) -> None:
         """Make the folders of the banks."""
         for bank_id in bank_ids:
             _make_folder(self.bank(bank_id))
 
     # What the directory knows about itself
-
-    @property
-    def checkpoint_folder(self) -> Path:
-        """Results of finished tasks, while the run lasts."""
-        return self.path / "checkpoint"
-
-    @property
-    def _identity_file(self) -> Path:
-        return self.path / "run_identity.json"
-
-    @property
-    def _sizes_file(self) -> Path:
-        return self.path / "run_sizes.json"
 
     @property
     def is_finished(self) -> bool:
@@ -202,9 +74,9 @@ class RunDirectory:
         RunDirectoryError
             The record is damaged.
         """
-        if not self._identity_file.is_file():
+        if not self.identity.is_file():
             return None
-        return RunIdentity.from_dict(read_json(self._identity_file))
+        return RunIdentity.from_dict(read_json(self.identity))
 
     def stored_seed(self) -> int | None:
         """Return the seed of the run that was here, for resuming a run given none."""
@@ -223,12 +95,12 @@ class RunDirectory:
         dict
             The recorded sizes: ``sizes`` in a new run, the earlier ones in a resumed one.
         """
-        if self._sizes_file.is_file():
-            recorded = read_json(self._sizes_file)
+        if self.sizes.is_file():
+            recorded = read_json(self.sizes)
             if not isinstance(recorded, dict) or not all(
                 isinstance(recorded.get(name), int) for name in sizes
             ):
-                raise RunDirectoryError(f"{self._sizes_file} is damaged")
+                raise RunDirectoryError(f"{self.sizes} is damaged")
             for name, size in sizes.items():
                 if recorded[name] != size:
                     logger.warning(
@@ -236,7 +108,7 @@ class RunDirectory:
                         self.path, name, recorded[name], size,
                     )  # fmt: skip
             return {name: recorded[name] for name in sizes}
-        write_json(self._sizes_file, dict(sizes))
+        write_json(self.sizes, dict(sizes))
         return dict(sizes)
 
     # Taking and leaving
@@ -296,7 +168,7 @@ class RunDirectory:
     def _take(
         self, identity: RunIdentity, resume: bool, overwrite: bool, keep: set[Path]
     ) -> RunState:
-        if resume and (self._identity_file.is_file() or self._occupied()):
+        if resume and (self.identity.is_file() or self._occupied()):
             self._refuse_another_run(identity)
             self._remove_temporaries()
             if not self.is_finished:
@@ -312,11 +184,11 @@ class RunDirectory:
         self._remove_temporaries()
         self._remove_earlier_run(keep)
         self.make_bank_folders(identity.banks)
-        write_json(self._identity_file, identity.to_dict())
+        write_json(self.identity, identity.to_dict())
         return RunState.NEW
 
     def _remove_temporaries(self) -> None:
-        for folder in (self.path, *self._bank_folders()):
+        for folder in (self.path, *self.bank_folders()):
             remove_temporaries(folder)
 
     def _refuse_another_run(self, identity: RunIdentity) -> None:
@@ -342,18 +214,9 @@ class RunDirectory:
         """Give the directory back to others."""
         self._lock.release()
 
-    def _bank_folders(self) -> list[Path]:
-        banks = self.path / "banks"
-        return sorted(p for p in banks.iterdir() if p.is_dir()) if banks.is_dir() else []
-
-    def _results(self) -> list[Path]:
-        paths = [self.path / name for name in _RESULTS]
-        paths += [folder / name for folder in self._bank_folders() for name in _BANK_FILES]
-        return [path for path in paths if path.is_file()]
-
     def _occupied(self) -> bool:
         checkpoint = self.checkpoint_folder
-        return bool(self._results()) or (checkpoint.is_dir() and any(checkpoint.iterdir()))
+        return bool(self.results()) or (checkpoint.is_dir() and any(checkpoint.iterdir()))
 
     def _what_it_holds(self) -> str:
         if self.is_finished:
@@ -361,18 +224,17 @@ class RunDirectory:
         return "an unfinished run"
 
     def _remove_earlier_run(self, keep: set[Path]) -> None:
-        paths = [self.path / name for name in (*_RESULTS, *_OTHERS)]
-        with contextlib.suppress(RunDirectoryError):
+        paths = self.everything()
+        with contextlib.suppress(RunDirectoryError, InputError):  # damaged
             if stored := self.stored_identity():
                 paths.append(self.event(stored.event_name))
-        paths += [folder / name for folder in self._bank_folders() for name in _BANK_FILES]
         # The summary says that a run is complete: it goes first, the identity last.
-        paths.sort(key=lambda path: (path != self.summary, path == self._identity_file))
+        paths.sort(key=lambda path: (path != self.summary, path == self.identity))
         Checkpoint(self.checkpoint_folder).remove()
         for path in paths:
             if path.resolve() not in keep:
                 _unlink(path)
-        for folder in (*self._bank_folders(), self.path / "banks"):
+        for folder in (*self.bank_folders(), self.path / "banks"):
             with contextlib.suppress(OSError):
                 folder.rmdir()
 
@@ -393,23 +255,6 @@ def _make_folder(path: Path) -> None:
         raise RunDirectoryError(f"{path}: part of the path is a file") from error
     except OSError as error:
         raise RunDirectoryError(f"{path} cannot be made: {error.strerror}") from error
-
-
-def check_name(what: str, name: str) -> str:
-    """Return a name that is to be part of a path, if it is safe.
-
-    Raises
-    ------
-    InputError
-        It holds anything but letters, digits and ``_ . + -``, or begins with other than a
-        letter or digit.
-    """
-    if not isinstance(name, str) or not _SAFE_NAME.fullmatch(name):
-        raise InputError(
-            f"the {what} {name!r} cannot be part of a file name, expected letters, digits "
-            "and _ . + -"
-        )
-    return name
 
 
 def choose(
@@ -453,7 +298,7 @@ def choose(
     if resume:
         for number in sorted(_run_numbers(parent), reverse=True):
             directory = RunDirectory(parent / f"{_RUN_PREFIX}{number}")
-            if directory._identity_file.is_file():
+            if directory.identity.is_file():
                 return directory
     while True:
         path = parent / f"{_RUN_PREFIX}{max(_run_numbers(parent), default=-1) + 1}"

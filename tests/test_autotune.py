@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import math
 import time
@@ -11,9 +12,10 @@ import numpy as np
 import pytest
 
 from dotpe_exec import MulticoreConfig, autotune_multicore_config, load_cached_config
-from dotpe_exec.autotune import Trial, tune
+from dotpe_exec.autotune import tune
 from dotpe_exec.errors import InputError
 from dotpe_exec.machine import usable_cores
+from dotpe_exec.trials import Trial
 from dotpe_exec.workload import synthetic_workload
 
 
@@ -193,6 +195,37 @@ def test_trial_takes_its_best_measurement():
 
 
 # The real kernels
+
+
+class FakeWorkload:
+    """Fastest at i_batch 512, e_blocksize 256 and 2 processes; 4 take too much memory."""
+
+    candidate_e_blocksize = [128, 256, 512]
+
+    def __init__(self):
+        self.measured = []
+
+    def incoherent(self, config):
+        return 1000.0 - abs(config.i_batch - 512), 0.1
+
+    def coherent(self, config):
+        return 1000.0 - abs(config.e_blocksize - 256), 0.1
+
+    def both_phases(self, config):
+        self.measured.append((config.n_procs, config.i_batch, config.e_blocksize))
+        return float(config.n_procs), 0.1 if config.n_procs < 4 else 100.0
+
+
+def test_batch_sizes_are_found_on_one_core_first_then_processes(monkeypatch):
+    fake = FakeWorkload()
+    monkeypatch.setattr(
+        "dotpe_exec.workload.synthetic_workload", lambda: contextlib.nullcontext(fake)
+    )
+    result = tune(None, [1, 2, 4], [256, 512], None, 2.0, progress=False)
+    assert result.config == MulticoreConfig(n_procs=2, i_batch=512, e_blocksize=256)
+    assert set(fake.measured) == {(n, 512, 256) for n in (1, 2, 4)}
+    assert "n_procs=2 is fastest" in result.verdict
+    assert [t.problem for t in result.trials][-1] == "100 GB per worker, allowed are 2"
 
 
 def test_synthetic_problem_is_like_a_run():

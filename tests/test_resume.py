@@ -108,8 +108,15 @@ if __name__ == "__main__":
         rundir=sys.argv[2], executor=sys.argv[3], n_procs=2, resume=True, progress=False,
     )
 """
-# Posterior.json is cogwheel's, whose order of keys changes from process to process.
-DIFFERS = {"Posterior.json", "run_report.json", "tasks.feather", "run_kwargs.json"}
+# cogwheel's files, whose order of keys changes from process to process, and records of
+# when and where.
+DIFFERS = {
+    "Posterior.json",
+    "golden_hlv.npz",
+    "run_report.json",
+    "tasks.feather",
+    "run_kwargs.json",
+}
 
 
 def digests(folder: Path) -> dict[str, str]:

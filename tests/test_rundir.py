@@ -229,6 +229,25 @@ def test_overwriting_removes_what_is_ours_and_nothing_else(tmp_path):
     ]
 
 
+def test_overwriting_does_not_follow_links_or_names_out_of_the_directory(tmp_path):
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    for path in (outside / "prob_samples.feather", tmp_path / "victim.npz"):
+        path.write_text("precious")
+    run = tmp_path / "run"
+    with RunDirectory(run) as directory:
+        directory.prepare(make_identity())
+        finish(directory)
+    (run / "banks" / "linked").symlink_to(outside)
+    stored = json.loads((run / "run_identity.json").read_text())
+    stored["event_name"] = "../victim"
+    (run / "run_identity.json").write_text(json.dumps(stored))
+    with RunDirectory(run) as directory:
+        assert directory.prepare(make_identity(), overwrite=True) is RunState.NEW
+    assert (outside / "prob_samples.feather").read_text() == "precious"
+    assert (tmp_path / "victim.npz").read_text() == "precious"
+
+
 def test_the_same_run_resumes_with_the_sizes_it_began_with(tmp_path, caplog):
     with RunDirectory(tmp_path) as directory:
         directory.prepare(make_identity())
