@@ -200,9 +200,8 @@ def test_trial_takes_its_best_measurement():
 class FakeWorkload:
     """Fastest at i_batch 512, e_blocksize 256 and 2 processes; 4 take too much memory."""
 
-    candidate_e_blocksize = [128, 256, 512]
-
     def __init__(self):
+        self.candidate_e_blocksize = [128, 256, 512]
         self.measured = []
 
     def incoherent(self, config):
