@@ -42,7 +42,7 @@ from .waveforms import line_fit_arrays, readonly
 
 # Waveforms at a time: their arrays fit the second-level cache. It does not enter the
 # result.
-_CHUNK = 8
+_CHUNK = 16
 
 # Rows of bins are filled up to a multiple of this: loops over them need no remainder.
 _ROW = 32

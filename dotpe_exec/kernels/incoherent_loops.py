@@ -7,20 +7,25 @@ their meaning.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numba
 import numpy as np
 
 from .waveforms import line_fit_shift, shifted_waveform_row
 
-_SUMS = {"reassoc", "contract", "nsz"}
+_PLAIN: dict[str, Any] = {"cache": True, "error_model": "numpy"}
+_LOOPS: dict[str, Any] = {**_PLAIN, "fastmath": {"reassoc", "contract", "nsz"}}
+# Short loops: handing over arrays would cost as much as the loop. They take on the flags
+# of the function that they are inlined into.
+_INLINED: dict[str, Any] = {**_LOOPS, "inline": "always"}
 
 # Within these, u^T S u and its terms can be formed in single precision.
 _LARGEST_FORM = 1e18
 _LARGEST_SUM = 1e9
 
 
-@numba.njit(cache=True, error_model="numpy")
+@numba.njit(**_PLAIN)
 def fill_waveforms(
     amplitudes_impb,
     phases_impb,
@@ -57,7 +62,7 @@ def fill_waveforms(
                 )
 
 
-@numba.njit(cache=True, error_model="numpy", fastmath=_SUMS)
+@numba.njit(**_INLINED)
 def _norms_three(h_cb, g_cb, w_dcb):
     """Return sum_b w h conj(g) with the weights of three detectors: re, im, re, im, ..."""
     re0 = im0 = re1 = im1 = re2 = im2 = 0.0
@@ -73,7 +78,7 @@ def _norms_three(h_cb, g_cb, w_dcb):
     return re0, im0, re1, im1, re2, im2
 
 
-@numba.njit(cache=True, error_model="numpy", fastmath=_SUMS)
+@numba.njit(**_INLINED)
 def _norms_one(h_cb, g_cb, w_cb):
     """Return sum_b w h conj(g), real and imaginary part."""
     real = imag = 0.0
@@ -85,7 +90,7 @@ def _norms_one(h_cb, g_cb, w_cb):
     return real, imag
 
 
-@numba.njit(cache=True, error_model="numpy")
+@numba.njit(**_LOOPS)
 def fill_norms(h_impcb, hh_weights_kppdcb, pairs_k4, hh_idjppc):
     """Write (h|h) by detector, |m - m'| and polarisations; pairs of equal |m - m'| added.
 
@@ -119,7 +124,7 @@ def fill_norms(h_impcb, hh_weights_kppdcb, pairs_k4, hh_idjppc):
                         d += 1
 
 
-@numba.njit(cache=True, error_model="numpy", fastmath=_SUMS)
+@numba.njit(**_INLINED)
 def _screen_row(h_cb, scale_b, unit, h32_cb, size32_b):
     """Write a row of the waveform in single precision, and at least its modulus."""
     for b in range(size32_b.size):
@@ -133,7 +138,7 @@ def _screen_row(h_cb, scale_b, unit, h32_cb, size32_b):
         size32_b[b] = np.float32(0.5) * (larger + real + imag)
 
 
-@numba.njit(cache=True, error_model="numpy", fastmath=_SUMS)
+@numba.njit(**_INLINED)
 def _weigh_row(w_cb, h_cb, bound_b, size_b, y_cb):
     """Write y = w conj(h); return sum_b bound size.
 
@@ -150,7 +155,7 @@ def _weigh_row(w_cb, h_cb, bound_b, size_b, y_cb):
     return total
 
 
-@numba.njit(cache=True, error_model="numpy")
+@numba.njit(**_LOOPS)
 def fill_screen(
     h_impcb,
     hh_idjppc,
@@ -186,7 +191,7 @@ def fill_screen(
                     )
 
 
-@numba.njit(cache=True, error_model="numpy")
+@numba.njit(**_PLAIN)
 def _forms(hh_jppc, pair_phasor_jco, rcond, s_xo):
     """Write the quadratic forms of u^T M(phi)^-1 u; see ``symmetric_inverse``."""
     n_o = s_xo.shape[1]
@@ -212,7 +217,7 @@ def _forms(hh_jppc, pair_phasor_jco, rcond, s_xo):
             s_xo[2, o] = -(b + c) / det
 
 
-@numba.njit(cache=True, error_model="numpy")
+@numba.njit(**_PLAIN)
 def _error_of_root(s_xo, unit, error_p, z_mcx):
     """Return a bound on the error of sqrt(u^T S u), from one on that of u.
 
@@ -234,7 +239,7 @@ def _error_of_root(s_xo, unit, error_p, z_mcx):
     return math.sqrt(largest * unit) if within else math.inf
 
 
-@numba.njit(cache=True, error_model="numpy", fastmath=_SUMS)
+@numba.njit(**_LOOPS)
 def _sum_of_sizes(z_x):
     total = np.float32(0.0)
     for x in range(z_x.size):
@@ -242,29 +247,45 @@ def _sum_of_sizes(z_x):
     return total
 
 
-@numba.njit(cache=True, error_model="numpy", fastmath=_SUMS)
-def _sum_modes(z_mcx, phasor_omc, o, first, stop, total_x):
-    """Write Re sum_m z exp(-i m phi) over modes first <= m < stop, two at a time."""
+@numba.njit(**_INLINED)
+def _add_mode(z_mcx, phasor_omc, o, m, total_x):
+    cos, sin = phasor_omc[o, m, 0], phasor_omc[o, m, 1]
     for x in range(total_x.size):
-        total_x[x] = np.float32(0.0)
-    for m in range(first, stop - 1, 2):
-        cos, sin = phasor_omc[o, m, 0], phasor_omc[o, m, 1]
-        next_cos, next_sin = phasor_omc[o, m + 1, 0], phasor_omc[o, m + 1, 1]
-        for x in range(total_x.size):
-            total_x[x] += (
-                cos * z_mcx[m, 0, x]
-                + sin * z_mcx[m, 1, x]
-                + next_cos * z_mcx[m + 1, 0, x]
-                + next_sin * z_mcx[m + 1, 1, x]
-            )
-    if (stop - first) % 2 == 1:
-        m = stop - 1
-        cos, sin = phasor_omc[o, m, 0], phasor_omc[o, m, 1]
-        for x in range(total_x.size):
-            total_x[x] += cos * z_mcx[m, 0, x] + sin * z_mcx[m, 1, x]
+        total_x[x] += cos * z_mcx[m, 0, x] + sin * z_mcx[m, 1, x]
 
 
-@numba.njit(cache=True, error_model="numpy", fastmath=_SUMS)
+@numba.njit(**_INLINED)
+def _set_two_modes(z_mcx, phasor_omc, o, m, n, total_x):
+    cos_m, sin_m = phasor_omc[o, m, 0], phasor_omc[o, m, 1]
+    cos_n, sin_n = phasor_omc[o, n, 0], phasor_omc[o, n, 1]
+    for x in range(total_x.size):
+        total_x[x] = (
+            cos_m * z_mcx[m, 0, x]
+            + sin_m * z_mcx[m, 1, x]
+            + cos_n * z_mcx[n, 0, x]
+            + sin_n * z_mcx[n, 1, x]
+        )
+
+
+@numba.njit(**_INLINED)
+def _sum_modes(z_mcx, phasor_omc, o, first, stop, total_x):
+    """Write Re sum_m z exp(-i m phi) over modes first <= m < stop.
+
+    The first two at once, which are all in most banks: half of the traffic.
+    """
+    m = first
+    if stop - first >= 2:
+        _set_two_modes(z_mcx, phasor_omc, o, first, first + 1, total_x)
+        m += 2
+    else:
+        for x in range(total_x.size):
+            total_x[x] = np.float32(0.0)
+    while m < stop:
+        _add_mode(z_mcx, phasor_omc, o, m, total_x)
+        m += 1
+
+
+@numba.njit(**_INLINED)
 def _raise_best(s0, s1, s2, sign, even_x, odd_x, best_t):
     """Raise best to u^T S u, with u the sum (or difference) of even and odd modes."""
     n_t = best_t.size
@@ -275,7 +296,7 @@ def _raise_best(s0, s1, s2, sign, even_x, odd_x, best_t):
         best_t[t] = value if value > best_t[t] else best_t[t]
 
 
-@numba.njit(cache=True, error_model="numpy")
+@numba.njit(**_LOOPS)
 def _screen(z_mcx, screen_phasor_omc, n_even, s_xo, unit, best_t, even_x, odd_x):
     """Write the largest u^T S u over phases, at each screened time.
 
@@ -301,7 +322,7 @@ def _screen(z_mcx, screen_phasor_omc, n_even, s_xo, unit, best_t, even_x, odd_x)
             )
 
 
-@numba.njit(cache=True, error_model="numpy")
+@numba.njit(**_PLAIN)
 def _combine(c_mpcs, screen_order_m, z_mcx):
     """Write z at the screened times from the products with the time basis.
 
@@ -324,7 +345,7 @@ def _combine(c_mpcs, screen_order_m, z_mcx):
                     z_mcx[k, 1, x + s] = c_mpcs[m, p, 1, s] - c_mpcs[m, p, 0, n_s + s]
 
 
-@numba.njit(cache=True, error_model="numpy", fastmath=_SUMS)
+@numba.njit(**_INLINED)
 def _filter_row(w_cb, h_cb, e_cb):
     """Return sum_b w conj(h) e, real and imaginary part."""
     real = 0.0
@@ -337,7 +358,7 @@ def _filter_row(w_cb, h_cb, e_cb):
     return real, imag
 
 
-@numba.njit(cache=True, error_model="numpy")
+@numba.njit(**_LOOPS)
 def _best_at(h_mpcb, dh_weights_mpcb, timeshift_cb, mode_phasor_mco, s_xo, u_po):
     """Return the likelihood at one time, maximised over phases, in double precision."""
     u_po[:] = 0.0
@@ -357,7 +378,7 @@ def _best_at(h_mpcb, dh_weights_mpcb, timeshift_cb, mode_phasor_mco, s_xo, u_po)
     return best
 
 
-@numba.njit(cache=True, error_model="numpy")
+@numba.njit(**_PLAIN)
 def decide(
     h_impcb,
     hh_idjppc,
