@@ -17,14 +17,10 @@ The formula stands in :mod:`.coherent_dense`. What makes it fast, and how it sta
   bound reaches the floor are evaluated, in double precision, one by one, in an order
   of operations that knows nothing of batches (:mod:`.coherent_pairs`).
 
+For other stages, :func:`.coherent_points.score_points` returns the mode sums themselves.
+
 Cost per waveform: 16 n_m n_b K flops for A, about 120 n_m^2 n_b n_d for (h|h). Per pair
 screened: 16 n_m K_lead flops in single precision; per pair evaluated: 32 n_m K.
-
-For other stages: :func:`score_points` returns (d|h) by mode and (h|h) by m - m' at given
-points, and :meth:`ModeSums.at_phases` what they give at orbital phases::
-
-    sums = score_points(h_impb, summary, response_dpe, timeshift_dbe)
-    dh_ieo, hh_ieo = sums.at_phases(n_phi)
 """
 
 from __future__ import annotations
@@ -158,34 +154,6 @@ class Projected:
     lead_nq: np.ndarray
     lead_norm_im: np.ndarray
     tail_imdp: np.ndarray
-
-
-@dataclass(frozen=True)
-class ModeSums:
-    """(d|h) by mode and (h|h) by |m - m'|, at pairs of waveform and extrinsic sample.
-
-    Parameters
-    ----------
-    m_arr : (n_m,) int
-    orders : (n_orders,) int
-        The different |m - m'|, 0 first.
-    dh_iem : (n_i, n_e, n_m) complex
-        dh_ieo = Re sum_m dh_iem exp(-i m phi_o).
-    hh_ien : (n_i, n_e, n_orders) complex
-        hh_ieo = Re sum_n hh_ien exp(i n phi_o), n the order.
-    """
-
-    m_arr: np.ndarray
-    orders: np.ndarray
-    dh_iem: np.ndarray
-    hh_ien: np.ndarray
-
-    def at_phases(self, n_phi: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return dh_ieo, hh_ieo (n_i, n_e, n_phi) at phi_o = 2 pi o / n_phi."""
-        phi_o = 2 * np.pi * np.arange(n_phi) / n_phi
-        dh_ieo = (self.dh_iem @ np.exp(-1j * np.outer(self.m_arr, phi_o))).real
-        hh_ieo = (self.hh_ien @ np.exp(1j * np.outer(self.orders, phi_o))).real
-        return dh_ieo, hh_ieo
 
 
 def prepare_coherent(
@@ -340,53 +308,6 @@ def _split_lead(a_cimq, lead_k, detector_k, lead_nq, lead_norm_im, tail_imdp):
                         tail_imdp[i, m, detector_k[k], p] += power
             lead_norm_im[i, m] = np.sqrt(lead_power)
     tail_imdp[:] = np.sqrt(tail_imdp)
-
-
-def score_points(
-    h_impb: np.ndarray,
-    summary: Summary,
-    response_dpe: np.ndarray,
-    timeshift_dbe: np.ndarray,
-    *,
-    tolerance: float = 1e-6,
-) -> ModeSums:
-    """Return (d|h) by mode and (h|h) by m - m' of all waveforms at all points.
-
-    Parameters
-    ----------
-    h_impb : (n_i, n_m, 2, n_b) complex
-        Linear-free waveforms at 1 Mpc.
-    summary, response_dpe, timeshift_dbe
-        As for :func:`.coherent_dense.coherent_dense`; call with chunks of a few thousand
-        points.
-    tolerance : float
-        Largest error of (d|h) relative to the waveform's norm.
-
-    Returns
-    -------
-    ModeSums
-    """
-    prepared = prepare_coherent(
-        summary,
-        response_dpe,
-        timeshift_dbe,
-        1,
-        amplitude_mpb=np.abs(h_impb).max(axis=0),
-        tolerance=tolerance,
-    )
-    projected = project(h_impb, prepared)
-    n_i, n_m = h_impb.shape[:2]
-    a_imq = projected.a_cimq[0] + 1j * projected.a_cimq[1]
-    b_eq = prepared.b_ceq[0] + 1j * prepared.b_ceq[1]
-    dh_ime = (a_imq.reshape(n_i * n_m, -1) @ b_eq.T).reshape(n_i, n_m, -1)
-    for i in np.flatnonzero(~projected.within_i):
-        dh_ime[i] = with_all_bins(h_impb[i], prepared)
-    hh_ire = projected.norms_irk @ prepared.q_ek.T
-    orders = coherent_norms.phase_orders(prepared.m_arr)
-    hh_ien = np.zeros((n_i, prepared.n_e, len(orders)), dtype=complex)
-    hh_ien[..., 0] = hh_ire[:, 0]
-    hh_ien[..., 1:] = (hh_ire[:, 1::2] + 1j * hh_ire[:, 2::2]).transpose(0, 2, 1)
-    return ModeSums(prepared.m_arr, orders, dh_ime.transpose(0, 2, 1), hh_ien)
 
 
 def with_all_bins(

@@ -99,7 +99,7 @@ def factor_shifts(
             break
         n_columns *= 2
     # The left singular vectors are those of the small triangular factor.
-    triangle_rk = np.linalg.qr(projected_ke.conj().T, mode="r")
+    triangle_rk = np.asarray(np.linalg.qr(projected_ke.conj().T, mode="r"))
     rotation_kr = np.linalg.svd(triangle_rk.conj().T, full_matrices=False)[0]
     coefficients_re = rotation_kr.conj().T @ projected_ke
     tail_re = np.cumsum(np.abs(coefficients_re[::-1]) ** 2, axis=0)[::-1]

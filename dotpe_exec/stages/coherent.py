@@ -212,8 +212,13 @@ def coherent_task(task: CoherentTask) -> CoherentResult:
     )
     inds = task.batch.indices()
     e_ik, o_ik = probe_points(task.seed, task.bank_id, inds, prepared.n_e, prepared.n_phi)
-    probe_i, probe_k = np.nonzero((task.e_start <= e_ik) & (e_ik < task.e_stop))
-    e_p, o_p = e_ik[probe_i, probe_k], o_ik[probe_i, probe_k]
+    # Indices of the type that the search has, so that the same compiled code is run.
+    probe_i, probe_k = (
+        index.astype(np.int32)
+        for index in np.nonzero((task.e_start <= e_ik) & (e_ik < task.e_stop))
+    )
+    e_p = e_ik[probe_i, probe_k].astype(np.int32)
+    o_p = o_ik[probe_i, probe_k].astype(np.int32)
     dh_pmc = pair_modes(projected.a_cimq, prepared.b_ceq, probe_i, e_p)
     for n in np.flatnonzero(~projected.within_i[probe_i]):
         block = slice(task.e_start, task.e_stop)
@@ -225,8 +230,8 @@ def coherent_task(task: CoherentTask) -> CoherentResult:
     return CoherentResult(
         **found,
         dt_i=dt_i,
-        probe_i=probe_i.astype(np.int32),
-        probe_k=probe_k.astype(np.int32),
+        probe_i=probe_i,
+        probe_k=probe_k,
         probe_dh=values[0],
         probe_hh=values[1],
         probe_lnlike=values[2],

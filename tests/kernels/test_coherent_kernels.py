@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 from dotpe_exec.kernels.coherent import (
     prepare_coherent,
     project,
-    score_points,
     with_all_bins,
 )
 from dotpe_exec.kernels.coherent_basis import factor_shifts
 from dotpe_exec.kernels.coherent_dense import bestfit_lnlike, coherent_dense
 from dotpe_exec.kernels.coherent_norms import phase_orders
 from dotpe_exec.kernels.coherent_pairs import expand_pairs, pair_modes
+from dotpe_exec.kernels.coherent_points import score_points
 from dotpe_exec.kernels.coherent_screen import CoherentPairs, search_block
 
 
@@ -113,7 +113,7 @@ def test_dense_is_the_formula():
 
 
 @given(cases, st.integers(1, 33), st.sampled_from([0.5, 5.0, 20.0, 1e4]))
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=50, deadline=None)
 def test_search_finds_the_set_of_the_dense_kernel(case, n_phi, max_drop):
     dh_ieo, hh_ieo, lnlike_ieo = dense(case, n_phi)
     found, _ = search(case, n_phi, max_drop)
