@@ -11,6 +11,8 @@ import scipy.interpolate
 import scipy.sparse
 from cogwheel.likelihood.relative_binning import BaseRelativeBinning
 
+from ..errors import InputError
+
 
 @dataclass(frozen=True)
 class SplineBasis:
@@ -115,3 +117,13 @@ class FastWeights(BaseRelativeBinning):
         projected = self._spline_basis.project(integrand.reshape(-1, n_f))
         weights = 4 * self.event_data.df * projected @ self._coefficients.T
         return weights.reshape(*shape, len(self.fbin))
+
+    def _stall_ringdown(self, h0_f: np.ndarray, h0_fbin: np.ndarray) -> None:
+        try:
+            super()._stall_ringdown(h0_f, h0_fbin)
+        except IndexError as error:
+            raise InputError(
+                f"the bins end at {self.fbin[-1]} Hz, below the frequency by which the "
+                "reference waveform has 99% of its signal-to-noise ratio squared; use a "
+                "bank whose bins cover the event's frequencies"
+            ) from error
