@@ -8,7 +8,12 @@ that need not be, and the inverse expected count weighs it without bias (Horvitz
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
+
+DRAW_SHARES = {1.0: 0.88, 0.5: 0.08, 0.0: 0.04}
+"""Shares of the samples, by the power of the score by which they are drawn."""
 
 
 def expected_counts(importance_q: np.ndarray, n: int) -> np.ndarray:
@@ -55,6 +60,50 @@ def systematic_draw(counts_q: np.ndarray, u: float) -> np.ndarray:
     drawn = np.searchsorted(cumulative_q, np.arange(n) + u, side="right")
     # Rounding may push the last mark beyond the last point that can be drawn.
     return np.minimum(drawn, np.flatnonzero(counts_q)[-1])
+
+
+def draw_from_pool(
+    ln_mixture_q: np.ndarray,
+    ln_ratio_q: np.ndarray,
+    n: int,
+    rng: np.random.Generator,
+    shares: Mapping[float, float] = DRAW_SHARES,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Draw points by posterior weight and return them with their prior weights.
+
+    Parameters
+    ----------
+    ln_mixture_q : (n_q,) float
+        ln of a score: the better it is proportional to the likelihood, averaged over the
+        waveforms of interest, the smaller the variance. No score biases the weights.
+    ln_ratio_q : (n_q,) float
+        ln of the weights that the points of the pool have now.
+    n : int
+        Number of draws.
+    rng : numpy.random.Generator
+    shares : dict of float
+        Shares of the draws, by the power of the score by which they are made: 1 is by
+        posterior weight, 0 by ``ln_ratio_q`` alone. With a share for 0, every point can be
+        drawn.
+
+    Returns
+    -------
+    drawn : (n,) int
+        Indices of points, ascending.
+    weights : (n,) float
+        For any function f of the points, mean(weights * f[drawn]) is an unbiased estimate
+        of sum_q exp(ln_ratio_q) f_q.
+    """
+    importance_q = np.zeros(len(ln_ratio_q))
+    for power, share in shares.items():
+        ln_weight_q = ln_ratio_q + (power * ln_mixture_q if power else 0.0)
+        largest = np.max(ln_weight_q)
+        if largest > -np.inf:
+            weight_q = np.exp(ln_weight_q - largest)
+            importance_q += share / np.sum(weight_q) * weight_q
+    counts_q = expected_counts(importance_q, n)
+    drawn = systematic_draw(counts_q, rng.random())
+    return drawn, n * np.exp(ln_ratio_q[drawn] - np.log(counts_q[drawn]))
 
 
 def _capped_shares(importance_q: np.ndarray, n: int) -> np.ndarray:

@@ -87,7 +87,9 @@ def geocenter_delays(
         Earth-fixed direction of the source [rad].
     """
     coslat = np.cos(lat)
-    return -locations_dx @ np.array([np.cos(lon) * coslat, np.sin(lon) * coslat, np.sin(lat)])
+    return -locations_dx @ np.array(
+        [np.cos(lon) * coslat, np.sin(lon) * coslat, np.sin(lat)]
+    )
 
 
 def antenna_responses(
@@ -108,12 +110,16 @@ def antenna_responses(
     sinlat = np.sin(lat)
     x = np.array([np.sin(lon), -np.cos(lon), np.zeros_like(lon)])
     y = np.array([x[1] * sinlat, -x[0] * sinlat, np.cos(lat)])
-    fplus_fcross_sdp = np.zeros((len(lat), len(responses_dxx), 2))
-    for i, j in ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2)):
-        weight_d = responses_dxx[:, i, j] + (responses_dxx[:, j, i] if i != j else 0)
-        fplus_fcross_sdp[..., 0] += np.outer(x[i] * x[j] - y[i] * y[j], weight_d)
-        fplus_fcross_sdp[..., 1] += np.outer(x[i] * y[j] + y[i] * x[j], weight_d)
-    return fplus_fcross_sdp
+    pairs = ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2))
+    weights_dk = np.array(
+        [
+            responses_dxx[:, i, j] + (responses_dxx[:, j, i] if i != j else 0)
+            for i, j in pairs
+        ]
+    ).T
+    plus_ks = np.array([x[i] * x[j] - y[i] * y[j] for i, j in pairs])
+    cross_ks = np.array([(x[i] * y[j] + y[i] * x[j]) for i, j in pairs])
+    return np.stack([weights_dk @ plus_ks, weights_dk @ cross_ks], axis=-1).swapaxes(0, 1)
 
 
 def make_sky_dictionary(
@@ -181,7 +187,7 @@ def make_sky_dictionary(
 def consistent_samples(
     bins_qd: np.ndarray, u_q: np.ndarray, sky: SkyDictionary
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return a sky sample consistent with the arrival bins, and its cell's share of the sky.
+    """Return a sky sample consistent with arrival bins, and its cell's share of the sky.
 
     Parameters
     ----------

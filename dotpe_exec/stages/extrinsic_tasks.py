@@ -11,11 +11,10 @@ import numpy as np
 
 from ..banks.format import BankHandle
 from ..executors.store import ArrayHandle, BundleHandle
-from ..kernels.extrinsic import (
-    N_TAPS,
+from ..kernels.extrinsic import N_TAPS, marginalized_lnlike
+from ..kernels.extrinsic_filter import (
     FilterData,
     filter_series,
-    marginalized_lnlike,
     mode_norms,
     single_detector_lnlike,
 )
@@ -122,6 +121,17 @@ class Pool:
     n_t: int
     n_total: int
 
+    def part(self, inds: np.ndarray, ln_ratio_q: np.ndarray, n_total: int) -> Pool:
+        """Return some of the points with other weights."""
+        return Pool(
+            times_qd=self.times_qd[inds],
+            response_qdp=self.response_qdp[inds],
+            ln_ratio_q=ln_ratio_q,
+            first_d=self.first_d,
+            n_t=self.n_t,
+            n_total=n_total,
+        )
+
 
 @dataclass(frozen=True)
 class ScoreTask:
@@ -179,7 +189,7 @@ def propose(task: ProposalTask) -> Proposal:
     n_t = data.expand_rt.shape[1]
     first_d = np.zeros(len(data.dh_weights_dmpb), dtype=np.int64)
     series_dtc = filter_series(h_impb, data, first_d, n_t)[0]
-    norms_kds = mode_norms(h_impb[0], data)
+    norms_kds = mode_norms(h_impb, data)[0]
 
     prob_dt = tempered_proposal(single_detector_lnlike(series_dtc, norms_kds), BETA, sky)
     prob_jdt, n_j = [prob_dt], [min(FIRST_POINTS, n_max)]
@@ -187,7 +197,7 @@ def propose(task: ProposalTask) -> Proposal:
     lnlike_q = np.empty(0)
     while True:
         start, stop = sum(n_j[:-1]), sum(n_j)
-        new_bins_qd = draw_bins(prob_dt[None], n_j[-1:], uniforms_qu[start:stop])
+        new_bins_qd = draw_bins(prob_dt[None], np.array(n_j[-1:]), uniforms_qu[start:stop])
         bins_qd = np.concatenate([bins_qd, new_bins_qd])
         points = points_from_bins(
             bins_qd, uniforms_qu[:stop], np.array(prob_jdt), np.array(n_j), sky
@@ -253,11 +263,12 @@ def score(task: ScoreTask) -> Score:
     n_i = len(task.inds)
     ln_mixture_q = np.full(len(ln_ratio_q), -np.inf)
     ln_evidence_i, n_effective_i = np.full(n_i, -np.inf), np.zeros(n_i)
+    series_idtc = filter_series(h_impb, data, pool.first_d, pool.n_t)
+    norms_ikds = mode_norms(h_impb, data)
     for i in range(n_i):
-        series_dtc = filter_series(h_impb[i : i + 1], data, pool.first_d, pool.n_t)[0]
         lnlike_q = marginalized_lnlike(
-            series_dtc,
-            mode_norms(h_impb[i], data),
+            series_idtc[i],
+            norms_ikds[i],
             pool.times_qd,
             pool.response_qdp,
             ln_ratio_q,

@@ -1,0 +1,221 @@
+"""Matched-filter time series and norms of linear-free waveforms.
+
+    z_dmp(t) = sum_b dh_weights_dmpb conj(h_mpb) exp(2 pi i f_b (t + tcoarse)) / asd_drift^2
+
+on a time grid common to all detectors, through a low-rank basis of the time shifts: per
+waveform n_d 2 n_m (n_b + n_t) rank complex products.
+
+Index letters: d detector, m mode, p polarisation, b frequency bin, t time, r rank,
+k difference of azimuthal numbers, s term of the antenna response, c the (m, p) pairs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .distance import DistanceTable
+from .extrinsic import tabulate_distance
+from .summary import LineFit, Summary, mode_pairs
+
+
+@dataclass(frozen=True)
+class FilterData:
+    """What matched-filter time series and norms are made of.
+
+    Parameters
+    ----------
+    m_arr : (n_m,) int
+    dh_weights_dmpb : (n_d, n_m, 2, n_b) complex
+        The summary's, shifted to the beginning of the time grid and over asd_drift^2.
+    hh_weights_dmppb : (n_d, n_mm, 2, 2, n_b) complex
+        The summary's, over asd_drift^2.
+    line_fit : LineFit
+    project_br, expand_rt : (n_b, n_r), (n_r, n_t) complex
+        exp(2 pi i f_b k dt) = project_br @ expand_rt up to the tolerance of
+        :func:`time_basis`.
+    cos_ko, sin_ko : (n_k, n_phi) float
+        Of k phi_o, k = 0, 1, ... largest azimuthal number.
+    ln_distance_xy : (n_x, n_y) float
+        :func:`tabulate_distance`.
+    d_luminosity_max : float
+        Upper end of the distance prior [Mpc].
+    """
+
+    m_arr: np.ndarray
+    dh_weights_dmpb: np.ndarray
+    hh_weights_dmppb: np.ndarray
+    line_fit: LineFit
+    project_br: np.ndarray
+    expand_rt: np.ndarray
+    cos_ko: np.ndarray
+    sin_ko: np.ndarray
+    ln_distance_xy: np.ndarray
+    d_luminosity_max: float
+
+
+def prepare_filter(
+    summary: Summary,
+    scale_b: np.ndarray,
+    table: DistanceTable,
+    *,
+    t_start: float,
+    dt: float,
+    n_t: int,
+    tcoarse: float,
+    n_phi: int,
+) -> FilterData:
+    """Prepare time series on the grid ``t_start + dt * arange(n_t)``.
+
+    Parameters
+    ----------
+    summary : Summary
+        Of all detectors.
+    scale_b : (n_b,) float
+        Typical size of dh_weights conj(h) by bin: the accuracy of the time basis is
+        relative to it.
+    table : DistanceTable
+    t_start, dt : float
+        Beginning and step of the grid of arrival times [s].
+    n_t : int
+    tcoarse : float
+        Time of the event from the beginning of the data [s].
+    n_phi : int
+        Orbital phases.
+    """
+    asd_drift_d = summary.asd_drift_d
+    shift_b = np.exp(2j * np.pi * summary.fbin_b * (t_start + tcoarse))
+    project_br, expand_rt = time_basis(summary.fbin_b, dt * np.arange(n_t), scale_b)
+    phase_ko = np.outer(
+        np.arange(summary.m_arr.max() + 1), 2 * np.pi / n_phi * np.arange(n_phi)
+    )
+    return FilterData(
+        m_arr=np.asarray(summary.m_arr),
+        dh_weights_dmpb=summary.dh_weights_dmpb
+        * shift_b
+        / asd_drift_d[:, None, None, None] ** 2,
+        hh_weights_dmppb=summary.hh_weights_dmppb
+        / asd_drift_d[:, None, None, None, None] ** 2,
+        line_fit=summary.line_fit,
+        project_br=project_br,
+        expand_rt=expand_rt,
+        cos_ko=np.cos(phase_ko),
+        sin_ko=np.sin(phase_ko),
+        ln_distance_xy=tabulate_distance(table),
+        d_luminosity_max=float(table.d_luminosity_max),
+    )
+
+
+def time_basis(
+    fbin_b: np.ndarray, times_t: np.ndarray, scale_b: np.ndarray, tolerance: float = 1e-7
+) -> tuple[np.ndarray, np.ndarray]:
+    """Factor the time shifts exp(2 pi i f_b t) into few terms.
+
+    Parameters
+    ----------
+    fbin_b : (n_b,) float
+        Frequencies [Hz].
+    times_t : (n_t,) float
+        Times [s].
+    scale_b : (n_b,) float
+        Typical size of what the shifts will multiply.
+    tolerance : float
+        Singular values below this share of the largest are left out.
+
+    Returns
+    -------
+    project_br : (n_b, n_r) complex
+    expand_rt : (n_r, n_t) complex
+        ``project_br @ expand_rt`` is the matrix of time shifts.
+    """
+    # Bins that hardly matter are kept above this share, so that dividing is harmless.
+    scale_b = np.maximum(scale_b / scale_b.max(), 1e-4)
+    shifts_bt = np.exp(2j * np.pi * np.outer(fbin_b, times_t))
+    left_br, singular_r, expand_rt = np.linalg.svd(
+        scale_b[:, None] * shifts_bt, full_matrices=False
+    )
+    rank = int(np.count_nonzero(singular_r > tolerance * singular_r[0]))
+    project_br = left_br[:, :rank] / scale_b[:, None]
+    return project_br, singular_r[:rank, None] * expand_rt[:rank]
+
+
+def filter_series(
+    h_impb: np.ndarray, data: FilterData, first_d: np.ndarray, n_t: int
+) -> np.ndarray:
+    """Return matched-filter time series of linear-free waveforms.
+
+    Parameters
+    ----------
+    h_impb : (n_i, n_m, 2, n_b) complex
+        Linear-free waveforms at 1 Mpc.
+    data : FilterData
+    first_d : (n_d,) int
+        First time bin wanted of each detector.
+    n_t : int
+        Number of time bins wanted.
+
+    Returns
+    -------
+    (n_i, n_d, n_t, 2 * n_m) complex64
+        z by waveform, detector, time and (mode, polarisation).
+    """
+    n_i, n_m, n_p, n_b = h_impb.shape
+    n_d, n_c = len(first_d), n_m * n_p
+    project_br = np.asarray(data.project_br, dtype=np.complex64)
+    parts_dtr = [
+        np.asarray(data.expand_rt[:, first : first + n_t].T, dtype=np.complex64)
+        for first in first_d
+    ]
+    series_idtc = np.empty((n_i, n_d, n_t, n_c), dtype=np.complex64)
+    for i in range(n_i):
+        products_dcb = (data.dh_weights_dmpb * h_impb[i].conj()).reshape(n_d * n_c, n_b)
+        projected_dcr = products_dcb.astype(np.complex64) @ project_br
+        for d in range(n_d):
+            series_idtc[i, d] = parts_dtr[d] @ projected_dcr[d * n_c : (d + 1) * n_c].T
+    return series_idtc
+
+
+def mode_norms(h_impb: np.ndarray, data: FilterData) -> np.ndarray:
+    """Return (h|h) of waveforms by difference of azimuthal numbers.
+
+    Parameters
+    ----------
+    h_impb : (n_i, n_m, 2, n_b) complex
+        Waveforms at 1 Mpc.
+    data : FilterData
+
+    Returns
+    -------
+    (n_i, n_k, n_d, 3) complex
+        Coefficients of F+^2, F+ Fx and Fx^2; the phase dependence of term k is
+        exp(i k phi).
+    """
+    n_i, n_b = len(h_impb), h_impb.shape[-1]
+    n_d = len(data.hh_weights_dmppb)
+    norms_ikds = np.zeros((n_i, len(data.cos_ko), n_d, 3), dtype=complex)
+    h_mpib = np.ascontiguousarray(np.moveaxis(h_impb, 0, 2))
+    for x, (m, mprime) in enumerate(zip(*mode_pairs(len(data.m_arr)), strict=True)):
+        products_ppib = h_mpib[m][:, None] * h_mpib[mprime].conj()[None, :]
+        weights_ppbd = np.moveaxis(data.hh_weights_dmppb[:, x], 0, -1)
+        terms_ppid = np.matmul(
+            products_ppib.reshape(4, n_i, n_b), weights_ppbd.reshape(4, n_b, n_d)
+        )
+        terms_ids = np.stack(
+            [terms_ppid[0], terms_ppid[1] + terms_ppid[2], terms_ppid[3]], axis=-1
+        )
+        k = int(data.m_arr[m] - data.m_arr[mprime])
+        # Only the real part of term times phasor counts: negative k fold onto positive.
+        norms_ikds[:, abs(k)] += terms_ids.conj() if k < 0 else terms_ids
+    return norms_ikds
+
+
+def single_detector_lnlike(series_dtc: np.ndarray, norms_kds: np.ndarray) -> np.ndarray:
+    """Return a rough ln likelihood of the arrival time at each detector, (n_d, n_t).
+
+    Maximised over distance and phase as if modes and polarisations were orthogonal and
+    of independent phases, (sum |z|)^2 / (2 hh): made for proposals.
+    """
+    power_dt = np.sum(np.abs(series_dtc), axis=-1, dtype=float) ** 2
+    norm_d = norms_kds[0, :, 0].real + norms_kds[0, :, 2].real
+    return 0.5 * power_dt / norm_d[:, None]

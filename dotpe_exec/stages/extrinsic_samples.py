@@ -1,0 +1,190 @@
+"""Extrinsic samples: the table, what the likelihood needs of it, and how to load one."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..errors import InputError, MissingFileError
+from ..kernels.proposals import rotate_response
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+COLUMNS = ("lat", "lon", "psi", "t_geocenter", "_phi_ref", "weights", "log_prior_weights")
+
+
+@dataclass(frozen=True)
+class ExtrinsicSamples:
+    """Weighted extrinsic samples, and what the likelihood needs of them.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        ``lat, lon, psi`` [rad], ``t_geocenter`` [s] (that of linear-free waveforms,
+        relative to the event's time), ``_phi_ref`` [rad] (informative),  ``weights`` [s],
+        ``log_prior_weights``: mean(weights L) estimates the integral of prior times L.
+    response_dpe : (n_d, 2, n_e) float
+        Antenna responses.
+    timeshift_dbe : (n_d, n_b, n_e) complex
+        exp(-2 pi i f_b (t_geocenter + delay_d + tcoarse)).
+    """
+
+    table: pd.DataFrame
+    response_dpe: np.ndarray
+    timeshift_dbe: np.ndarray
+
+
+def antenna_and_shifts(
+    table: pd.DataFrame,
+    detector_names: Sequence[str],
+    fbin: np.ndarray,
+    tcoarse: float,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return what the likelihood needs of extrinsic samples.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        With columns ``lat, lon, psi`` [rad] and ``t_geocenter`` [s].
+    detector_names : sequence of str
+    fbin : (n_b,) float
+        Frequencies [Hz].
+    tcoarse : float
+        Time of the event from the beginning of the data [s].
+
+    Returns
+    -------
+    response_dpe : (n_d, 2, n_e) float
+        [[cos 2psi, sin 2psi], [-sin 2psi, cos 2psi]] applied to (F+, Fx) at psi = 0.
+    timeshift_dbe : (n_d, n_b, n_e) complex
+        exp(-2 pi i f_b (t_geocenter + delay_d + tcoarse)).
+    """
+    from cogwheel import gw_utils
+
+    lat, lon, psi, t_geocenter = (
+        table[name].to_numpy(float) for name in ("lat", "lon", "psi", "t_geocenter")
+    )
+    response_edp = gw_utils.get_fplus_fcross_0(tuple(detector_names), lat, lon)
+    response_dpe = np.moveaxis(rotate_response(response_edp, psi), 0, -1)
+    delays_de = gw_utils.get_geocenter_delays(tuple(detector_names), lat, lon)
+    cycles_dbe = np.asarray(fbin)[:, None] * (t_geocenter + delays_de + tcoarse)[:, None, :]
+    return np.ascontiguousarray(response_dpe), np.exp(-2j * np.pi * cycles_dbe)
+
+
+def load_extrinsic_samples(
+    path: Any,
+    n_ext: int,
+    *,
+    fbin: np.ndarray,
+    detector_names: Sequence[str],
+    tcoarse: float,
+) -> ExtrinsicSamples:
+    """Load extrinsic samples of an earlier run, or of another program.
+
+    ``response_dpe.npy`` and ``timeshift_dbe.npy`` beside the file are used if they fit
+    it, these detectors and bins; else they are computed. Missing ``log_prior_weights``
+    are ln of ``weights``; if both are missing, 0.
+
+    Parameters
+    ----------
+    path : path
+        Feather file with columns ``lat, lon, psi, t_geocenter`` at least.
+    n_ext : int
+        The first ``n_ext`` rows are taken.
+    fbin, detector_names, tcoarse
+        As in :func:`antenna_and_shifts`.
+
+    Raises
+    ------
+    MissingFileError
+        There is no such file.
+    InputError
+        It cannot be read, has fewer rows, lacks columns, or holds values that are not
+        finite or weights that are negative.
+    """
+    import pandas as pd
+
+    path = Path(path)
+    if not path.is_file():
+        raise MissingFileError(f"extrinsic_samples: the file {path} does not exist")
+    try:
+        table = pd.read_feather(path)
+    except Exception as error:
+        raise InputError(
+            f"extrinsic_samples: {path} is not a feather file: {error}"
+        ) from error
+    n_rows = len(table)
+    if n_rows < n_ext:
+        raise InputError(f"extrinsic_samples: {path} has {n_rows} rows, n_ext is {n_ext}")
+    table = _check_table(table.iloc[:n_ext].reset_index(drop=True), path)
+
+    computed = antenna_and_shifts(table, detector_names, fbin, tcoarse)
+    arrays = [
+        _load_beside(path.with_name(name), array, n_rows)
+        for name, array in zip(
+            ("response_dpe.npy", "timeshift_dbe.npy"), computed, strict=True
+        )
+    ]
+    return ExtrinsicSamples(table, *arrays)
+
+
+def _check_table(table: pd.DataFrame, path: Path) -> pd.DataFrame:
+    """Return the table with weights filled in, or refuse it."""
+    missing = [name for name in ("lat", "lon", "psi", "t_geocenter") if name not in table]
+    if missing:
+        raise InputError(
+            f"extrinsic_samples: {path} lacks the columns {', '.join(missing)}"
+        )
+    table = table.copy()
+    with np.errstate(divide="ignore", invalid="ignore"):
+        if "log_prior_weights" not in table:
+            table["log_prior_weights"] = (
+                np.log(table["weights"]) if "weights" in table else 0.0
+            )
+        if "weights" not in table:
+            table["weights"] = np.exp(table["log_prior_weights"])
+    if "_phi_ref" not in table:
+        table["_phi_ref"] = 0.0
+    for name in ("lat", "lon", "psi", "t_geocenter", "weights"):
+        bad = np.flatnonzero(~np.isfinite(table[name].to_numpy(float)))
+        if len(bad):
+            raise InputError(
+                f"extrinsic_samples: {path} has {table[name].iloc[bad[0]]} in column "
+                f"{name}, row {bad[0]}, expected finite numbers"
+            )
+    log_weights = table["log_prior_weights"].to_numpy(float)
+    bad = np.flatnonzero(np.isnan(log_weights) | (log_weights == np.inf))
+    if len(bad) or (table["weights"] < 0).any():
+        raise InputError(
+            f"extrinsic_samples: {path} has weights that are negative or not finite"
+        )
+    return table
+
+
+def _load_beside(path: Path, computed: np.ndarray, n_rows: int) -> np.ndarray:
+    """Return the array of an .npy file where it fits what was computed, else that."""
+    if not path.is_file():
+        return computed
+    try:
+        array = np.load(path, allow_pickle=False)
+    except (OSError, ValueError) as error:
+        warnings.warn(f"{path} cannot be read ({error}); it is computed anew", stacklevel=3)
+        return computed
+    expected = (*computed.shape[:-1], n_rows)
+    n_ext = computed.shape[-1]
+    if array.shape != expected or not np.allclose(
+        array[..., :n_ext], computed, rtol=0, atol=1e-4
+    ):
+        warnings.warn(
+            f"{path} does not fit these samples, detectors and frequency bins; it is "
+            "computed anew",
+            stacklevel=3,
+        )
+        return computed
+    return np.ascontiguousarray(array[..., :n_ext])

@@ -1,0 +1,244 @@
+"""Phases of the extrinsic stage: adapt proposals, score the pool of points."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+import numpy as np
+
+from ..errors import SelectionError
+from ..executors.phases import PhaseRunner
+from ..executors.store import BundleHandle
+from ..executors.task import Task
+from ..kernels.draws import draw_from_pool, expected_counts, systematic_draw
+from ..kernels.proposals import halton, n_sequence_dimensions
+from ..seeds import generator
+from .extrinsic_candidates import RankedSurvivors
+from .extrinsic_tasks import Pool, Proposal, ProposalTask, ScoreTask, propose, score
+
+logger = logging.getLogger(__name__)
+
+N_PARENTS = 16
+"""Proposals that make the mixture."""
+
+MIN_EFFECTIVE_PRIOR = 32
+"""A proposal with fewer effective points under the prior is dropped."""
+
+MAX_PROPOSAL_POINTS = 2**15
+"""Points at which a proposal stops growing."""
+
+N_SCREENED, SCREEN_DROP, N_SCREEN_POINTS = 1024, 12.0, 1024
+"""Survivors whose evidence is estimated: at most, and how far in ln(incoherent likelihood
+times prior weight) below the best; points used for it."""
+
+N_CARRIERS = 128
+"""Waveforms by which samples are drawn."""
+
+PARENT_BATCH, SCREEN_BATCH, CARRIER_BATCH = 2, 32, 16
+"""Waveforms per task."""
+
+THINNING_SHARES = {0.25: 0.6, 0.0: 0.4}
+"""The same where the pool is thinned: gently, for the carriers are not known yet."""
+
+SCREEN_SHARES = {1.0: 0.4, 0.5: 0.4, 0.0: 0.2}
+"""The same for the points that find the carriers."""
+
+
+def adapt_proposals(
+    runner: PhaseRunner,
+    candidates: RankedSurvivors,
+    parents: np.ndarray,
+    filter_data: BundleHandle,
+    sky: BundleHandle,
+    *,
+    n_d: int,
+    min_effective_prior: float,
+    seed: int,
+) -> list[tuple[int, Proposal]]:
+    """Return (candidate, proposal) of the first parents whose proposals are of use."""
+    n_u = n_sequence_dimensions(n_d)
+    sequence = runner.store.put(halton(MAX_PROPOSAL_POINTS, n_u))
+    accepted: list[tuple[int, Proposal]] = []
+    start = 0
+    while len(accepted) < N_PARENTS and start < len(parents):
+        wave = parents[start : start + N_PARENTS - len(accepted)]
+        start += len(wave)
+        tasks = []
+        for k in wave:
+            bank_id = candidates.banks[candidates.bank_k[k]].bank_id
+            index = int(candidates.index_k[k])
+            payload = ProposalTask(
+                bank=candidates.banks[candidates.bank_k[k]],
+                index=index,
+                filter_data=filter_data,
+                sky=sky,
+                sequence=sequence,
+                shift_u=generator(seed, "extrinsic", "proposal", bank_id, index).random(
+                    n_u
+                ),
+                min_effective_prior=min_effective_prior,
+            )
+            tasks.append(Task(f"{bank_id}/{index}", payload))
+        position = {task.key: int(k) for task, k in zip(tasks, wave, strict=True)}
+        results = {
+            position[task.key]: proposal
+            for task, proposal in runner.map(
+                "proposals", propose, tasks, n_tasks=len(tasks), unit="proposal"
+            )
+        }
+        accepted += [
+            (int(k), results[int(k)])
+            for k in wave
+            if results[int(k)].n_effective_prior > MIN_EFFECTIVE_PRIOR
+        ]
+    if not accepted:
+        raise SelectionError(
+            f"none of {start} waveforms gave a proposal with more than "
+            f"{MIN_EFFECTIVE_PRIOR} effective points: no sky position fits their arrival "
+            "times in the detectors; check the event's time, data and detectors"
+        )
+    logger.info("%d proposals from %d waveforms", len(accepted), start)
+    return accepted
+
+
+def score_pool(
+    runner: PhaseRunner,
+    candidates: RankedSurvivors,
+    proposals: Sequence[tuple[int, Proposal]],
+    pool: Pool,
+    filter_data: BundleHandle,
+    n_thinned: int,
+    rng: np.random.Generator,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Score the pool for the waveforms that carry the evidence.
+
+    All points are scored for the parents; what is negligible for them is thinned out, with
+    weights that make up for it, before the carriers are found and scored.
+
+    Returns
+    -------
+    kept_q : (n_q,) int
+        Points of the pool that were kept, some perhaps repeatedly.
+    ln_ratio_q : (n_q,) float
+        ln of their weights: exp(ln_ratio_q) f_q sums to an estimate of the integral of
+        prior times f.
+    ln_mixture_q : (n_q,) float
+        ln of the carriers' likelihoods, averaged with the weights of :func:`_wanted`.
+    """
+
+    def scores(
+        phase: str, chosen: np.ndarray, ln_weight: np.ndarray, points: Pool, batch: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        handle = runner.store.put(points)
+        return _score(
+            runner, candidates, phase, chosen, ln_weight, handle, filter_data, batch
+        )
+
+    parents = np.array([k for k, _ in proposals])
+    ln_evidence = np.array([proposal.ln_evidence for _, proposal in proposals])
+    wanted = _wanted(ln_evidence + candidates.ln_prior_k[parents])
+    ln_mixture_q, _ = scores(
+        "parent scores", parents, np.log(wanted) - ln_evidence, pool, PARENT_BATCH
+    )
+    ln_ratio_q = pool.ln_ratio_q - np.log(pool.n_total)
+    if len(ln_ratio_q) > n_thinned:
+        kept_q, weights_q = draw_from_pool(
+            ln_mixture_q, ln_ratio_q, n_thinned, rng, THINNING_SHARES
+        )
+        ln_ratio_q = np.log(weights_q / n_thinned)
+    else:
+        kept_q = np.arange(len(ln_ratio_q))
+
+    screen, weights_q = draw_from_pool(
+        ln_mixture_q[kept_q], ln_ratio_q, N_SCREEN_POINTS, rng, SCREEN_SHARES
+    )
+    promise_k = candidates.lnlike_k + candidates.ln_prior_k
+    n_near = int(np.count_nonzero(promise_k > promise_k[0] - SCREEN_DROP))
+    screened = np.arange(min(max(n_near, N_CARRIERS), N_SCREENED, len(promise_k)))
+    ln_prior = candidates.ln_prior_k[screened]
+    _, ln_evidence = scores(
+        "screening",
+        screened,
+        ln_prior,
+        pool.part(kept_q[screen], np.log(weights_q), len(screen)),
+        SCREEN_BATCH,
+    )
+    # Those drawn as carriers stand for the others.
+    wanted = _wanted(ln_evidence + ln_prior)
+    counts = expected_counts(wanted, min(N_CARRIERS, int(np.count_nonzero(wanted))))
+    carriers = np.unique(systematic_draw(counts, rng.random()))
+    ln_mixture_q, _ = scores(
+        "scores",
+        screened[carriers],
+        np.log(wanted / counts, where=wanted > 0, out=np.full(len(counts), -np.inf))[
+            carriers
+        ]
+        - ln_evidence[carriers],
+        pool.part(kept_q, ln_ratio_q, 1),
+        CARRIER_BATCH,
+    )
+    return kept_q, ln_ratio_q, ln_mixture_q
+
+
+def _wanted(ln_share: np.ndarray) -> np.ndarray:
+    """Return the shares of the samples that waveforms of these evidences should get.
+
+    By the share of the evidence, which makes its variance small, and by the square root
+    of it, lest a waveform of a percent of the evidence gets a handful of samples.
+    """
+    share = np.exp(ln_share - np.max(ln_share))
+    return 0.5 * (share / np.sum(share) + np.sqrt(share) / np.sum(np.sqrt(share)))
+
+
+def _score(
+    runner: PhaseRunner,
+    candidates: RankedSurvivors,
+    phase: str,
+    chosen: np.ndarray,
+    ln_prior: np.ndarray,
+    pool: BundleHandle,
+    filter_data: BundleHandle,
+    batch: int,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Score a pool with chosen candidates.
+
+    Returns
+    -------
+    ln_mixture_q : (n_q,) float
+        ln sum over chosen of exp(ln_prior) L_q.
+    ln_evidence : (len(chosen),) float
+    """
+    tasks, places = [], {}
+    for b, bank in enumerate(candidates.banks):
+        of_bank = np.flatnonzero(candidates.bank_k[chosen] == b)
+        for start in range(0, len(of_bank), batch):
+            part = of_bank[start : start + batch]
+            key = f"{bank.bank_id}/{start // batch:06d}"
+            places[key] = part
+            payload = ScoreTask(
+                bank=bank,
+                inds=candidates.index_k[chosen[part]],
+                ln_prior_i=ln_prior[part],
+                filter_data=filter_data,
+                pool=pool,
+            )
+            tasks.append(Task(key, payload))
+    results = {
+        task.key: result
+        for task, result in runner.map(
+            phase,
+            score,
+            tasks,
+            n_tasks=len(tasks),
+            work=lambda payload: len(payload.inds),
+            unit="waveform",
+        )
+    }
+    # In the tasks' order, whatever the order of arrival.
+    ln_evidence = np.empty(len(chosen))
+    ln_mixture_q = np.full(1, -np.inf)
+    for key, part in places.items():
+        ln_evidence[part] = results[key].ln_evidence_i
+        ln_mixture_q = np.logaddexp(ln_mixture_q, results[key].ln_mixture_q)
+    return ln_mixture_q, ln_evidence
