@@ -15,33 +15,35 @@ The formulas are those of :mod:`.incoherent_dense`. What makes this one fast:
   number of phases the modes of even and odd m are summed once for phi and phi + pi.
 
 Cost per waveform, with N = n_m n_b numbers per polarisation (N = 1512 in the standard
-workload) and rank r (about 38):
+workload) and rank r (about 40):
 
 ===================  ===========================  ==========================
 step                 operations                   main memory
 ===================  ===========================  ==========================
 waveform             90 N                         32 N bytes read
-mode products        n_d (n_m + 1) 34 N / 2       in cache
-screening filter     n_d (16 N + 8 N r), single   in cache
+mode products        (n_m + 1) N (12 + 16 n_d)    in cache
+screening filter     n_d N (16 + 8 r), single     in cache
 times and phases     n_d n_phi n_t (4 n_m + 10)   in cache
-decision             n_d 32 N per time            in cache
+decision             28 n_d N per time            in cache
 ===================  ===========================  ==========================
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from . import incoherent_loops as loops
 from .incoherent_dense import singular_rcond
+from .incoherent_maximum import decide
 from .lowrank import make_time_basis
 from .summary import IncoherentSummary, Summary, mode_pairs
 from .waveforms import line_fit_arrays, readonly
 
-# Waveforms at a time: their arrays fit the second-level cache. It does not enter the
-# result.
+# Waveforms at a time: few enough for the second-level cache, enough to share the weights
+# that must be fetched from beyond it. It does not enter the result.
 _CHUNK = 16
 
 # Rows of bins are filled up to a multiple of this: loops over them need no remainder.
@@ -157,57 +159,20 @@ def prepare_incoherent(
     Returns
     -------
     PreparedIncoherent
-        Arrays only: it can be put into the store.
+        Arrays and numbers only: it can be put into the store.
+
+    Raises
+    ------
+    ValueError
+        Weights are not finite, or their shapes do not fit each other.
     """
     summary = incoherent_summary.summary
+    _check(summary)
     times_dt = np.asarray(incoherent_summary.times_dt, dtype=float)
     fbin_b, phase_step_b, fit_weights_b = line_fit_arrays(summary.line_fit)
-    m_arr = np.asarray(summary.m_arr, dtype=np.int64)
     drift2_d = np.square(summary.asd_drift_d)
-    _check_shapes(summary)
     dh_weights_dmpb = summary.dh_weights_dmpb / drift2_d[:, None, None, None]
     hh_weights_dkppb = summary.hh_weights_dmppb / drift2_d[:, None, None, None, None]
-
-    # Mode pairs: Re(exp(i delta phi) X) = Re(exp(-i delta phi) conj(X)), so that only
-    # |delta| matters.
-    m_inds, mprime_inds = mode_pairs(len(m_arr))
-    delta_k = m_arr[m_inds] - m_arr[mprime_inds]
-    delta_j, j_k = np.unique(np.abs(delta_k), return_inverse=True)
-    sign_k = np.where(delta_k < 0, -1, 1)
-    pairs_k4 = np.stack([m_inds, mprime_inds, j_k.ravel(), sign_k], axis=1).astype(np.int64)
-    phi_o = 2 * np.pi * np.arange(n_phi) / n_phi
-
-    mode_phasor_mco = _split(np.exp(1j * np.outer(m_arr, phi_o)))
-    screen_order_m = np.argsort(m_arr % 2, kind="stable")
-    n_screened = n_phi // 2 if n_phi % 2 == 0 else n_phi
-    screen_phasor_omc = mode_phasor_mco[screen_order_m, :, :n_screened].transpose(2, 0, 1)
-
-    # Scales of single precision, and the bound on its errors.
-    typical_b = np.abs(summary.line_fit.h2plus0_b)
-    typical_b = np.maximum(typical_b, 1e-6 * typical_b.max()) if typical_b.any() else 1.0
-    size_db = np.sqrt((np.abs(dh_weights_dmpb) ** 2).sum(axis=(1, 2))) * typical_b
-    screen_scale_d = 1 / np.where(size_db.any(axis=1), size_db.max(axis=1), 1.0)
-    size_b = (screen_scale_d[:, None] * size_db).max(axis=0)
-    basis = make_time_basis(
-        fbin_b, times_dt, np.maximum(size_b, 1e-3 * size_b.max()), _BASIS_TOLERANCE
-    )
-    n_b, n_r = basis.basis_br.shape
-    # Each of the numbers summed is rounded a few times on its way; a sum of n terms in any
-    # order is off by at most n ulp of the sum of absolute values.
-    rounding = (n_b + n_r + 2 * len(m_arr) + 24) * _ULP32
-    error_db = basis.error_db + rounding * np.maximum(basis.growth_db, 1.0)
-    screen_weights_dmpb = (
-        dh_weights_dmpb
-        * np.exp(2j * np.pi * fbin_b * basis.t_mid_d[:, None])[:, None, None]
-        * typical_b
-        * screen_scale_d[:, None, None, None]
-    )
-    # The last factor covers that the bound itself is evaluated in single precision.
-    screen_error_dmpb = (
-        np.abs(screen_weights_dmpb) * error_db[:, None, None] * (1 + rounding)
-    )
-
-    columns, coefficients_drs = _screening_columns(times_dt, basis.coefficients_drt)
     return PreparedIncoherent(
         fbin_b=fbin_b,
         phase_step_b=phase_step_b,
@@ -216,41 +181,98 @@ def prepare_incoherent(
         dh_weights_dmpcb=_rows(dh_weights_dmpb),
         timeshift_dtcb=_rows(np.exp(2j * np.pi * fbin_b * times_dt[:, :, None])),
         hh_weights_kppdcb=_rows(np.moveaxis(hh_weights_dkppb, 0, 3)),
-        pairs_k4=pairs_k4,
-        pair_phasor_jco=_split(np.exp(1j * np.outer(delta_j, phi_o))),
-        mode_phasor_mco=mode_phasor_mco,
-        screen_order_m=screen_order_m.astype(np.int64),
-        n_even=int(np.count_nonzero(m_arr % 2 == 0)),
-        screen_phasor_omc=np.ascontiguousarray(screen_phasor_omc, dtype=np.float32),
-        rcond=singular_rcond(len(m_inds), n_b),
-        scale_b=_padded(1 / (typical_b * np.ones(n_b))),
-        screen_weights_mpdcb=_rows(np.moveaxis(screen_weights_dmpb, 0, 2)).astype(
-            np.float32
+        rcond=singular_rcond(hh_weights_dkppb.shape[1], len(fbin_b)),
+        **_mode_tables(np.asarray(summary.m_arr, dtype=np.int64), n_phi),
+        **_screening_tables(
+            fbin_b, times_dt, dh_weights_dmpb, np.abs(summary.line_fit.h2plus0_b)
         ),
-        screen_scale_d=screen_scale_d,
-        screen_error_mpdb=_padded(np.moveaxis(screen_error_dmpb, 0, 2)).astype(np.float32),
-        rounding=rounding,
-        basis_br=_padded(basis.basis_br.T).T.copy(),
-        times_drs=np.concatenate([coefficients_drs.real, coefficients_drs.imag], axis=2),
-        column_times=columns,
     )
 
 
-def _check_shapes(summary: Summary) -> None:
-    """Refuse weights that compiled loops, which do not check, would read beyond."""
+def _mode_tables(m_arr: np.ndarray, n_phi: int) -> dict[str, Any]:
+    """Return what depends on the modes and phases alone."""
+    phi_o = 2 * np.pi * np.arange(n_phi) / n_phi
+    # Re(exp(i delta phi) X) = Re(exp(-i delta phi) conj(X)), so that only |delta| matters.
+    m_inds, mprime_inds = mode_pairs(len(m_arr))
+    delta_k = m_arr[m_inds] - m_arr[mprime_inds]
+    delta_j, j_k = np.unique(np.abs(delta_k), return_inverse=True)
+    sign_k = np.where(delta_k < 0, -1, 1)
+    mode_phasor_mco = _split(np.exp(1j * np.outer(m_arr, phi_o)))
+    order_m = np.argsort(m_arr % 2, kind="stable").astype(np.int64)
+    n_screened = n_phi // 2 if n_phi % 2 == 0 else n_phi
+    screen_phasor_omc = mode_phasor_mco[order_m, :, :n_screened].transpose(2, 0, 1)
+    return {
+        "pairs_k4": np.stack([m_inds, mprime_inds, j_k.ravel(), sign_k], axis=1).astype(
+            np.int64
+        ),
+        "pair_phasor_jco": _split(np.exp(1j * np.outer(delta_j, phi_o))),
+        "mode_phasor_mco": mode_phasor_mco,
+        "screen_order_m": order_m,
+        "n_even": int(np.count_nonzero(m_arr % 2 == 0)),
+        "screen_phasor_omc": np.ascontiguousarray(screen_phasor_omc, dtype=np.float32),
+    }
+
+
+def _screening_tables(
+    fbin_b: np.ndarray,
+    times_dt: np.ndarray,
+    dh_weights_dmpb: np.ndarray,
+    typical_b: np.ndarray,
+) -> dict[str, Any]:
+    """Return scales, basis and error bounds of the screening.
+
+    ``typical_b`` is the modulus of a typical waveform; if it is not typical, only speed
+    suffers.
+    """
+    n_m, _, n_b = dh_weights_dmpb.shape[1:]
+    largest = typical_b.max() if typical_b.any() else 1.0
+    typical_b = np.maximum(typical_b, 1e-6 * largest)
+    size_db = np.sqrt((np.abs(dh_weights_dmpb) ** 2).sum(axis=(1, 2))) * typical_b
+    scale_d = 1 / np.where(size_db.any(axis=1), size_db.max(axis=1), 1.0)
+    size_b = (scale_d[:, None] * size_db).max(axis=0)
+    size_b = np.maximum(size_b, 1e-3 * size_b.max()) if size_b.any() else np.ones(n_b)
+    basis = make_time_basis(fbin_b, times_dt, size_b, _BASIS_TOLERANCE)
+
+    # Each of the numbers summed is rounded a few times on its way; a sum of n terms in any
+    # order is off by at most n ulp of the sum of absolute values.
+    rounding = (n_b + basis.basis_br.shape[1] + 2 * n_m + 24) * _ULP32
+    error_db = basis.error_db + rounding * np.maximum(basis.growth_db, 1.0)
+    shift_db = np.exp(2j * np.pi * fbin_b * basis.t_mid_d[:, None])
+    weights_dmpb = (
+        dh_weights_dmpb * (shift_db * typical_b * scale_d[:, None])[:, None, None]
+    )
+    # The last factor covers that the bound itself is evaluated in single precision.
+    error_dmpb = np.abs(weights_dmpb) * error_db[:, None, None] * (1 + rounding)
+    columns, coefficients_drs = _screening_columns(basis.coefficients_drt)
+    return {
+        "scale_b": _padded(1 / typical_b),
+        "screen_weights_mpdcb": _rows(np.moveaxis(weights_dmpb, 0, 2)).astype(np.float32),
+        "screen_scale_d": scale_d,
+        "screen_error_mpdb": _padded(np.moveaxis(error_dmpb, 0, 2)).astype(np.float32),
+        "rounding": rounding,
+        "basis_br": np.ascontiguousarray(_padded(basis.basis_br.T).T),
+        "times_drs": np.concatenate([coefficients_drs.real, coefficients_drs.imag], axis=2),
+        "column_times": columns,
+    }
+
+
+def _check(summary: Summary) -> None:
+    """Refuse weights that compiled loops, which check nothing, would stumble over."""
     n_d, n_m, n_b = len(summary.asd_drift_d), len(summary.m_arr), len(summary.fbin_b)
     for name, expected in (
         ("dh_weights_dmpb", (n_d, n_m, 2, n_b)),
         ("hh_weights_dmppb", (n_d, n_m * (n_m + 1) // 2, 2, 2, n_b)),
     ):
-        found = getattr(summary, name).shape
-        if found != expected:
-            raise ValueError(f"{name} has shape {found}, expected {expected}")
+        found = getattr(summary, name)
+        if found.shape != expected:
+            raise ValueError(f"{name} has shape {found.shape}, expected {expected}")
+        if not np.isfinite(found).all():
+            raise ValueError(f"{name} contains NaN or infinity")
+    if not 0 <= summary.line_fit.m2_index < n_m:
+        raise ValueError(f"m2_index is {summary.line_fit.m2_index} with {n_m} modes")
 
 
-def _screening_columns(
-    times_dt: np.ndarray, coefficients_drt: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+def _screening_columns(coefficients_drt: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the time index of each screening column, and the basis' coefficients.
 
     On grids symmetric around their middle the coefficients at -tau are the conjugates of
@@ -348,7 +370,7 @@ def incoherent_lnlike_counted(
         with np.errstate(over="ignore", invalid="ignore"):
             np.matmul(y_dimpcb.reshape(-1, n_row), basis_br, out=c_xr)
             np.matmul(c_xr.reshape(n_d, -1, n_r), times_drs, out=c_dxs)
-        n_evaluated += loops.decide(
+        n_evaluated += decide(
             h_impcb[rows],
             hh_idjppc,
             c_dxs.reshape(n_d, n_chunk, n_m, 2, 2, n_s),

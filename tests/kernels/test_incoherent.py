@@ -180,3 +180,25 @@ def test_indefinite_norms_are_maximised_as_the_formula_says():
     hh_weights[:, :, 1, 1] *= -1
     inner = dataclasses.replace(summary.summary, hh_weights_dmppb=hh_weights)
     assert_equals_dense(amplitudes, phases, dataclasses.replace(summary, summary=inner), 8)
+
+
+def test_weights_that_do_not_fit_are_refused():
+    amplitudes, phases, summary = make_case(11)
+    with pytest.raises(ValueError, match="shapes"):
+        incoherent_lnlike(amplitudes[..., 1:], phases, prepare_incoherent(summary, 8))
+    inner = summary.summary
+    for name, bad in (
+        ("hh_weights_dmppb", inner.hh_weights_dmppb[:, :, :1]),
+        ("dh_weights_dmpb", np.full_like(inner.dh_weights_dmpb, np.nan)),
+    ):
+        changed = dataclasses.replace(
+            summary, summary=dataclasses.replace(inner, **{name: bad})
+        )
+        with pytest.raises(ValueError, match=name):
+            prepare_incoherent(changed, 8)
+
+
+def test_data_without_signal_or_noise():
+    amplitudes, phases, summary = make_case(12)
+    summary.summary.dh_weights_dmpb[:] = 0
+    assert not assert_equals_dense(amplitudes, phases, summary, 8).any()

@@ -7,7 +7,11 @@ from hypothesis import strategies as st
 from numpy.polynomial import Polynomial
 
 from dotpe_exec.kernels.summary import LineFit
-from dotpe_exec.kernels.waveforms import linear_free_shift, linear_free_waveforms
+from dotpe_exec.kernels.waveforms import (
+    linear_free_shift,
+    linear_free_waveforms,
+    readonly,
+)
 
 
 def make_case(seed, n_i=3, n_m=2, n_b=40, m2_index=1):
@@ -133,3 +137,9 @@ def test_reads_memory_maps_and_leaves_inputs_alone(tmp_path):
     assert amplitudes.flags.writeable
     np.testing.assert_array_equal(h_impb, expected[1:])
     np.testing.assert_array_equal(dt_i, expected_dt[1:])
+
+
+def test_memory_maps_are_read_where_they_lie(tmp_path):
+    np.save(tmp_path / "a.npy", np.ones((4, 2, 2, 3)))
+    mapped = np.load(tmp_path / "a.npy", mmap_mode="r")[1:3]
+    assert np.shares_memory(readonly(mapped), mapped)
