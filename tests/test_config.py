@@ -241,9 +241,8 @@ def test_concurrent_writers_never_leave_a_mixture(tmp_path):
     seen = set()
     while any(writer.is_alive() for writer in writers):
         if path.exists():
-            seen.add(load_cached_config(path))
+            seen.add(json.loads(path.read_text())["config"]["n_procs"])
     for writer in writers:
         writer.join()
-    seen.add(load_cached_config(path))
-    assert seen <= {MulticoreConfig(n_procs=1), MulticoreConfig(n_procs=2)}
+    assert seen and seen <= {1, 2}
     assert [p.name for p in tmp_path.iterdir()] == ["config.json"]
