@@ -9,8 +9,6 @@ from __future__ import annotations
 import contextlib
 import math
 import queue
-import reprlib
-import signal
 import statistics
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -18,8 +16,8 @@ from concurrent.futures import BrokenExecutor, CancelledError, Future
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..errors import DotpeExecError, ExecutorError, TaskError, WorkerCrashError
-from . import codec, crumbs, worker
+from ..errors import DotpeExecError, ExecutorError, WorkerCrashError
+from . import codec, crumbs, reports, worker
 from .interface import Executor
 from .task import Task
 
@@ -321,11 +319,7 @@ class Driver:
         original = failure.exception
         if isinstance(original, bytes):
             original = codec.loads(original)
-        report = TaskError(
-            f"task {entry.task.key!r} of phase {self._phase!r} raised "
-            f"{failure.type_name}: {failure.text}\n\n"
-            f"Traceback in the worker:\n{failure.traceback}"
-        )
+        report = reports.task_error(self._phase, entry.task.key, failure)
         if isinstance(original, DotpeExecError):
             raise original from report  # already says what is wrong, in its own class
         raise report from original
@@ -370,10 +364,8 @@ class Driver:
         self._idle_breaks += 1
         by_signal = any(code is not None and code < 0 for code in dead.values())
         if self._idle_breaks > (MAX_IDLE_KILLS if by_signal else MAX_FAILED_STARTS):
-            raise WorkerCrashError(
-                f"workers of the {self._executor.name} executor died {self._idle_breaks} "
-                f"times in a row before they started a task of phase {self._phase!r} "
-                f"({_exit_codes(dead)}): {error}"
+            raise reports.never_started(
+                self._executor.name, self._phase, self._idle_breaks, dead
             ) from error
 
     def _accuse(self, message: _Message, exit_code: int | None) -> None:
@@ -387,10 +379,8 @@ class Driver:
     def _charge(self, entry: _Entry, exit_code: int | None) -> None:
         entry.crashes += 1
         if entry.crashes > self._max_retries:
-            raise WorkerCrashError(
-                f"task {entry.task.key!r} of phase {self._phase!r} killed its worker "
-                f"{entry.crashes} times, the last time with {_exit_code(exit_code)}; "
-                f"its inputs: {_inputs(entry.task.payload)}"
+            raise reports.killed_its_worker(
+                self._phase, entry.task, entry.crashes, exit_code
             )
         self._isolate(entry)
 
@@ -402,18 +392,12 @@ class Driver:
     def _broken_for_good(
         self, lost: dict[int, _Message], error: BaseException | None
     ) -> WorkerCrashError:
-        trail = crumbs.read(self._crumbs_folder)
         running = [
             lost[number].entries[index].task.key
-            for number, index in trail.values()
+            for number, index in crumbs.read(self._crumbs_folder).values()
             if number in lost and index >= 0
         ]
-        where = f"; its workers were running {', '.join(running)}" if running else ""
-        return WorkerCrashError(
-            f"a worker of the {self._executor.name} executor died in phase "
-            f"{self._phase!r}{where}. This executor was not made here and cannot be "
-            f"restarted: make a new one and resume the run ({error})"
-        )
+        return reports.cannot_restart(self._executor.name, self._phase, running, error)
 
     def _unusable(self, what: str) -> ExecutorError:
         return ExecutorError(
@@ -423,27 +407,3 @@ class Driver:
 
 def _is_broken(future: Future) -> bool:
     return future.cancelled() or isinstance(future.exception(), BrokenExecutor)
-
-
-def _exit_codes(dead: dict[int, int | None]) -> str:
-    return ", ".join(_exit_code(code) for code in dead.values()) or "exit code unknown"
-
-
-def _exit_code(code: int | None) -> str:
-    if code is None:
-        return "unknown exit code"
-    if code >= 0:
-        return f"exit code {code}"
-    try:
-        name = signal.Signals(-code).name
-    except ValueError:
-        name = "unknown signal"
-    hint = ", perhaps out of memory" if -code == signal.SIGKILL else ""
-    return f"exit code {code} ({name}{hint})"
-
-
-def _inputs(payload: Any) -> str:
-    """Return the payload in a few hundred characters."""
-    short = reprlib.Repr()
-    short.maxother = short.maxstring = 400
-    return short.repr(payload)

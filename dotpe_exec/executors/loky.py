@@ -89,6 +89,6 @@ def _ignore_recycling() -> None:
     """Keep loky from telling users that it replaced a worker: nothing was lost."""
     warnings.filterwarnings(
         "ignore",
-        message="A worker stopped while some jobs were given",
+        message="A worker (stopped|was restarted) while some jobs were given",
         category=UserWarning,
     )

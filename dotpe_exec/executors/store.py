@@ -88,8 +88,9 @@ def _open(path: str) -> np.ndarray:
 
 def _forget_deleted() -> None:
     """Unmap arrays of closed stores; their disk space is free only then."""
-    for path in [path for path in _loaded if not os.path.exists(path)]:  # noqa: PTH110
-        del _loaded[path]
+    for path in list(_loaded):  # a copy: other threads load at the same time
+        if not os.path.exists(path):  # noqa: PTH110
+            _loaded.pop(path, None)
 
 
 class ArrayStore:

@@ -13,7 +13,6 @@ import pytest
 from toy_tasks import Batch, Number, product, results, square, threads_in_use
 
 from dotpe_exec.executors.phases import PhaseRunner
-from dotpe_exec.executors.resolve import resolve_executor
 from dotpe_exec.executors.store import ArrayStore
 
 
@@ -60,8 +59,7 @@ def test_dask_scheduler_address(cluster, store):
 
 def test_dask_by_name_makes_and_ends_a_cluster(tmp_path):
     pytest.importorskip("distributed")
-    executor = resolve_executor("dask", 2)
-    with PhaseRunner(ArrayStore(tmp_path), executor) as runner:
+    with PhaseRunner(ArrayStore(tmp_path), "dask", n_procs=2) as runner:
         assert runner.executor.n_workers == 2
         assert_same_as_serial(runner)
         assert results(runner, square, [Number(3)]) == [9]

@@ -8,6 +8,7 @@ import signal
 import stat
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -105,6 +106,17 @@ def mapped_path(handle):
     maps = Path("/proc/self/maps").read_text()
     assert handle.path in maps
     return handle.path
+
+
+def test_threads_may_load_while_others_load_and_stores_close(tmp_path):
+    def churn(seed):
+        for number in range(60):
+            with ArrayStore(tmp_path) as made:
+                handle = made.put(np.full(5, seed + number / 100))
+                assert handle.load()[0] == seed + number / 100
+
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(churn, range(6)))
 
 
 def test_closing_deletes_everything_and_later_use_is_refused(tmp_path):
