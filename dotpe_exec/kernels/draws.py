@@ -15,6 +15,8 @@ import numpy as np
 DRAW_SHARES = {1.0: 0.88, 0.5: 0.08, 0.0: 0.04}
 """Shares of the samples, by the power of the score by which they are drawn."""
 
+_FLOOR = 1e-12
+
 
 def expected_counts(importance_q: np.ndarray, n: int) -> np.ndarray:
     """Return how often each point is to be drawn, on average, in n draws.
@@ -36,6 +38,10 @@ def expected_counts(importance_q: np.ndarray, n: int) -> np.ndarray:
         Sums to n.
     """
     positive = importance_q > 0
+    # Floored, so that sums of what is hardly important do not underflow.
+    importance_q = np.where(
+        positive, np.maximum(importance_q / importance_q.max(), _FLOOR), 0
+    )
     copies, n_rest = divmod(n, int(np.count_nonzero(positive)))
     counts_q = np.where(positive, float(copies), 0.0)
     if n_rest:
@@ -109,7 +115,7 @@ def draw_from_pool(
 def _capped_shares(importance_q: np.ndarray, n: int) -> np.ndarray:
     """Return min(1, c importance) with c such that the sum is n."""
     order = np.argsort(-importance_q, kind="stable")
-    descending = importance_q[order] / importance_q[order[0]]
+    descending = importance_q[order]
     # With the k most important points capped, c = (n - k) / (sum of the others). The
     # smallest k for which nothing else exceeds 1 is wanted; k = n - 1 always does.
     remaining = np.cumsum(descending[::-1])[::-1][:n]

@@ -38,10 +38,17 @@ N_TAPS = 4
 NEGLIGIBLE = 1.0
 """Points left out contribute together less than this share of the best point."""
 
+NEGLIGIBLE_PHASES = 0.05
+"""Phases left out contribute together less than this share of a point's best phase."""
+
 # The coordinates of the distance table, and how finely it is tabulated for the linear
 # interpolation here (to about 1e-3 in the logarithm).
 _X_MIN, _X_MAX, _N_X = -10.0, 0.0, 400
 _Y_MIN, _Y_MAX, _N_Y = -0.5, 1.0, 600
+
+# The table ends at y = -1/2. Below, the likelihood is at its least: any signal in
+# antiphase fits worse than one too far away to be seen.
+_OVERLAP_MIN = -10.0
 
 
 def tabulate_distance(table: DistanceTable) -> np.ndarray:
@@ -103,7 +110,7 @@ def marginalized_lnlike(
         np.array(data.ln_distance_xy, dtype=np.float32),
         float(data.d_luminosity_max),
         math.log(len(times_qd) / NEGLIGIBLE),
-        math.log(data.cos_ko.shape[1] / NEGLIGIBLE),
+        math.log(data.cos_ko.shape[1] / NEGLIGIBLE_PHASES),
     )
 
 
@@ -231,24 +238,32 @@ def _marginalized_lnlike(
                 cos_o, sin_o = cos_ko[k], sin_ko[k]
                 for o in range(n_phi):
                     hh_o[o] += real * cos_o[o] - imag * sin_o[o]
-        best = np.float32(0)
+        best, best_o = np.float32(0), 0
         for o in range(n_phi):
             bestfit_o[o] = np.float32(0.5) * dh_o[o] * dh_o[o] / hh_o[o]
-            if dh_o[o] > 0 and hh_o[o] > 0:
-                best = max(best, bestfit_o[o])
+            if dh_o[o] > 0 and hh_o[o] > 0 and bestfit_o[o] > best:
+                best, best_o = bestfit_o[o], o
         # Distance marginalisation never exceeds the best fit over distance.
         if best + ln_weight_q[q] < largest - point_drop:
             continue
-        total = 0.0
-        for o in range(n_phi):
-            if not hh_o[o] > 0 or (dh_o[o] > 0 and bestfit_o[o] < best - phase_drop):
-                continue
-            if dh_o[o] <= 0 and best > phase_drop:
+        total, scale = 0.0, -np.inf
+        for turn in range(n_phi):
+            o = (best_o + turn) % n_phi
+            if (
+                not hh_o[o] > 0
+                or (bestfit_o[o] if dh_o[o] > 0 else 0.0) < scale - phase_drop
+            ):
                 continue
             norm_h = math.sqrt(hh_o[o])
-            ln_distance = _ln_distance(dh_o[o] / norm_h, norm_h, ln_distance_xy, d_max)
-            total += math.exp(bestfit_o[o] - best + ln_distance)
+            overlap = max(dh_o[o] / norm_h, _OVERLAP_MIN)
+            ln_distance = _ln_distance(overlap, norm_h, ln_distance_xy, d_max)
+            lnlike = 0.5 * overlap**2 + ln_distance
+            if lnlike > scale:
+                total = total * math.exp(scale - lnlike) + 1.0
+                scale = lnlike
+            else:
+                total += math.exp(lnlike - scale)
         if total > 0:
-            lnlike_q[q] = best + math.log(total / n_phi)
+            lnlike_q[q] = scale + math.log(total / n_phi)
             largest = max(largest, lnlike_q[q] + ln_weight_q[q])
     return lnlike_q

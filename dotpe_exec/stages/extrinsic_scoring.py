@@ -124,22 +124,11 @@ def score_pool(
         ln of their weights: exp(ln_ratio_q) f_q sums to an estimate of the integral of
         prior times f.
     ln_mixture_q : (n_q,) float
-        ln of the carriers' likelihoods, averaged with the weights of :func:`_wanted`.
+        ln of the carriers' likelihoods, averaged as :func:`_score` does.
     """
-
-    def scores(
-        phase: str, chosen: np.ndarray, ln_weight: np.ndarray, points: Pool, batch: int
-    ) -> tuple[np.ndarray, np.ndarray]:
-        handle = runner.store.put(points)
-        return _score(
-            runner, candidates, phase, chosen, ln_weight, handle, filter_data, batch
-        )
-
     parents = np.array([k for k, _ in proposals])
-    ln_evidence = np.array([proposal.ln_evidence for _, proposal in proposals])
-    wanted = _wanted(ln_evidence + candidates.ln_prior_k[parents])
-    ln_mixture_q, _ = scores(
-        "parent scores", parents, np.log(wanted) - ln_evidence, pool, PARENT_BATCH
+    ln_mixture_q, _ = _score(
+        runner, candidates, "parent scores", parents, pool, filter_data, PARENT_BATCH
     )
     ln_ratio_q = pool.ln_ratio_q - np.log(pool.n_total)
     if len(ln_ratio_q) > n_thinned:
@@ -156,39 +145,28 @@ def score_pool(
     promise_k = candidates.lnlike_k + candidates.ln_prior_k
     n_near = int(np.count_nonzero(promise_k > promise_k[0] - SCREEN_DROP))
     screened = np.arange(min(max(n_near, N_CARRIERS), N_SCREENED, len(promise_k)))
-    ln_prior = candidates.ln_prior_k[screened]
-    _, ln_evidence = scores(
-        "screening",
-        screened,
-        ln_prior,
-        pool.part(kept_q[screen], np.log(weights_q), len(screen)),
-        SCREEN_BATCH,
+    part = pool.part(kept_q[screen], np.log(weights_q), len(screen))
+    _, ln_evidence = _score(
+        runner, candidates, "screening", screened, part, filter_data, SCREEN_BATCH
     )
-    # Those drawn as carriers stand for the others.
-    wanted = _wanted(ln_evidence + ln_prior)
+    # Carriers are drawn by share and square root of share; each stands for some others.
+    ln_share = ln_evidence + candidates.ln_prior_k[screened]
+    share = np.exp(ln_share - np.max(ln_share))
+    wanted = share / np.sum(share) + np.sqrt(share) / np.sum(np.sqrt(share))
     counts = expected_counts(wanted, min(N_CARRIERS, int(np.count_nonzero(wanted))))
     carriers = np.unique(systematic_draw(counts, rng.random()))
-    ln_mixture_q, _ = scores(
+    part = pool.part(kept_q, ln_ratio_q, 1)
+    ln_mixture_q, _ = _score(
+        runner,
+        candidates,
         "scores",
         screened[carriers],
-        np.log(wanted / counts, where=wanted > 0, out=np.full(len(counts), -np.inf))[
-            carriers
-        ]
-        - ln_evidence[carriers],
-        pool.part(kept_q, ln_ratio_q, 1),
+        part,
+        filter_data,
         CARRIER_BATCH,
+        -np.log(counts[carriers]),
     )
     return kept_q, ln_ratio_q, ln_mixture_q
-
-
-def _wanted(ln_share: np.ndarray) -> np.ndarray:
-    """Return the shares of the samples that waveforms of these evidences should get.
-
-    By the share of the evidence, which makes its variance small, and by the square root
-    of it, lest a waveform of a percent of the evidence gets a handful of samples.
-    """
-    share = np.exp(ln_share - np.max(ln_share))
-    return 0.5 * (share / np.sum(share) + np.sqrt(share) / np.sum(np.sqrt(share)))
 
 
 def _score(
@@ -196,19 +174,24 @@ def _score(
     candidates: RankedSurvivors,
     phase: str,
     chosen: np.ndarray,
-    ln_prior: np.ndarray,
-    pool: BundleHandle,
+    pool: Pool,
     filter_data: BundleHandle,
     batch: int,
+    ln_stand_in: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Score a pool with chosen candidates.
 
     Returns
     -------
     ln_mixture_q : (n_q,) float
-        ln sum over chosen of exp(ln_prior) L_q.
+        ln of the likelihood averaged over the candidates: half of it by their shares of
+        the evidence, which makes its variance small, half by the square roots of these,
+        lest a waveform of a percent of the evidence gets but a handful of samples.
     ln_evidence : (len(chosen),) float
     """
+    if ln_stand_in is None:
+        ln_stand_in = np.zeros(len(chosen))
+    handle = runner.store.put(pool)
     tasks, places = [], {}
     for b, bank in enumerate(candidates.banks):
         of_bank = np.flatnonzero(candidates.bank_k[chosen] == b)
@@ -219,9 +202,10 @@ def _score(
             payload = ScoreTask(
                 bank=bank,
                 inds=candidates.index_k[chosen[part]],
-                ln_prior_i=ln_prior[part],
+                ln_prior_i=candidates.ln_prior_k[chosen[part]],
+                ln_stand_in_i=ln_stand_in[part],
                 filter_data=filter_data,
-                pool=pool,
+                pool=handle,
             )
             tasks.append(Task(key, payload))
     results = {
@@ -237,8 +221,19 @@ def _score(
     }
     # In the tasks' order, whatever the order of arrival.
     ln_evidence = np.empty(len(chosen))
-    ln_mixture_q = np.full(1, -np.inf)
+    ln_posterior_q = ln_flattened_q = np.full(len(pool.ln_ratio_q), -np.inf)
     for key, part in places.items():
         ln_evidence[part] = results[key].ln_evidence_i
-        ln_mixture_q = np.logaddexp(ln_mixture_q, results[key].ln_mixture_q)
-    return ln_mixture_q, ln_evidence
+        ln_posterior_q = np.logaddexp(ln_posterior_q, results[key].ln_posterior_q)
+        ln_flattened_q = np.logaddexp(ln_flattened_q, results[key].ln_flattened_q)
+    if np.all(ln_evidence == -np.inf):
+        return ln_posterior_q, ln_evidence
+    return np.logaddexp(
+        ln_posterior_q - _ln_sum(ln_posterior_q + pool.ln_ratio_q),
+        ln_flattened_q - _ln_sum(ln_flattened_q + pool.ln_ratio_q),
+    ), ln_evidence
+
+
+def _ln_sum(ln_terms: np.ndarray) -> float:
+    largest = np.max(ln_terms)
+    return float(largest + np.log(np.sum(np.exp(ln_terms - largest))))

@@ -143,7 +143,9 @@ class ScoreTask:
     inds : (n_i,) int
         Indices in the bank.
     ln_prior_i : (n_i,) float
-        ln of the waveforms' weights in the mixture.
+        ln of the waveforms' prior weights.
+    ln_stand_in_i : (n_i,) float
+        ln of the number of waveforms that each stands for.
     filter_data, pool : BundleHandle
         Of :class:`.FilterData` and :class:`Pool`.
     """
@@ -151,6 +153,7 @@ class ScoreTask:
     bank: BankHandle
     inds: np.ndarray
     ln_prior_i: np.ndarray
+    ln_stand_in_i: np.ndarray
     filter_data: BundleHandle
     pool: BundleHandle
 
@@ -161,15 +164,19 @@ class Score:
 
     Parameters
     ----------
-    ln_mixture_q : (n_q,) float
-        ln sum_i exp(ln_prior_i) L_iq.
+    ln_posterior_q : (n_q,) float
+        ln sum_i s_i pi_i L_iq, with prior weights pi and stand-in numbers s.
+    ln_flattened_q : (n_q,) float
+        ln sum_i s_i (pi_i Z_i)^(1/2) L_iq / Z_i, with the evidence Z: the waveforms count
+        by the square root of their share.
     ln_evidence_i : (n_i,) float
         ln of the integral of prior times likelihood: the pool summed whole.
     n_effective_i : (n_i,) float
         Effective number of points of the pool.
     """
 
-    ln_mixture_q: np.ndarray
+    ln_posterior_q: np.ndarray
+    ln_flattened_q: np.ndarray
     ln_evidence_i: np.ndarray
     n_effective_i: np.ndarray
 
@@ -261,7 +268,8 @@ def score(task: ScoreTask) -> Score:
     amplitudes_impb, phases_impb = task.bank.read(task.inds)
     h_impb, _ = linear_free_waveforms(amplitudes_impb, phases_impb, data.line_fit)
     n_i = len(task.inds)
-    ln_mixture_q = np.full(len(ln_ratio_q), -np.inf)
+    ln_posterior_q = np.full(len(ln_ratio_q), -np.inf)
+    ln_flattened_q = np.full(len(ln_ratio_q), -np.inf)
     ln_evidence_i, n_effective_i = np.full(n_i, -np.inf), np.zeros(n_i)
     series_idtc = filter_series(h_impb, data, pool.first_d, pool.n_t)
     norms_ikds = mode_norms(h_impb, data)
@@ -274,11 +282,15 @@ def score(task: ScoreTask) -> Score:
             ln_ratio_q,
             data,
         )
-        ln_mixture_q = np.logaddexp(ln_mixture_q, lnlike_q + task.ln_prior_i[i])
         ln_weight_q = lnlike_q + ln_ratio_q
         largest = np.max(ln_weight_q)
-        if largest > -np.inf:
-            weights_q = np.exp(ln_weight_q - largest)
-            ln_evidence_i[i] = largest + np.log(np.sum(weights_q) / pool.n_total)
-            n_effective_i[i] = effective_size(weights_q)
-    return Score(ln_mixture_q, ln_evidence_i, n_effective_i)
+        if largest == -np.inf:
+            continue
+        weights_q = np.exp(ln_weight_q - largest)
+        ln_evidence_i[i] = largest + np.log(np.sum(weights_q) / pool.n_total)
+        n_effective_i[i] = effective_size(weights_q)
+        ln_posterior = task.ln_prior_i[i] + task.ln_stand_in_i[i]
+        ln_flattened = 0.5 * (task.ln_prior_i[i] - ln_evidence_i[i]) + task.ln_stand_in_i[i]
+        ln_posterior_q = np.logaddexp(ln_posterior_q, lnlike_q + ln_posterior)
+        ln_flattened_q = np.logaddexp(ln_flattened_q, lnlike_q + ln_flattened)
+    return Score(ln_posterior_q, ln_flattened_q, ln_evidence_i, n_effective_i)
