@@ -142,10 +142,19 @@ def executor_options(command: Callable) -> Callable:
 @click.option("--batches-per-task", type=int, help="Incoherent batches per message.")
 @click.option("--pairs-per-task", type=int, help="Coherent pairs per message.")
 @click.option("--e-blocksize", type=int, help="Extrinsic samples per coherent block.")
+@click.option(
+    "--multicore",
+    type=click.Choice(["auto", "manual"]),
+    help="auto: this machine's tuned configuration, tuned first if there is none; "
+    "manual: these flags and defaults only (default: the tuned one if there is one).",
+)
+@click.option(
+    "--autotune-only", is_flag=True, help="Tune on this event and bank, and stop."
+)
 @click.option("--resume", is_flag=True, help="Continue the run in --rundir.")
 @click.option("--overwrite", is_flag=True, help="Replace results in --rundir.")
 @executor_options
-def run(**arguments: Any) -> None:
+def run(multicore: str | None, autotune_only: bool, **arguments: Any) -> None:
     """Run the inference on an event with one or more banks.
 
     \b
@@ -154,8 +163,91 @@ def run(**arguments: Any) -> None:
     """
     from .inference import run_multicore
 
+    if autotune_only or (multicore == "auto" and not _is_tuned()):
+        _tune(arguments["event"], arguments["bank_folder"], arguments["progress"])
+    if autotune_only:
+        return
+    if multicore == "manual":
+        from .config import MulticoreConfig
+        from .machine import usable_cores
+
+        arguments["multicore_config"] = MulticoreConfig(
+            n_procs=usable_cores(),
+            i_batch=arguments["single_detector_blocksize"],
+            e_blocksize=arguments["blocksize"],
+        )
     rundir = run_multicore(**arguments)
     show_results(rundir)
+
+
+def _is_tuned() -> bool:
+    from .config import load_cached_config
+
+    return load_cached_config() is not None
+
+
+def _tune(event: Any, bank_folder: Any, progress: bool, **limits: Any) -> None:
+    from .autotune import autotune_multicore_config
+    from .config import get_shared_config_cache_path
+
+    config = autotune_multicore_config(
+        event=event, bank_folder=bank_folder, progress=progress, **limits
+    )
+    values = {name: value for name, value in config.to_dict().items() if value is not None}
+    click.echo(f"{json.dumps(values)}\nkept in {get_shared_config_cache_path()}")
+
+
+@main.command()
+@click.option("--event", help="Tune on this event (and --bank-folder).")
+@click.option("--bank-folder", type=_VALUE, help="Tune on this bank (and --event).")
+@click.option(
+    "--max-memory-gb-per-worker", type=float, help="Reject what takes more memory [GB]."
+)
+@click.option("--progress/--no-progress", default=True, help="Progress bar and table.")
+def autotune(**arguments: Any) -> None:
+    """Find the fastest configuration on this machine and keep it for later runs.
+
+    \b
+    Example:
+      dotpe-exec autotune --event GW150914 --bank-folder banks/bbh
+    """
+    _tune(**arguments)
+
+
+@main.command()
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def info(as_json: bool) -> None:
+    """Print what was detected of this machine, and how it was tuned.
+
+    \b
+    Example:
+      dotpe-exec info
+    """
+    from .config import get_shared_config_cache_path, load_cached_config
+    from .machine import describe_machine
+
+    config = load_cached_config()
+    description = describe_machine() | {
+        "version": __version__,
+        "config_cache": str(get_shared_config_cache_path()),
+        "cached_config": None if config is None else config.to_dict(),
+    }
+    if as_json:
+        click.echo(json.dumps(description, indent=2))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(show_header=False)
+    for name, value in description.items():
+        if name.endswith("_memory"):
+            value = f"{value / 1e9:.1f} GB"
+        elif isinstance(value, dict):
+            value = ", ".join(f"{key}: {item}" for key, item in value.items())
+        elif isinstance(value, list):
+            value = ", ".join(map(str, value))
+        table.add_row(name.replace("_", " "), "none" if value is None else str(value))
+    Console().print(table)
 
 
 def show_results(rundir: Path) -> None:
