@@ -9,14 +9,14 @@ turn on one thread; the dense kernel on fewer waveforms, both per (i, e, o).
 
 from __future__ import annotations
 
-import argparse
 import time
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import threadpoolctl
+from measure import KernelFigures, Report, kernel_table, machine_rates, parser
 
+from dotpe_exec.executors.threads import OneThread
 from dotpe_exec.kernels.coherent import prepare_coherent, project
 from dotpe_exec.kernels.coherent_dense import bestfit_lnlike, coherent_dense
 from dotpe_exec.kernels.coherent_pairs import expand_pairs
@@ -103,21 +103,18 @@ def timed(function: Callable[[], Any]) -> tuple[float, Any]:
 
 
 def chunks(n: int, size: int = 10_000) -> list[slice]:
+    """Cut a range, as the stage does, so that memory stays small."""
     return [slice(start, start + size) for start in range(0, n, size)]
 
 
-def machine() -> tuple[float, float, float]:
-    """Return flop/s of a matrix product (double, single) and bytes/s of a stream."""
-    rates = []
-    for dtype in (np.float64, np.float32):
-        a = np.ones((768, 768), dtype)
-        rates.append(2 * 768**3 / min(timed(lambda a=a: a @ a)[0] for _ in range(8)))
-    x, y = np.ones(1 << 23), np.ones(1 << 23)
-    stream = 3 * x.nbytes / min(timed(lambda: np.add(x, y, out=y))[0] for _ in range(5))
-    return rates[0], rates[1], stream
+def measure(n_i: int, n_e: int, n_phi: int, repeats: int) -> tuple[KernelFigures, str]:
+    """Measure both kernels in turn; return the figures and lines on what happened.
 
-
-def run(n_i: int, n_e: int, n_phi: int, repeats: int) -> None:
+    Raises
+    ------
+    RuntimeError
+        The accepted set is not that of the dense kernel.
+    """
     amplitudes, phases, summary, response_dpe, timeshift_dbe = make_problem(n_i, n_e)
     floor = -np.inf
 
@@ -169,12 +166,11 @@ def run(n_i: int, n_e: int, n_phi: int, repeats: int) -> None:
     best = max(x.maxima_p.max() for x in fast()[1])  # compiles
     floor = best - MAX_DROP
 
-    ratios, stages, dense_rates = [], [], []
+    stages, dense_s = [], []
     for _ in range(repeats):
         dense_seconds, (dh_ieo, hh_ieo) = timed(dense)
         seconds, blocks, samples = fast()
-        dense_rates.append(dense_seconds / dh_ieo.size)
-        ratios.append(dense_rates[-1] / (sum(seconds) / (n_i * n_e * n_phi)))
+        dense_s.append(dense_seconds / dh_ieo.size * n_phi)
         stages.append(seconds)
     lnlike_ieo = bestfit_lnlike(dh_ieo, hh_ieo)
     found, error = 0, 0.0
@@ -187,55 +183,54 @@ def run(n_i: int, n_e: int, n_phi: int, repeats: int) -> None:
             error,
             np.abs(dh_ieo[i_s[use], e_s[use], o_s[use]] - dh_s[use]).max(initial=0.0),
         )
+    n_expected = int((lnlike_ieo > floor).sum())
+    if found != n_expected:
+        raise RuntimeError(f"{found} samples accepted, the dense kernel has {n_expected}")
     n_pairs = n_i * n_e
     stage_us = np.median(stages, axis=0) / n_pairs * 1e6
     n_k, n_lead = len(prepared.detector_k), int(prepared.lead_k.sum())
-    evaluated = sum(x.n_evaluated for x in blocks)
-    double = 64 * N_B * n_k * n_i + 28 * 40 * N_B * N_D * n_i + 128 * n_k * evaluated
-    single = 64 * n_lead * n_pairs
-    print(f"\nn_int {n_i}, n_ext {n_e}, n_phi {n_phi}")
-    print(f"  ranks {np.bincount(prepared.detector_k)}, in the screening {n_lead}")
-    print(f"  preparation {preparation * 1e3:.0f} ms (once per phase)")
-    print(f"  dense  {np.median(dense_rates) * 1e6:.3f} us per (i, e, o)")
-    print(
-        f"  fast   {stage_us.sum():.3f} us per (i, e): waveforms {stage_us[0]:.3f}, "
-        f"projection {stage_us[1]:.3f}, search {stage_us[2]:.3f}, phases {stage_us[3]:.3f}"
-    )
-    print(
-        f"  ratio  {np.median(ratios):.0f} (median of {repeats}; "
-        f"{min(ratios):.0f} to {max(ratios):.0f})"
-    )
-    print(
-        f"  pairs evaluated {evaluated / n_pairs:.2%}, kept "
-        f"{sum(len(x.i_p) for x in blocks) / n_pairs:.2%}; samples kept "
-        f"{sum(len(x[0]) for x in samples)}, best {best:.1f}"
-    )
-    print(
-        f"  same set as dense: {found == (lnlike_ieo > floor).sum()} ({found} samples of "
-        f"{N_DENSE} waveforms), dh within {error / np.abs(dh_ieo).max():.1e} of its largest"
-    )
-    busy = sum(np.median(stages, axis=0)[1:3])
-    print(
-        f"  projection and search: {double / busy / 1e9:.1f} Gflop/s double and "
-        f"{single / busy / 1e9:.1f} single together"
-    )
+    n_evaluated = sum(x.n_evaluated for x in blocks)
+    # Projection of every waveform with its norms, and sums for the pairs evaluated.
+    double = 64 * N_B * n_k * n_i + 28 * 40 * N_B * N_D * n_i + 128 * n_k * n_evaluated
     moved = 3 * 16 * 8 * N_B * n_i + 8 * n_lead * n_pairs / 16
-    print(f"  bytes at least moved: {moved / busy / 1e9:.1f} GB/s")
+    figures = KernelFigures(
+        f"coherent, {n_e} samples, {n_phi} phases",
+        "(i, e) pair",
+        [sum(seconds) / n_pairs for seconds in stages],
+        dense_s,
+        double / n_pairs,
+        64 * n_lead,
+        moved / n_pairs,
+        float(error / np.abs(dh_ieo).max()),
+        "d_h, relative to the largest",
+    )
+    remark = (
+        f"Coherent, {n_e} samples: ranks {np.bincount(prepared.detector_k).tolist()}, in "
+        f"the screening {n_lead}; preparation {preparation * 1e3:.0f} ms; microseconds per "
+        f"pair: waveforms {stage_us[0]:.3f}, projection {stage_us[1]:.3f}, search "
+        f"{stage_us[2]:.3f}, phases {stage_us[3]:.3f}; pairs evaluated "
+        f"{n_evaluated / n_pairs:.2%}, kept "
+        f"{sum(len(x.i_p) for x in blocks) / n_pairs:.2%}; same accepted set as the dense "
+        f"kernel ({n_expected} samples of {N_DENSE} waveforms)."
+    )
+    return figures, remark
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--waveforms", type=int, default=512)
-    arguments = parser.parse_args()
-    with threadpoolctl.threadpool_limits(1):
-        double, single, stream = machine()
-        print(
-            f"this machine, one thread: {double / 1e9:.1f} Gflop/s double, "
-            f"{single / 1e9:.1f} single (matrix product), {stream / 1e9:.1f} GB/s (stream)"
-        )
-        for n_e, n_phi in ((512, 32), (2048, 100)):
-            run(arguments.waveforms, n_e, n_phi, arguments.repeats)
+    """Measure and print."""
+    arguments_parser = parser(__doc__, repeats=5)
+    arguments_parser.add_argument("--waveforms", type=int, default=512)
+    arguments = arguments_parser.parse_args()
+    report = Report(arguments)
+    with OneThread():
+        rates = machine_rates(arguments.repeats)
+        measured = [
+            measure(arguments.waveforms, n_e, n_phi, arguments.repeats)
+            for n_e, n_phi in ((512, 32), (2048, 100))
+        ]
+    figures, remarks = zip(*measured, strict=True)
+    report.show(kernel_table("coherent", figures, rates, " ".join(remarks)))
+    report.write()
 
 
 if __name__ == "__main__":

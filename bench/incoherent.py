@@ -11,19 +11,20 @@ less; ratios are taken pair by pair.
 
 from __future__ import annotations
 
-import argparse
-import os
-import time
-from collections.abc import Callable
+import numpy as np
+from measure import (
+    KernelFigures,
+    Report,
+    cpu_seconds,
+    kernel_table,
+    machine_rates,
+    parser,
+)
 
-for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-    os.environ.setdefault(_name, "1")
-
-import numpy as np  # noqa: E402
-
-from dotpe_exec.kernels import incoherent as fast  # noqa: E402
-from dotpe_exec.kernels.incoherent_dense import incoherent_lnlike_dense  # noqa: E402
-from dotpe_exec.kernels.summary import IncoherentSummary, LineFit, Summary, mode_pairs  # noqa: E402
+from dotpe_exec.executors.threads import OneThread
+from dotpe_exec.kernels import incoherent as fast
+from dotpe_exec.kernels.incoherent_dense import incoherent_lnlike_dense
+from dotpe_exec.kernels.summary import IncoherentSummary, LineFit, Summary, mode_pairs
 
 SOLAR_MASS_S = 4.925491e-6
 N_DENSE = 32
@@ -100,25 +101,6 @@ def make_problem(
     )
 
 
-def seconds(function: Callable[[], object]) -> float:
-    """Return the process time that one call takes."""
-    start = time.process_time()
-    function()
-    return time.process_time() - start
-
-
-def machine(repeats: int) -> tuple[float, float, float]:
-    """Return what this machine does: GEMM flop/s (double, single), stream bytes/s."""
-    rates = []
-    for dtype in (np.float64, np.float32):
-        a = np.ones((768, 768), dtype=dtype)
-        best = min(seconds(lambda a=a: [a @ a for _ in range(5)]) for _ in range(repeats))
-        rates.append(5 * 2 * 768**3 / best)
-    source, target = np.ones(2**24), np.ones(2**24)
-    best = min(seconds(lambda: np.copyto(target, source)) for _ in range(repeats))
-    return rates[0], rates[1], 2 * source.nbytes / best
-
-
 def operations(
     prepared: fast.PreparedIncoherent, n_exact: float
 ) -> tuple[float, float, float]:
@@ -143,73 +125,72 @@ def operations(
     return double, single, 16.0 * n_rows
 
 
-def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--waveforms", type=int, default=256)
-    parser.add_argument("--repeats", type=int, default=7)
-    parser.add_argument("--detectors", type=int, default=3)
-    parser.add_argument("--modes", type=int, nargs="+", default=[2, 1, 3, 4])
-    parser.add_argument("--bins", type=int, default=378)
-    parser.add_argument("--times", type=int, default=64)
-    parser.add_argument("--phases", type=int, default=32)
-    arguments = parser.parse_args()
+def measure(
+    n_i: int, *, n_d: int, m_arr: np.ndarray, n_b: int, n_t: int, n_phi: int, repeats: int
+) -> tuple[KernelFigures, str]:
+    """Measure both kernels in turn; return the figures and a line on what happened."""
+    amplitudes, phases, summary = make_problem(n_i, n_d=n_d, m_arr=m_arr, n_b=n_b, n_t=n_t)
+    prepare_s = cpu_seconds(lambda: fast.prepare_incoherent(summary, n_phi))
+    prepared = fast.prepare_incoherent(summary, n_phi)
+    compile_s = cpu_seconds(lambda: fast.compile_incoherent(prepared))
+    some = slice(0, min(N_DENSE, n_i))
 
-    amplitudes, phases, summary = make_problem(
-        arguments.waveforms,
-        n_d=arguments.detectors,
-        m_arr=np.array(arguments.modes),
-        n_b=arguments.bins,
-        n_t=arguments.times,
-    )
-    prepare_s = seconds(lambda: fast.prepare_incoherent(summary, arguments.phases))
-    prepared = fast.prepare_incoherent(summary, arguments.phases)
-    compile_s = seconds(lambda: fast.compile_incoherent(prepared))
-    some = slice(0, min(N_DENSE, arguments.waveforms))
+    def run_fast() -> tuple[np.ndarray, int]:
+        return fast.incoherent_lnlike_counted(amplitudes, phases, prepared)
 
-    def run_fast() -> None:
-        fast.incoherent_lnlike(amplitudes, phases, prepared)
+    def run_dense() -> np.ndarray:
+        return incoherent_lnlike_dense(amplitudes[some], phases[some], summary, n_phi)
 
-    def run_dense() -> None:
-        incoherent_lnlike_dense(amplitudes[some], phases[some], summary, arguments.phases)
-
-    lnlike_di, n_evaluated = fast.incoherent_lnlike_counted(amplitudes, phases, prepared)
-    dense_di = incoherent_lnlike_dense(
-        amplitudes[some], phases[some], summary, arguments.phases
-    )
-    deviation = np.abs(lnlike_di[:, some] - dense_di).max()
-    fast_us, dense_us = [], []
-    for _ in range(arguments.repeats):
-        fast_us.append(1e6 * seconds(run_fast) / arguments.waveforms)
-        dense_us.append(1e6 * seconds(run_dense) / (some.stop - some.start))
-    ratios = np.divide(dense_us, fast_us)
-
-    gemm64, gemm32, stream = machine(arguments.repeats)
+    (lnlike_di, n_evaluated), dense_di = run_fast(), run_dense()
+    fast_s, dense_s = [], []
+    for _ in range(repeats):
+        fast_s.append(cpu_seconds(run_fast) / n_i)
+        dense_s.append(cpu_seconds(run_dense) / (some.stop - some.start))
     n_exact = n_evaluated / lnlike_di.size
     double, single, n_bytes = operations(prepared, n_exact)
-    fast_s = 1e-6 * np.median(fast_us)
-    print(f"preparation {prepare_s:.3f} s, compilation or loading of it {compile_s:.1f} s")
-    print(f"rank {prepared.basis_br.shape[1]}, {n_exact:.2f} times evaluated in double")
-    print(f"largest deviation {deviation:.1e}, largest lnlike {dense_di.max():.2f}")
-    for name, values in (("dense", dense_us), ("fast", fast_us)):
-        print(
-            f"{name:6} {np.median(values):8.1f} us per waveform "
-            f"({min(values):.1f} to {max(values):.1f})"
+    figures = KernelFigures(
+        "incoherent",
+        "waveform",
+        fast_s,
+        dense_s,
+        double,
+        single,
+        n_bytes,
+        float(np.abs(lnlike_di[:, some] - dense_di).max()),
+        "lnlike",
+    )
+    remark = (
+        f"Incoherent: preparation {prepare_s:.3f} s, compilation or loading of it "
+        f"{compile_s:.1f} s, rank {prepared.basis_br.shape[1]}, {n_exact:.2f} times "
+        "evaluated in double precision."
+    )
+    return figures, remark
+
+
+def main() -> None:
+    """Measure and print."""
+    arguments_parser = parser(__doc__, repeats=7)
+    arguments_parser.add_argument("--waveforms", type=int, default=256)
+    arguments_parser.add_argument("--detectors", type=int, default=3)
+    arguments_parser.add_argument("--modes", type=int, nargs="+", default=[2, 1, 3, 4])
+    arguments_parser.add_argument("--bins", type=int, default=378)
+    arguments_parser.add_argument("--times", type=int, default=64)
+    arguments_parser.add_argument("--phases", type=int, default=32)
+    arguments = arguments_parser.parse_args()
+    report = Report(arguments)
+    with OneThread():
+        rates = machine_rates(arguments.repeats)
+        figures, remark = measure(
+            arguments.waveforms,
+            n_d=arguments.detectors,
+            m_arr=np.array(arguments.modes),
+            n_b=arguments.bins,
+            n_t=arguments.times,
+            n_phi=arguments.phases,
+            repeats=arguments.repeats,
         )
-    print(
-        f"ratio  {np.median(ratios):8.1f} ({min(ratios):.1f} to {max(ratios):.1f}, "
-        f"{arguments.repeats} pairs)"
-    )
-    bound_s = double / gemm64 + single / gemm32
-    print(
-        f"{double / 1e6:.2f} Mflop double + {single / 1e6:.2f} Mflop single per waveform: "
-        f"{(double + single) / fast_s / 1e9:.1f} Gflop/s, {bound_s / fast_s:.0%} of GEMM "
-        f"speed ({gemm64 / 1e9:.1f} double, {gemm32 / 1e9:.1f} single)"
-    )
-    print(
-        f"{n_bytes / 1e3:.0f} kB read per waveform: {n_bytes / fast_s / 1e9:.2f} GB/s of "
-        f"{stream / 1e9:.1f} GB/s stream"
-    )
+    report.show(kernel_table("incoherent", [figures], rates, remark))
+    report.write()
 
 
 if __name__ == "__main__":
