@@ -93,7 +93,7 @@ def measure(name: str, n_workers: int, folder: str) -> dict[str, float]:
         large = runner.store.put(np.ones(12_500_000))
         found["per 100 MB array, stored before"] = seconds(runner, nothing, [large])
         if runner.executor.can_rebuild:
-            flag = tempfile.mktemp(dir=folder)
+            flag = str(runner.store.folder / "flag")
             quiet = seconds(runner, nothing, [flag] * 20)
             found["recovery from a killed worker"] = (
                 seconds(runner, die_once, [flag] * 20) - quiet

@@ -131,7 +131,7 @@ class Driver:
         self._again: deque[_Entry] = deque()  # innocent, lost with a pool
         self._suspects: deque[_Entry] = deque()  # run alone
         self._in_flight: dict[int, _Message] = {}
-        self._done: queue.SimpleQueue[_Message] = queue.SimpleQueue()
+        self._done: queue.SimpleQueue[int] = queue.SimpleQueue()
         self._n_messages = 0
         self._idle_breaks = 0
         self._seconds_per_task: deque[float] = deque(maxlen=64)
@@ -221,7 +221,10 @@ class Driver:
         except BrokenExecutor as error:
             message.future.set_exception(error)
         self._in_flight[message.number] = message
-        message.future.add_done_callback(lambda _: self._done.put(message))
+        # The number, not the message: a future that refers to its own message is a cycle,
+        # and its result would stay until the garbage collector comes by.
+        done, number = self._done, message.number
+        message.future.add_done_callback(lambda _: done.put(number))
 
     def _pickled_function(self) -> bytes:
         if self._function_bytes is None:
@@ -254,7 +257,7 @@ class Driver:
         """Return a finished message, or None if the executor had to be restarted."""
         while True:
             try:
-                message = self._done.get(timeout=STALL_SECONDS)
+                message = self._in_flight.get(self._done.get(timeout=STALL_SECONDS))
             except queue.Empty:
                 # A pool can miss a death: its thread may be reading a result that the
                 # dead worker did not finish writing.
@@ -262,7 +265,7 @@ class Driver:
                     self._recover(None)
                     return None
                 continue
-            if self._in_flight.get(message.number) is message:
+            if message is not None:  # else lost with a pool, and under way again
                 return message
 
     def _settle(self, message: _Message) -> Iterator[Finished]:
