@@ -13,16 +13,13 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import os
 import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-    os.environ.setdefault(_name, "1")
-
 import numpy as np
+import threadpoolctl
 from w16k import RUN, make_event
 
 from dotpe_exec.events import fbin_from_pn_phase_tol, load_event, simulate_event
@@ -152,10 +149,11 @@ def main() -> None:
     parser.add_argument("--events", type=int, default=10)
     parser.add_argument("--start", type=int, default=0)
     arguments = parser.parse_args()
-    if arguments.what == "time":
-        measure_time(arguments.repeats)
-    else:
-        compare_quality(arguments.start, arguments.events)
+    with threadpoolctl.threadpool_limits(1):
+        if arguments.what == "time":
+            measure_time(arguments.repeats)
+        else:
+            compare_quality(arguments.start, arguments.events)
 
 
 if __name__ == "__main__":

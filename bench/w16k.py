@@ -62,7 +62,7 @@ def make_bank(bank_size: int = 16384, **workers: Any) -> Path:
     bank_size : int
         A smaller one serves quick checks.
     **workers
-        ``executor``, ``n_procs``, ``progress`` of :func:`dotpe_exec.banks.build.build_bank`.
+        ``executor``, ``n_procs``, ``progress`` of ``build_bank``.
     """
     from dotpe_exec.banks.build import build_bank
 

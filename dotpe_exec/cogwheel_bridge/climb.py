@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -87,18 +86,18 @@ class Climber:
     def climb_in_place(self, start: dict) -> dict:
         """Climb in sky position and arrival time alone: the waveform stays."""
         steps = {"ra": 0.03, "dec": 0.03, "t_geocenter": 1e-4}
-        return self._minimize(start, steps, max_evaluations=80)
+        return self._minimize(start, steps, max_evaluations=60)
 
     def climb(self, start: dict) -> dict:
         """Climb in everything."""
         steps = {"mchirp": 1e-3 * _intrinsic(start)["mchirp"], "eta": 0.01, "chieff": 0.03}
         steps |= {"ra": 0.03, "dec": 0.03, "t_geocenter": 1e-4}
-        return self._minimize(start, steps, max_evaluations=250)
+        return self._minimize(start, steps, max_evaluations=200)
 
     def _minimize(self, start: dict, steps: dict[str, float], max_evaluations: int) -> dict:
         coordinates = _intrinsic(start) | {par: start[par] for par in _PLACE}
 
-        def at(y: Sequence[float]) -> dict[str, Any]:
+        def at(y: np.ndarray) -> dict[str, Any]:
             moved = coordinates.copy()
             for (name, step), value in zip(steps.items(), y, strict=True):
                 moved[name] += step * value

@@ -20,7 +20,7 @@ from scipy.optimize import differential_evolution
 from scipy.stats import qmc
 
 from .climb import Climber, PhaseMaximizedLikelihood
-from .weights import FastWeights
+from .likelihood import FastRelativeBinningLikelihood
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ _N_SKY = 2**12
 _REFDET_WINDOW = 2e-3
 
 # Starting points of the last climb, at least so far apart [rad].
-_N_STARTS = 6
+_N_STARTS = 4
 _STARTS_APART = 0.3
 
 _N_POPULATION = 64
@@ -68,7 +68,7 @@ def _angle_between(place: dict, other: dict) -> float:
     return float(np.arccos(np.clip(cosine, -1, 1)))
 
 
-class FastReferenceWaveformFinder(FastWeights, ReferenceWaveformFinder):
+class FastReferenceWaveformFinder(FastRelativeBinningLikelihood, ReferenceWaveformFinder):
     """Cogwheel's search for a reference waveform, faster and at least as good.
 
     The restrictions are cogwheel's: (2, 2) mode, aligned and equal spins, inclination
@@ -82,8 +82,9 @@ class FastReferenceWaveformFinder(FastWeights, ReferenceWaveformFinder):
 
     def _set_summary(self) -> None:
         # Skipping ReferenceWaveformFinder's, which goes through all times one by one.
-        super(ReferenceWaveformFinder, self)._set_summary()
-        self._times = np.arange(*self.time_range, _TIME_STEP)
+        FastRelativeBinningLikelihood._set_summary(self)
+        start, stop = self.time_range
+        self._times = np.arange(start, stop, _TIME_STEP)
         self._centres_c = self._times[_STEPS_PER_CENTRE // 2 :: _STEPS_PER_CENTRE]
         if not len(self._centres_c):
             self._centres_c = self._times[len(self._times) // 2 :][:1]
@@ -155,7 +156,7 @@ class FastReferenceWaveformFinder(FastWeights, ReferenceWaveformFinder):
         self.par_dic_0 = candidates[0]
         kwargs = self.get_coordinate_system_kwargs()
         if not freeze_f_ref:
-            self._par_dic_0["f_ref"] = kwargs["f_avg"]
+            self.par_dic_0["f_ref"] = kwargs["f_avg"]
         places = self._search_skyloc_time_and_inclination(kwargs["ref_det_name"], seed)
         self._par_dic_0 = self._climb(places, candidates[1:], kwargs["ref_det_name"])
         if not self._mchirp_range:
@@ -192,7 +193,7 @@ class FastReferenceWaveformFinder(FastWeights, ReferenceWaveformFinder):
         )
         logger.debug("incoherent: lnL = %s after %s steps", -result.fun, result.nit)
         points_n3, lnlike_n = np.hstack(evaluated_3n).T, np.concatenate(lnlikes_n)
-        eta_edges = np.linspace(*self.eta_range, _N_ETA_RANGES + 1)
+        eta_edges = np.linspace(self.eta_range[0], self.eta_range[1], _N_ETA_RANGES + 1)
         range_n = np.searchsorted(eta_edges[1:-1], points_n3[:, 1])
         best = [
             max(np.flatnonzero(range_n == k), key=lnlike_n.__getitem__)
@@ -233,7 +234,8 @@ class FastReferenceWaveformFinder(FastWeights, ReferenceWaveformFinder):
         index_ntd = np.rint((arrival_ntd - times_k[0]) / _FINE_STEP).astype(int)
         index_ntd = np.clip(index_ntd, 0, len(times_k) - 1)
 
-        lnlike_in, place_in = [], []
+        lnlike_in: list[float] = []
+        place_in: list[dict] = []
         for iota in (par_dic["iota"], np.pi - par_dic["iota"]):
             d_h_pdk, h_h_ppd = self._polarisation_products(
                 par_dic | {"iota": iota}, times_k - delay0_d[:, np.newaxis]

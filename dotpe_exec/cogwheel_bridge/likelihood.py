@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from cogwheel import waveform
+from cogwheel import utils, waveform
 from cogwheel.data import EventData
 from cogwheel.likelihood import RelativeBinningLikelihood
 
@@ -52,6 +52,42 @@ def keep_waveforms(
 
 class FastRelativeBinningLikelihood(FastWeights, RelativeBinningLikelihood):
     """Cogwheel's ``RelativeBinningLikelihood``, made in less time."""
+
+    def _set_summary(self) -> None:
+        # RelativeBinningLikelihood's, with the products of modes made part by part.
+        super(RelativeBinningLikelihood, self)._set_summary()
+        event, generator = self.event_data, self.waveform_generator
+        with utils.temporarily_change_attributes(generator, disable_precession=False):
+            self._h0_f = self._get_h_f(self.par_dic_0, by_m=True)
+            self._h0_fbin = generator.get_strain_at_detectors(
+                self.fbin, self.par_dic_0, by_m=True
+            )
+        # The ringdown is stalled without the large time shift, where h0 is smooth.
+        shift_f = np.exp(2j * np.pi * event.frequencies * event.tcoarse)
+        shift_b = np.exp(2j * np.pi * self.fbin * event.tcoarse)
+        self._h0_f *= shift_f
+        self._h0_fbin *= shift_b
+        self._stall_ringdown(self._h0_f, self._h0_fbin)
+        self._h0_f *= shift_f.conj()
+        self._h0_fbin *= shift_b.conj()
+
+        m_inds, mprime_inds = map(np.array, generator.get_m_mprime_inds())
+        n_m, n_d, _ = self._h0_f.shape
+        wht_filter2_df = event.wht_filter**2
+
+        def products(part: slice) -> np.ndarray:
+            h0_mdf = self._h0_f[..., part]
+            d_h_mdf = event.blued_strain[:, part] * h0_mdf.conj()
+            h_h_mdf = h0_mdf[m_inds] * h0_mdf[mprime_inds].conj() * wht_filter2_df[:, part]
+            return np.concatenate([d_h_mdf, h_h_mdf]).reshape(-1, h0_mdf.shape[-1])
+
+        n_r = (n_m + len(m_inds)) * n_d
+        weights_rb = self._to_weights(self._spline_basis.project_parts(products, n_r))
+        weights_mdb = weights_rb.reshape(-1, n_d, len(self.fbin))
+        self._d_h_weights = weights_mdb[:n_m] / self._h0_fbin.conj()
+        h0_h0_mdb = self._h0_fbin[m_inds] * self._h0_fbin[mprime_inds].conj()
+        self._h_h_weights = weights_mdb[n_m:] / h0_h0_mdb
+        self._h_h_weights[m_inds != mprime_inds] *= 2
 
     def plain(self) -> RelativeBinningLikelihood:
         """Turn this object into one of cogwheel's own class, to be saved as such."""

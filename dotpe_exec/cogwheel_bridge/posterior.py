@@ -71,11 +71,13 @@ def make_posterior(
                 f"{', '.join(gw_prior.prior_registry)}"
             )
         prior_class = gw_prior.prior_registry[prior_class]
-    if likelihood_class is None:
-        likelihood_class = getattr(
-            prior_class, "default_likelihood_class", RelativeBinningLikelihood
-        )
-    fast = likelihood_class is RelativeBinningLikelihood
+    prior_factory: Any = prior_class
+    likelihood_factory: Any = likelihood_class or getattr(
+        prior_class, "default_likelihood_class", RelativeBinningLikelihood
+    )
+    fast = likelihood_factory is RelativeBinningLikelihood
+    if fast:
+        likelihood_factory = FastRelativeBinningLikelihood
 
     finder_kwargs = dict(ref_wf_finder_kwargs or {})
     with prints_logged():
@@ -88,16 +90,14 @@ def make_posterior(
             )
         else:
             finder = _finder_at(event_data, approximant, par_dic_0, finder_kwargs)
-        likelihood = (
-            FastRelativeBinningLikelihood if fast else likelihood_class
-        ).from_reference_waveform_finder(
+        likelihood = likelihood_factory.from_reference_waveform_finder(
             finder, approximant=approximant, **(likelihood_kwargs or {})
         )
         if fast:
             likelihood = likelihood.plain()
         if harmonic_modes is not None:
             _set_harmonic_modes(likelihood, harmonic_modes)
-        prior = prior_class.from_reference_waveform_finder(finder, **(prior_kwargs or {}))
+        prior = prior_factory.from_reference_waveform_finder(finder, **(prior_kwargs or {}))
         # Posterior empties the likelihood's cache, which the summaries could use.
         with keep_waveforms(likelihood.waveform_generator, finder.waveform_generator):
             posterior = Posterior(prior, likelihood)

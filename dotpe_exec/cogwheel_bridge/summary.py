@@ -40,16 +40,20 @@ class ModeSummary(FastWeights, BaseLinearFree):
     def _set_summary(self) -> None:
         super()._set_summary()
         h0_mpf, h0_mpb = self._get_h0()
-        shape = (*h0_mpb.shape[:2], len(self.event_data.strain), len(self.fbin))
-        self.dh_weights_mpdb = np.empty(shape, dtype=complex)
-        for m, p in np.ndindex(shape[:2]):  # All at once are gigabytes for long data
-            self.dh_weights_mpdb[m, p] = (
-                self._get_summary_weights(
-                    self.event_data.blued_strain * h0_mpf[m, p].conj()
-                )
-                / h0_mpb[m, p].conj()
-            )
+        self.dh_weights_mpdb = self._get_dh_weights(h0_mpf, h0_mpb)
         self.hh_weights_mppdb = self._get_hh_weights(h0_mpf, h0_mpb)
+
+    def _get_dh_weights(self, h0_mpf: np.ndarray, h0_mpb: np.ndarray) -> np.ndarray:
+        blued_strain_df = self.event_data.blued_strain
+        shape = (*h0_mpb.shape[:2], len(blued_strain_df))
+
+        def products(part: slice) -> np.ndarray:
+            product_mpdf = blued_strain_df[:, part] * h0_mpf[:, :, np.newaxis, part].conj()
+            return product_mpdf.reshape(-1, product_mpdf.shape[-1])
+
+        projected_rb = self._spline_basis.project_parts(products, int(np.prod(shape)))
+        w_mpdb = self._to_weights(projected_rb).reshape(*shape, len(self.fbin))
+        return w_mpdb / h0_mpb[:, :, np.newaxis].conj()
 
     def _get_hh_weights(self, h0_mpf: np.ndarray, h0_mpb: np.ndarray) -> np.ndarray:
         m_inds, mprime_inds = mode_pairs(len(h0_mpb))
@@ -65,8 +69,8 @@ class ModeSummary(FastWeights, BaseLinearFree):
         ]
         pair_r, m_r, p_r, mprime_r, pprime_r = np.array(rows).T
         w_rbd = np.zeros((2 * len(rows), n_b, n_d))
-        # Interval by interval: the products of modes over the whole grid are gigabytes
-        # for long data, those of one interval stay in the processor's cache.
+        # As SplineBasis.project_parts, with wht_filter^2 of all detectors in the splines:
+        # each product of modes is made and read once.
         for start, stop, b in basis.intervals:
             part_mpf = h0_mpf[..., start:stop]
             product_rf = part_mpf[m_r, p_r] * part_mpf[mprime_r, pprime_r].conj()
@@ -82,7 +86,7 @@ class ModeSummary(FastWeights, BaseLinearFree):
         same = m_r == mprime_r
         w_mppdb[pair_r[same], pprime_r[same], p_r[same]] = w_rdb[same].conj()
         w_mppdb[pair_r, p_r, pprime_r] = w_rdb
-        w_mppdb = 4 * self.event_data.df * w_mppdb @ self._coefficients.T
+        w_mppdb = self._to_weights(w_mppdb)
         w_mppdb[m_inds != mprime_inds] *= 2
         h0h0_mppb = (
             h0_mpb[m_inds][:, :, np.newaxis] * h0_mpb[mprime_inds][:, np.newaxis].conj()

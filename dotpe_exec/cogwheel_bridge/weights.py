@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,12 +39,31 @@ class SplineBasis:
 
     def project(self, integrand_rf: np.ndarray) -> np.ndarray:
         """Return the sums over frequencies of integrands times splines, (n_r, n_b)."""
-        n_r = len(integrand_rf)
+        return self.project_parts(lambda part: integrand_rf[:, part], len(integrand_rf))
+
+    def project_parts(
+        self, integrand: Callable[[slice], np.ndarray], n_r: int
+    ) -> np.ndarray:
+        """Project integrands that are made interval by interval.
+
+        Products of modes over the whole grid are gigabytes for long data; those of one
+        interval stay in the processor's cache.
+
+        Parameters
+        ----------
+        integrand : callable
+            Takes a slice of the frequency grid, returns (n_r, slice's length).
+        n_r : int
+
+        Returns
+        -------
+        (n_r, n_b) complex
+        """
         projected_rb = np.zeros((2 * n_r, len(self.coefficients_bb)))
         order = self.values_fk.shape[1]
         for start, stop, b in self.intervals:
             # The splines are real: the parts of an integrand are two rows.
-            part_rf = integrand_rf[:, start:stop]
+            part_rf = integrand(slice(start, stop))
             rows_rf = np.concatenate([part_rf.real, part_rf.imag])
             projected_rb[:, b : b + order] += rows_rf @ self.values_fk[start:stop]
         return projected_rb[:n_r] + 1j * projected_rb[n_r:]
@@ -114,9 +134,12 @@ class FastWeights(BaseRelativeBinning):
 
     def _get_summary_weights(self, integrand: np.ndarray) -> np.ndarray:
         *shape, n_f = integrand.shape
-        projected = self._spline_basis.project(integrand.reshape(-1, n_f))
-        weights = 4 * self.event_data.df * projected @ self._coefficients.T
+        weights = self._to_weights(self._spline_basis.project(integrand.reshape(-1, n_f)))
         return weights.reshape(*shape, len(self.fbin))
+
+    def _to_weights(self, projected_rb: np.ndarray) -> np.ndarray:
+        """Return summary weights from projections on the splines."""
+        return 4 * self.event_data.df * projected_rb @ self._coefficients.T
 
     def _stall_ringdown(self, h0_f: np.ndarray, h0_fbin: np.ndarray) -> None:
         try:
