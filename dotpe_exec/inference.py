@@ -19,7 +19,9 @@ from .inputs import RunInputs, gather_inputs
 from .machine import describe_machine
 from .memory import ProblemSize, fit_memory
 from .monitor import Monitor
+from .profiling import ProfilingRunner
 from .rundir import RunDirectory, RunState, choose
+from .runfiles import RunFiles
 from .seeds import draw_seed
 from .stages.coherent import coherent_sets
 from .stages.coherent_set import CoherentSet
@@ -82,6 +84,7 @@ def run_multicore(
     resume: bool = False,
     overwrite: bool = False,
     progress: bool = True,
+    profile: bool = False,
 ) -> Path:
     """Infer the parameters of an event with one or more banks of waveforms.
 
@@ -148,6 +151,9 @@ def run_multicore(
         Replace results in ``rundir``, which is refused otherwise.
     progress : bool
         Show progress.
+    profile : bool
+        Also write ``profile_output.prof`` and ``.txt`` (cProfile of all processes) and
+        ``trace.json`` (timeline of the tasks); no other file is affected.
 
     Returns
     -------
@@ -207,6 +213,7 @@ def run_multicore(
         config, ProblemSize(len(bank_config.m_arr), len(bank_config.fbin), arguments.n_ext)
     )
     workers = resolve_executor(executor, config.n_procs)
+    runner_class = ProfilingRunner if profile else PhaseRunner
     directory = choose(rundir, event_dir, resume=resume)
     arguments = _with_seed(arguments, directory, resume)
     with directory:
@@ -223,11 +230,40 @@ def run_multicore(
             directory.checkpoint() as checkpoint,
             Monitor(progress, workers.n_workers) as monitor,
             ArrayStore() as store,
-            PhaseRunner(store, workers, checkpoint=checkpoint, monitor=monitor) as runner,
+            runner_class(store, workers, checkpoint=checkpoint, monitor=monitor) as runner,
         ):
             _run_stages(arguments, inputs, config, directory, runner, monitor)
         checkpoint.remove()
     return directory.path
+
+
+def run_and_profile_multicore(*args: Any, **kwargs: Any) -> tuple[Path, str]:
+    """Run the inference and profile this process and the workers.
+
+    Takes the arguments of :func:`run_multicore`.
+
+    Returns
+    -------
+    rundir : pathlib.Path
+        The run directory, with ``profile_output.prof`` (for :mod:`pstats`), the same as
+        text in ``profile_output.txt``, and ``trace.json`` (a timeline, for
+        ui.perfetto.dev).
+    report : str
+        Content of ``profile_output.txt``; empty where a finished run was resumed and
+        nothing ran.
+    """
+    rundir = run_multicore(*args, **{**kwargs, "profile": True})
+    path = RunFiles(rundir).profile_text
+    return rundir, path.read_text(encoding="utf-8") if path.is_file() else ""
+
+
+@functools.wraps(run_and_profile_multicore, assigned=())
+def run_and_profile(*args: Any, **kwargs: Any) -> tuple[Path, str]:
+    """Run the inference in this process, as :func:`run` does, and profile it.
+
+    Takes the arguments of :func:`run`; returns what :func:`run_and_profile_multicore` does.
+    """
+    return run_and_profile_multicore(*args, **{"executor": "serial", **kwargs})
 
 
 @functools.wraps(run_multicore, assigned=())
@@ -328,13 +364,16 @@ def _run_stages(
             arguments, inputs, directory, reference, extrinsic, sets, table
         )
 
-    write_feather(directory.tasks, monitor.tasks_frame())
+    tasks = monitor.tasks_frame()
+    write_feather(directory.tasks, tasks)
     report = monitor.report() | {
         "executor": runner.executor.name,
         "config": config.to_dict(),
         "machine": describe_machine(),
     }
     write_json(directory.report, report)
+    if isinstance(runner, ProfilingRunner):
+        runner.write(directory, tasks, report)
     # Last: a directory with a summary is a finished run.
     write_json(directory.summary, summary)
 

@@ -99,6 +99,7 @@ class Monitor:
         self._next_postfix = 0.0
         self._last_seen: dict[str, float] = {}
         self._stages: dict[str, float] = {}
+        self._stage_times: list[tuple[str, float, float]] = []
         self._phases: dict[str, _Phase] = {}
         self._tasks = _TaskTable()
         self._sampler = PeakSampler()
@@ -116,12 +117,13 @@ class Monitor:
     @contextlib.contextmanager
     def stage(self, name: str) -> Iterator[None]:
         """Time a stage; the times of stages with the same name add up."""
-        started = time.perf_counter()
+        began, started = time.time(), time.perf_counter()
         try:
             yield
         finally:
             seconds = time.perf_counter() - started
             self._stages[name] = self._stages.get(name, 0.0) + seconds
+            self._stage_times.append((name, began, began + seconds))
             self._sampler.peak()
             logger.info("stage %s: %.2f s", name, seconds)
 
@@ -205,7 +207,8 @@ class Monitor:
         Returns
         -------
         dict
-            ``seconds`` (so far), ``stages`` (seconds by name), ``phases`` (by name: work,
+            ``seconds`` (so far), ``stages`` (seconds by name), ``stage_times`` (name, start
+            and end of each, in seconds since the epoch), ``phases`` (by name: work,
             rate, number of tasks, fraction of the workers' time that was busy, load
             balance, bytes sent and received, peak memory) and
             ``peak_parent_memory_bytes`` (private memory).
@@ -213,6 +216,7 @@ class Monitor:
         return {
             "seconds": time.perf_counter() - self._started,
             "stages": dict(self._stages),
+            "stage_times": [list(times) for times in self._stage_times],
             "phases": {n: p.report(self.n_workers) for n, p in self._phases.items()},
             "peak_parent_memory_bytes": self._sampler.peak(),
         }
