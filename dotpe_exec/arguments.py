@@ -6,12 +6,16 @@ import json
 import math
 import numbers
 import os
+import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from .errors import InputError, MissingFileError
+
+# Beyond it NumPy has no integers; no count of anything comes near.
+_LARGEST = 2**63
 
 
 @dataclass(frozen=True)
@@ -61,18 +65,20 @@ class RunArguments:
             if getattr(self, name) is not None:
                 self._set(name, integer(name, getattr(self, name), minimum=0))
         for name in ("load_inds", "draw_subset"):
-            if not isinstance(getattr(self, name), bool):
-                raise InputError(
-                    f"{name} is {getattr(self, name)!r}, expected True or False"
-                )
+            flag(name, getattr(self, name))
         for name in ("coherent_score_min_n_effective_prior", "max_incoherent_lnlike_drop",
                      "max_bestfit_lnlike_diff"):  # fmt: skip
             self._set(name, number(name, getattr(self, name), minimum=0.0))
         if self.mchirp_guess is not None:
             guess = number("mchirp_guess", self.mchirp_guess, minimum=0.0)
-            if guess == 0:
-                raise InputError("mchirp_guess is 0, expected a chirp mass in solar masses")
+            if not 0 < guess < math.inf:
+                raise InputError(
+                    f"mchirp_guess is {guess:g}, expected a chirp mass in solar masses"
+                )
             self._set("mchirp_guess", guess)
+        for name in ("event_dir", "rundir", "extrinsic_samples"):
+            if getattr(self, name) is not None:
+                check_path(name, getattr(self, name))
         if self.event_dir is None and self.rundir is None:
             raise InputError(
                 "neither rundir nor event_dir is given: give rundir (the run directory) or "
@@ -98,10 +104,30 @@ class RunArguments:
 
 def integer(name: str, value: Any, minimum: int) -> int:
     """Return ``value`` as an int of at least ``minimum``, or raise InputError."""
-    whole = isinstance(value, numbers.Real) and float(value).is_integer()
-    if isinstance(value, bool) or not whole or value < minimum:
-        raise InputError(f"{name} is {value!r}, expected an integer of at least {minimum}")
+    whole = isinstance(value, numbers.Integral) or (
+        isinstance(value, numbers.Real) and float(value).is_integer()
+    )
+    if isinstance(value, bool) or not whole or not minimum <= value < _LARGEST:
+        raise InputError(
+            f"{name} is {reprlib.repr(value)}, expected an integer of at least {minimum}"
+        )
     return int(value)
+
+
+def flag(name: str, value: Any) -> bool:
+    """Return ``value`` if it is True or False, or raise InputError."""
+    if not isinstance(value, bool):
+        raise InputError(f"{name} is {value!r}, expected True or False")
+    return value
+
+
+def check_path(name: str, value: Any) -> None:
+    """Refuse what cannot be a path."""
+    if not isinstance(value, str | os.PathLike):
+        raise InputError(f"{name} is a {type(value).__name__}, expected a path")
+    text = os.fspath(value)
+    if not text or "\0" in text:
+        raise InputError(f"{name} is {text!r}, expected a path")
 
 
 def positive_integer(name: str, value: Any) -> int:
@@ -111,10 +137,11 @@ def positive_integer(name: str, value: Any) -> int:
 
 def number(name: str, value: Any, minimum: float) -> float:
     """Return ``value`` as a float of at least ``minimum``; NaN is an InputError."""
-    if isinstance(value, bool) or not isinstance(value, numbers.Real) or math.isnan(value):
-        raise InputError(f"{name} is {value!r}, expected a number of at least {minimum:g}")
-    if value < minimum:
-        raise InputError(f"{name} is {value}, expected a number of at least {minimum:g}")
+    real = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    if not real or not value >= minimum or (isinstance(value, int) and value >= _LARGEST):
+        raise InputError(
+            f"{name} is {reprlib.repr(value)}, expected a number of at least {minimum:g}"
+        )
     return float(value)
 
 
@@ -141,9 +168,14 @@ def load_par_dic(par_dic_0: Any) -> dict[str, float]:
     for key, value in par_dic_0.items():
         if isinstance(value, bool) or not isinstance(value, numbers.Real):
             raise InputError(f"{source}: {key} is {value!r}, expected a finite number")
-        if not math.isfinite(value):
-            raise InputError(f"{source}: {key} is {value}, expected a finite number")
-        par_dic[str(key)] = float(value)
+        try:
+            par_dic[str(key)] = float(value)
+        except OverflowError:  # an integer beyond the range of float
+            par_dic[str(key)] = math.inf
+        if not math.isfinite(par_dic[str(key)]):
+            raise InputError(
+                f"{source}: {key} is {reprlib.repr(value)}, expected a finite number"
+            )
     return par_dic
 
 

@@ -427,10 +427,9 @@ def _save_event(data: Any, path: Path, overwrite: bool) -> None:
         raise InputError(f"the event file {path} must end in .npz")
     if path.exists() and not overwrite:
         raise InputError(f"{path} exists already; give --overwrite to replace it")
-    from .atomic import atomic_write
+    from .events import save_event
 
-    with atomic_write(path) as temporary:
-        data.to_npz(filename=temporary, overwrite=True)
+    save_event(data, path)
     click.echo(f"{path}: {data.eventname}, detectors {''.join(data.detector_names)}")
 
 

@@ -7,10 +7,11 @@ import functools
 from pathlib import Path
 from typing import Any
 
-from .arguments import RunArguments
+from .arguments import RunArguments, flag
 from .atomic import atomic_write, write_feather, write_json, write_npy, write_npz
 from .config import MulticoreConfig, ResolvedConfig, load_cached_config, resolve_config
 from .distance_table import load_distance_table
+from .errors import InputError
 from .executors.phases import PhaseRunner
 from .executors.resolve import resolve_executor
 from .executors.store import ArrayStore
@@ -195,6 +196,14 @@ def run_multicore(
         coherent_posterior_kwargs=coherent_posterior_kwargs,
         par_dic_0=par_dic_0,
     )
+    for name, value in (
+        ("resume", resume),
+        ("overwrite", overwrite),
+        ("progress", progress),
+    ):
+        flag(name, value)
+    if resume and overwrite:
+        raise InputError("resume and overwrite exclude each other, expected one of them")
     config = resolve_config(
         multicore_config=multicore_config,
         # A serial run is the reference: it does not depend on how this machine was tuned.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,9 +10,10 @@ import numpy as np
 from .arguments import RunArguments
 from .banks.format import Bank, check_agreement, open_banks
 from .banks.indices import resolve_indices, resolve_logw
-from .errors import MissingFileError
 from .events import check_bins_on_grid, load_event
+from .stages.extrinsic_samples import read_extrinsic_table
 from .stages.incoherent import Candidates
+from .stages.reference import check_reference_arguments
 
 if TYPE_CHECKING:
     from cogwheel.data import EventData
@@ -68,11 +68,13 @@ def gather_inputs(arguments: RunArguments) -> RunInputs:
         inds_path=arguments.inds_path,
     )
     if arguments.extrinsic_samples is not None:
-        path = Path(arguments.extrinsic_samples)
-        if not path.is_file():
-            raise MissingFileError(f"extrinsic_samples: the file {path} does not exist")
+        read_extrinsic_table(arguments.extrinsic_samples, arguments.n_ext)
+    bank_config = next(iter(banks.values())).config
+    check_reference_arguments(
+        bank_config, arguments.par_dic_0, arguments.coherent_posterior_kwargs
+    )
     event = load_event(arguments.event)
-    check_bins_on_grid(next(iter(banks.values())).config.fbin, event)
+    check_bins_on_grid(bank_config.fbin, event)
     return RunInputs(
         event=event,
         banks=banks,

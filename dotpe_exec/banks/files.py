@@ -15,7 +15,7 @@ import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any, BinaryIO
 
 import numpy as np
 
@@ -85,7 +85,7 @@ class NpyHeader:
         return self.offset + math.prod(self.shape) * self.dtype.itemsize
 
 
-def read_header(file: BinaryIO) -> NpyHeader:
+def read_header(file: IO[bytes]) -> NpyHeader:
     """Return the header at the beginning of an open file.
 
     Raises

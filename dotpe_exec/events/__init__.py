@@ -8,6 +8,7 @@ from .bins import check_bins_on_grid, fbin_from_pn_phase_tol
 from .injection import injection_inner_products, injection_lnlike
 from .load import bundled_events, check_event_name, load_event
 from .make import event_from_strain, simulate_event
+from .save import save_event
 
 __all__ = [
     "bundled_events",
@@ -18,5 +19,6 @@ __all__ = [
     "injection_inner_products",
     "injection_lnlike",
     "load_event",
+    "save_event",
     "simulate_event",
 ]

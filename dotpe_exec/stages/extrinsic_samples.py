@@ -108,22 +108,8 @@ def load_extrinsic_samples(
         It cannot be read, has fewer rows, lacks columns, or holds values that are not
         finite or weights that are negative.
     """
-    import pandas as pd
-
     path = Path(path)
-    if not path.is_file():
-        raise MissingFileError(f"extrinsic_samples: the file {path} does not exist")
-    try:
-        table = pd.read_feather(path)
-    except Exception as error:
-        raise InputError(
-            f"extrinsic_samples: {path} is not a feather file: {error}"
-        ) from error
-    n_rows = len(table)
-    if n_rows < n_ext:
-        raise InputError(f"extrinsic_samples: {path} has {n_rows} rows, n_ext is {n_ext}")
-    table = _check_table(table.iloc[:n_ext].reset_index(drop=True), path)
-
+    table, n_rows = read_extrinsic_table(path, n_ext)
     computed = antenna_and_shifts(table, detector_names, fbin, tcoarse)
     arrays = [
         _load_beside(path.with_name(name), array, n_rows)
@@ -134,6 +120,37 @@ def load_extrinsic_samples(
     return ExtrinsicSamples(table, *arrays)
 
 
+def read_extrinsic_table(path: Any, n_ext: int) -> tuple[pd.DataFrame, int]:
+    """Return the first ``n_ext`` rows of a table, checked, and how many rows it has.
+
+    Raises
+    ------
+    MissingFileError, InputError
+        As :func:`load_extrinsic_samples`.
+    """
+    from pyarrow import feather
+
+    path = Path(path)
+    if not path.is_file():
+        raise MissingFileError(f"extrinsic_samples: the file {path} does not exist")
+    try:
+        with path.open("rb") as file:
+            content = feather.read_table(file, memory_map=False)
+        # Arrow trusts the lengths of its buffers until asked to check them.
+        content.validate(full=True)
+        if len(set(content.column_names)) < len(content.column_names):
+            raise ValueError("it has a column twice")
+        table = content.to_pandas()
+    except Exception as error:  # pyarrow raises many kinds
+        raise InputError(
+            f"extrinsic_samples: {path} is not a feather file: {error}"
+        ) from error
+    n_rows = len(table)
+    if n_rows < n_ext:
+        raise InputError(f"extrinsic_samples: {path} has {n_rows} rows, n_ext is {n_ext}")
+    return _check_table(table.iloc[:n_ext].reset_index(drop=True), path), n_rows
+
+
 def _check_table(table: pd.DataFrame, path: Path) -> pd.DataFrame:
     """Return the table with weights filled in, or refuse it."""
     missing = [name for name in ("lat", "lon", "psi", "t_geocenter") if name not in table]
@@ -142,6 +159,14 @@ def _check_table(table: pd.DataFrame, path: Path) -> pd.DataFrame:
             f"extrinsic_samples: {path} lacks the columns {', '.join(missing)}"
         )
     table = table.copy()
+    for name in (name for name in COLUMNS if name in table):
+        try:
+            table[name] = table[name].to_numpy(float)
+        except (TypeError, ValueError) as error:
+            raise InputError(
+                f"extrinsic_samples: {path} has {table[name].dtype} in column {name}, "
+                "expected numbers"
+            ) from error
     with np.errstate(divide="ignore", invalid="ignore"):
         if "log_prior_weights" not in table:
             table["log_prior_weights"] = (
@@ -164,6 +189,8 @@ def _check_table(table: pd.DataFrame, path: Path) -> pd.DataFrame:
         raise InputError(
             f"extrinsic_samples: {path} has weights that are negative or not finite"
         )
+    if np.all(log_weights == -np.inf):
+        raise InputError(f"extrinsic_samples: {path} has weights that are all zero")
     return table
 
 

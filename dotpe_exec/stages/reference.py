@@ -7,6 +7,7 @@ inside functions, because the workers of other stages may load this module.
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import shutil
@@ -18,8 +19,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..atomic import TEMPORARY_PREFIX, writing
+from ..atomic import TEMPORARY_PREFIX, sync_file, writing
 from ..errors import InputError
+from ..events import save_event
 from ..kernels.summary import IncoherentSummary, Summary
 from .mchirp_guess import guess_mchirp
 
@@ -165,6 +167,41 @@ def posterior_kwargs(
     return kwargs
 
 
+def check_reference_arguments(
+    bank_config: BankConfig,
+    par_dic_0: Mapping[str, float] | None,
+    coherent_posterior_kwargs: Mapping[str, Any] | None,
+) -> None:
+    """Refuse arguments with which no reference could be made, before any work starts.
+
+    Raises
+    ------
+    InputError
+    """
+    from cogwheel.gw_prior import prior_registry
+
+    from ..cogwheel_bridge import check_approximant, check_par_dic
+
+    kwargs = posterior_kwargs(bank_config, coherent_posterior_kwargs)
+    check_approximant(kwargs["approximant"])
+    prior_class = kwargs["prior_class"]
+    if not isinstance(prior_class, type) and prior_class not in prior_registry:
+        raise InputError(
+            f"coherent_posterior_kwargs: prior_class is {prior_class!r}, expected one of "
+            f"{', '.join(prior_registry)}"
+        )
+    if par_dic_0 is None:
+        return
+    f_ref = kwargs["ref_wf_finder_kwargs"].get("f_ref")
+    checked = check_par_dic(
+        ({"f_ref": f_ref} if f_ref else {}) | dict(par_dic_0), "par_dic_0"
+    )
+    if f_ref and not np.isclose(checked["f_ref"], f_ref):
+        raise InputError(
+            f"par_dic_0: f_ref is {checked['f_ref']} Hz, expected the bank's, {f_ref} Hz"
+        )
+
+
 def injected_mchirp(event_data: EventData) -> float | None:
     """Return the chirp mass of an event's injection [solar masses], None without one."""
     if not event_data.injection:
@@ -190,6 +227,16 @@ def save_posterior(posterior: Posterior, folder: str | os.PathLike) -> None:
         temporary = Path(tempfile.mkdtemp(prefix=TEMPORARY_PREFIX, dir=folder))
         try:
             posterior.to_json(temporary)
+            # cogwheel's order of keys changes from process to process: the same files for
+            # the same run.
+            name = f"{type(posterior).__name__}.json"
+            content = json.loads((temporary / name).read_text(encoding="utf-8"))
+            text = json.dumps(content, indent=2, sort_keys=True)
+            (temporary / name).write_text(text + "\n", encoding="utf-8")
+            event_data = posterior.likelihood.event_data
+            save_event(event_data, temporary / f"{event_data.eventname}.npz")
+            for path in temporary.iterdir():
+                sync_file(path)
             # The event first: Posterior.json never refers to a file that is missing.
             for path in sorted(temporary.iterdir(), key=lambda p: p.suffix == ".json"):
                 path.replace(folder / path.name)
