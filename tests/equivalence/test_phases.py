@@ -182,7 +182,6 @@ def assert_same_bits(found: dict, expected: dict) -> None:
 @settings(
     max_examples=6,
     deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(problem=problems, partition=partitions)
 def test_same_partition_gives_the_same_bits(name, executors, problem, partition):
