@@ -10,6 +10,8 @@ heaviest waveforms are compared with cogwheel's ``MarginalizedExtrinsicLikelihoo
 is left of the difference with many samples is relative binning.
 """
 
+# ruff: noqa: E402
+
 from __future__ import annotations
 
 import os
@@ -175,7 +177,8 @@ def main() -> None:
             inds[heaviest], ours, theirs, error, strict=True
         ):
             print(
-                f"waveform {i}: ours {ln_ours:.3f}, oracle {ln_theirs:.3f} +- {ln_error:.3f}"
+                f"waveform {i}: ours {ln_ours:.3f}, "
+                f"oracle {ln_theirs:.3f} +- {ln_error:.3f}"
             )
         print(
             f"mean difference {np.mean(ours - theirs):.3f}, std {np.std(ours - theirs):.3f}"
