@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 
 import numpy as np
 import pandas as pd
@@ -225,7 +226,8 @@ def test_two_detectors_one_mode_and_a_short_last_block(tmp_path):
 
     par_dic = {
         "m1": 36.0, "m2": 29.0, "s1z": 0.1, "s2z": 0.0, "iota": 0.6, "d_luminosity": 900.0,
-        "ra": 1.0, "dec": -0.5, "psi": 0.4, "phi_ref": 1.0, "t_geocenter": 0.0, "f_ref": 50.0,
+        "ra": 1.0, "dec": -0.5, "psi": 0.4, "phi_ref": 1.0, "t_geocenter": 0.0,
+        "f_ref": 50.0,
     }  # fmt: skip
     event = simulate_event(
         "two_detectors", "HL", duration=8.0, fmin=20.0, fmax=512.0, injection=par_dic,
@@ -243,3 +245,24 @@ def test_two_detectors_one_mode_and_a_short_last_block(tmp_path):
     assert summary["bestfit_lnlike_max"] > 0.8 * summary["injection"]["bestfit_lnlike"]
     assert samples["mchirp"].between(25, 31).all()
     assert np.isfinite(samples.select_dtypes("number")).all(axis=None)
+
+
+def test_tasks_of_every_phase_are_small(golden_arguments, tmp_path, monkeypatch):
+    from dotpe_exec.executors.phases import PhaseRunner
+
+    largest: dict[str, int] = {}
+    run_tasks = PhaseRunner.map
+
+    def spy(self, phase, function, tasks, **options):
+        tasks = list(tasks)
+        largest[phase] = max(len(pickle.dumps((function, task))) for task in tasks)
+        return run_tasks(self, phase, function, tasks, **options)
+
+    monkeypatch.setattr(PhaseRunner, "map", spy)
+    run(
+        **golden_arguments | {"extrinsic_samples": None, "n_ext": 64, "draw_subset": True},
+        preselected_indices={"bank_0": np.arange(384)[::-1], "bank_1": [5, 380, 17, 60]},
+        rundir=tmp_path / "run",
+    )
+    assert {"incoherent", "proposals", "coherent"} <= set(largest)
+    assert max(largest.values()) < 64_000
