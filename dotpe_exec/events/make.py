@@ -179,7 +179,7 @@ def event_from_strain(
         if not Path(file).is_file():
             raise MissingFileError(f"the strain file {file} does not exist")
 
-    from cogwheel.data import DataError, EventData
+    from cogwheel.data import EventData
 
     from ..cogwheel_bridge import prints_logged
 
@@ -192,10 +192,11 @@ def event_from_strain(
                 t_before=t_before, t_after=t_after, wht_filter_duration=wht_filter_duration,
                 fmin=fmin, fmax=fmax,
             )  # fmt: skip
-    except (DataError, ValueError, OSError, IndexError, KeyError, TypeError,
-            NotImplementedError) as error:  # fmt: skip
+    except Exception as error:
+        # gwpy's readers raise errors of many classes, some with a table of formats.
+        reason = (str(error) or repr(error)).splitlines()[0]
         raise EventError(
             f"no event {name!r} at GPS time {tgps} could be made from "
-            f"{', '.join(map(str, files))}: {error}"
+            f"{', '.join(map(str, files))}: {reason}"
         ) from error
     return load_event(event)
