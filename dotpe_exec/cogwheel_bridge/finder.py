@@ -368,7 +368,7 @@ class FastReferenceWaveformFinder(FastRelativeBinningLikelihood, ReferenceWavefo
     def _reaches(self, lnlike: float, mchirp: float, seed: int) -> bool:
         """Return whether some mass ratio and spin have that incoherent ln likelihood."""
         bounds = self._bounds()[1:]
-        points = qmc.scale(qmc.Sobol(2, seed=seed).random(64), *bounds.T)
+        points = qmc.scale(qmc.Sobol(2, seed=seed).random(32), *bounds.T)
 
         def evaluate(points_n: np.ndarray) -> np.ndarray:
             mchirp_n = np.full(len(points_n), mchirp)

@@ -31,11 +31,35 @@ class ModeSummary(FastWeights, BaseLinearFree):
     ``FORCE_NNLO_ANGLES``; ``asd_drift`` and the line fit are cogwheel's own, from the
     waveform generator's options.
 
+    Parameters
+    ----------
+    known_asd_drift : (n_d,) float, optional
+        From a likelihood on the same event and reference waveform: not computed again.
+    *args, **kwargs
+        As for cogwheel's ``BaseLinearFree``.
+
     Attributes
     ----------
     dh_weights_mpdb : (n_m, 2, n_d, n_b) complex
     hh_weights_mppdb : (n_mm, 2, 2, n_d, n_b) complex
     """
+
+    def __init__(
+        self,
+        event_data: EventData,
+        waveform_generator: waveform.WaveformGenerator,
+        par_dic_0: dict[str, float],
+        known_asd_drift: np.ndarray | None = None,
+        **kwargs: Any,
+    ):
+        self.known_asd_drift = known_asd_drift
+        super().__init__(event_data, waveform_generator, par_dic_0, **kwargs)
+
+    def compute_asd_drift(self, par_dic: dict, **kwargs: Any) -> np.ndarray:
+        """Return cogwheel's ASD-drift correction of each detector, unless it is known."""
+        if self.known_asd_drift is not None:
+            return self.known_asd_drift
+        return super().compute_asd_drift(par_dic, **kwargs)
 
     def _set_summary(self) -> None:
         super()._set_summary()
@@ -167,13 +191,18 @@ def single_detector_event(event_data: EventData, i_det: int) -> EventData:
     )
 
 
-def _mode_summary(likelihood: BaseRelativeBinning, event_data: EventData, generator: Any,
-                  ) -> ModeSummary:  # fmt: skip
+def _mode_summary(
+    likelihood: BaseRelativeBinning,
+    event_data: EventData,
+    generator: waveform.WaveformGenerator,
+    known_asd_drift: np.ndarray | None = None,
+) -> ModeSummary:
     with prints_logged():
         return ModeSummary(
             event_data,
             generator,
             dict(likelihood.par_dic_0),
+            known_asd_drift=known_asd_drift,
             fbin=np.array(likelihood.fbin),
             spline_degree=likelihood.spline_degree,
         )
@@ -219,7 +248,9 @@ def make_summary(
     Summary
     """
     generator = _generator_for_summaries(likelihood, harmonic_modes)
-    return _mode_summary(likelihood, likelihood.event_data, generator).to_summary()
+    return _mode_summary(
+        likelihood, likelihood.event_data, generator, likelihood.asd_drift
+    ).to_summary()
 
 
 def make_incoherent_summary(
