@@ -153,6 +153,9 @@ def executor_options(command: Callable) -> Callable:
 )
 @click.option("--resume", is_flag=True, help="Continue the run in --rundir.")
 @click.option("--overwrite", is_flag=True, help="Replace results in --rundir.")
+@click.option(
+    "--profile", is_flag=True, help="Also profile all processes, and write trace.json."
+)
 @executor_options
 def run(multicore: str | None, autotune_only: bool, **arguments: Any) -> None:
     """Run the inference on an event with one or more banks.
@@ -284,6 +287,43 @@ def demo(**arguments: Any) -> None:
     rundir, picture = run_demo(**arguments)
     show_results(rundir)
     click.echo(f"corner plot: {picture}")
+
+
+@main.command()
+@click.argument("rundirs", nargs=-1, required=True, metavar="RUNDIR...")
+@click.option("-o", "--output", default="report.html", show_default=True, help="The page.")
+def report(rundirs: tuple[str, ...], output: str) -> None:
+    """Write one self-contained HTML page about one run, or comparing several.
+
+    \b
+    Example:
+      dotpe-exec report runs/GW150914 -o GW150914.html
+    """
+    from .report.page import write_report
+
+    click.echo(write_report(rundirs, output))
+
+
+@main.command()
+@click.argument("rundir")
+@click.option(
+    "--what",
+    required=True,
+    type=click.Choice(["corner", "sky", "waveform", "incoherent", "timeline"]),
+)
+@click.option("-o", "--output", help="Picture: .png, .pdf or .svg (default: WHAT.png).")
+def plot(rundir: str, what: str, output: str | None) -> None:
+    """Draw one picture of a run.
+
+    \b
+    Example:
+      dotpe-exec plot runs/GW150914 --what sky -o sky.pdf
+    """
+    from .report.figures import save_figure
+    from .report.view import open_views
+
+    (view,) = open_views([rundir])
+    click.echo(save_figure(view, what, output or f"{what}.png"))
 
 
 @main.group()

@@ -37,6 +37,13 @@ def weighted_quantiles(values, weights, probabilities) -> np.ndarray:
     return np.interp(probabilities, midpoints, values[order])
 
 
+def decimals(width: float) -> int:
+    """Return how many decimals show an interval of this width to two digits."""
+    if not (np.isfinite(width) and width > 0):
+        return 2
+    return int(np.clip(1 - np.floor(np.log10(width)), 0, 6))
+
+
 def results_table(samples: pd.DataFrame, summary: dict[str, Any]) -> Table:
     """Return the table of medians, 90% intervals, evidence and sample sizes."""
     from rich.table import Table

@@ -1,0 +1,373 @@
+"""One self-contained HTML page about one run or several."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import logging
+import os
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .. import __version__
+from ..atomic import atomic_write
+from ..errors import DotpeExecError, InputError
+from .corner import (
+    CORNER_PARAMETERS,
+    EXTRINSIC_PARAMETERS,
+    corner_figure,
+    with_derived_columns,
+)
+from .diagnostics import diagnose
+from .figures import incoherent, sky, timeline, waveform
+from .table import decimals, weighted_quantiles
+from .view import RunView, chirp_mass, open_views
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+logger = logging.getLogger(__name__)
+
+_DPI = 150
+_QUANTITIES = (
+    ("mchirp", "chirp mass, detector frame", "M☉"),
+    ("m1", "primary mass, detector frame", "M☉"),
+    ("m2", "secondary mass, detector frame", "M☉"),
+    ("q", "mass ratio m2/m1", ""),
+    ("chieff", "effective spin", ""),
+    ("d_luminosity", "luminosity distance", "Mpc"),
+    ("iota", "inclination", "rad"),
+)
+_SUMMARY = (
+    ("ln_evidence", "ln evidence", ".2f"),
+    ("ln_evidence_error", "its standard error", ".2f"),
+    ("ln_evidence_discarded", "ln evidence that was discarded", ".2f"),
+    ("bestfit_lnlike_max", "largest ln likelihood, distance free", ".2f"),
+    ("lnl_marginalized_max", "largest ln likelihood, distance marginalised", ".2f"),
+    ("n_effective", "effective samples", ".1f"),
+    ("n_effective_i", "effective waveforms", ".1f"),
+    ("n_effective_e", "effective extrinsic samples", ".1f"),
+    ("n_i_inds_used", "waveforms that passed the selection", "d"),
+    ("n_distance_marginalizations", "likelihoods above the threshold", "d"),
+)
+_STYLE = """
+:root { color-scheme: light; --line: #d7dce2; --soft: #f4f6f8; --accent: #0072b2; }
+* { box-sizing: border-box; }
+body { margin: 0 auto; max-width: 70rem; padding: 1rem; color: #1d2430; background: #fff;
+  font: 1rem/1.5 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; }
+h1 { margin: .5rem 0 0; font-size: 1.7rem; overflow-wrap: anywhere; }
+h2 { margin: 2.2rem 0 .6rem; border-bottom: 2px solid var(--line); font-size: 1.3rem; }
+h3 { margin: 1.4rem 0 .5rem; font-size: 1.05rem; overflow-wrap: anywhere; }
+.note { color: #566; font-size: .9rem; }
+.scroll { overflow-x: auto; }
+table { border-collapse: collapse; font-size: .92rem; font-variant-numeric: tabular-nums; }
+th, td { padding: .3rem .8rem; border-bottom: 1px solid var(--line); text-align: left;
+  vertical-align: top; }
+td.number, th.number { text-align: right; white-space: nowrap; }
+td.path { overflow-wrap: anywhere; min-width: 12rem; }
+thead th { background: var(--soft); }
+tbody th { font-weight: 500; }
+.figures { display: grid; gap: 1.2rem; grid-template-columns:
+  repeat(auto-fit, minmax(min(100%, 30rem), 1fr)); }
+figure { margin: 0; }
+img { width: 100%; height: auto; display: block; }
+figcaption { color: #566; font-size: .9rem; }
+.finding { margin: .6rem 0; padding: .6rem .9rem; background: #fff6e5;
+  border-left: 4px solid #e69f00; }
+.good { background: #e9f6f0; border-color: #009e73; }
+.missing { padding: 1rem; color: #566; background: var(--soft); }
+pre { overflow-x: auto; padding: .8rem; background: var(--soft); font-size: .85rem; }
+summary { cursor: pointer; color: var(--accent); }
+@media (max-width: 40rem) { th, td { padding: .25rem .45rem; } }
+@media print { details { display: none; } figure { break-inside: avoid; } }
+"""
+
+
+def write_report(
+    rundirs: str | os.PathLike | Sequence[str | os.PathLike], path: str | os.PathLike
+) -> Path:
+    """Write an HTML page about finished runs; it needs nothing but itself.
+
+    Parameters
+    ----------
+    rundirs : path or sequence of paths
+        Run directories of this package or of the published code; several are compared.
+    path : path
+        The page, ending in .html.
+
+    Returns
+    -------
+    pathlib.Path
+
+    Raises
+    ------
+    InputError
+        There is nothing to report, or ``path`` does not end in .html.
+    MissingFileError, RunDirectoryError
+        A directory does not exist, is not that of a finished run, or is damaged. A
+        picture whose data are missing is left out, and the page says why.
+    """
+    path = Path(path)
+    rundirs = [rundirs] if isinstance(rundirs, str | os.PathLike) else list(rundirs)
+    if not rundirs:
+        raise InputError("no run directory is given, expected at least one")
+    if path.suffix.lower() not in (".html", ".htm"):
+        raise InputError(f"{path} must end in .html")
+    page = render(open_views(rundirs))
+    with atomic_write(path) as temporary:
+        temporary.write_text(page, encoding="utf-8")
+    return path
+
+
+def render(views: Sequence[RunView]) -> str:
+    """Return the page as text."""
+    events = ", ".join(dict.fromkeys(view.event_name for view in views))
+    what = "one run" if len(views) == 1 else f"{len(views)} runs"
+    parts = [
+        f"<h1>{escape(events)}</h1>",
+        f'<p class="note">Report on {what} of DOT-PE, by dotpe-exec {__version__}</p>',
+        "<h2>Warnings</h2>",
+        *(_findings(view, with_label=len(views) > 1) for view in views),
+        "<h2>Results</h2>",
+        '<p class="note">Median and 90% interval (5% to 95%).</p>',
+        _results(views),
+        "<h2>Posterior</h2>",
+        '<div class="figures">',
+        _corner(views, CORNER_PARAMETERS, "Masses, spin and distance"),
+        _corner(views, EXTRINSIC_PARAMETERS, "Distance, inclination and direction"),
+        "</div>",
+        "<h2>What was run</h2>",
+        _what_was_run(views),
+    ]
+    for view in views:
+        heading = "Pictures" if len(views) == 1 else view.label
+        parts += [
+            f"<h2>{escape(heading)}</h2>",
+            '<div class="figures">',
+            _picture(
+                partial(waveform, view),
+                "Whitened data and the waveform of the sample with the largest likelihood",
+            ),
+            _picture(partial(sky, view), "Position on the sky"),
+            _picture(
+                partial(incoherent, view),
+                "Sum of single-detector ln likelihoods of the waveforms that passed the "
+                "selection, across the bank",
+            ),
+            _picture(partial(timeline, view), "Who worked when"),
+            "</div>",
+            _timings(view),
+            _arguments(view),
+        ]
+    return (
+        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{escape(events)}: DOT-PE report</title>\n<style>{_STYLE}</style>\n"
+        "</head>\n<body>\n" + "\n".join(parts) + "\n</body>\n</html>\n"
+    )
+
+
+# Sections
+
+
+def _findings(view: RunView, *, with_label: bool) -> str:
+    label = f"<h3>{escape(view.label)}</h3>" if with_label else ""
+    findings = diagnose(view)
+    if not findings:
+        return (
+            f'{label}<div class="finding good">Nothing suspicious: effective sample '
+            "sizes, discarded evidence, relative binning, size limit and the bank's edges "
+            "were checked.</div>"
+        )
+    return label + "".join(
+        f'<div class="finding"><strong>{escape(finding.title)}.</strong> '
+        f"{escape(finding.text)}</div>"
+        for finding in findings
+    )
+
+
+def _results(views: Sequence[RunView]) -> str:
+    rows = []
+    for column, name, unit in _QUANTITIES:
+        cells = [_interval(view, column) for view in views]
+        rows.append([name, *cells, unit])
+    for key, name, form in _SUMMARY:
+        if any(key in view.run.summary for view in views):
+            cells = [_formatted(view.run.summary.get(key), form) for view in views]
+            rows.append([name, *cells, ""])
+    errors = [view.run.summary.get("relative_binning_error") or {} for view in views]
+    if any(errors):
+        cells = [_formatted(error.get("largest"), ".3f") for error in errors]
+        rows.append(["largest error of relative binning in ln likelihood", *cells, ""])
+    return _table(["quantity", *(view.label for view in views), "unit"], rows)
+
+
+def _interval(view: RunView, column: str) -> str:
+    samples = with_derived_columns(view.run.samples)
+    if column not in samples or not samples["weights"].sum() > 0:
+        return "–"
+    low, median, high = weighted_quantiles(
+        samples[column], samples["weights"], (0.05, 0.5, 0.95)
+    )
+    n_digits = decimals(high - low)
+    # Adding zero turns -0 into 0.
+    low, median, high = (round(x, n_digits) + 0.0 for x in (low, median, high))
+    return f"{median:.{n_digits}f} [{low:.{n_digits}f}, {high:.{n_digits}f}]"
+
+
+def _what_was_run(views: Sequence[RunView]) -> str:
+    rows: list[list[str]] = []
+    facts: tuple[tuple[str, Callable[[RunView], Any]], ...] = (
+        ("run directory", lambda v: v.run.path.resolve()),
+        ("event", lambda v: v.run.kwargs.get("event", v.event_name)),
+        ("banks", _banks),
+        ("extrinsic samples", lambda v: v.run.kwargs.get("n_ext")),
+        ("orbital phases", lambda v: v.run.kwargs.get("n_phi")),
+        ("arrival times", lambda v: v.run.kwargs.get("n_t")),
+        ("seed", lambda v: v.run.kwargs.get("seed")),
+        ("samples", lambda v: len(v.run.samples)),
+        ("executor", _executor),
+        ("machine", _machine),
+    )
+    for name, fact in facts:
+        rows.append([name, *(_text(fact(view)) for view in views)])
+    return _table(["", *(view.label for view in views)], rows, numeric=False)
+
+
+def _banks(view: RunView) -> str:
+    given = view.run.kwargs.get("bank_folder")
+    if isinstance(given, dict):
+        folders = [f"{bank_id}: {folder}" for bank_id, folder in given.items()]
+    else:
+        folders = [str(f) for f in given] if isinstance(given, list) else [str(given)]
+    sizes = []
+    for bank_id, table in view.bank_tables.items():
+        mchirp = chirp_mass(table["m1"].to_numpy(), table["m2"].to_numpy())
+        sizes.append(
+            f"{bank_id}: {len(table)} waveforms, chirp mass {mchirp.min():.4g} to "
+            f"{mchirp.max():.4g} M☉"
+        )
+    return "\n".join([*folders, *sizes])
+
+
+def _executor(view: RunView) -> str | None:
+    report = view.run.report
+    if not report:
+        return None
+    n_procs = report.get("config", {}).get("n_procs")
+    name = report.get("executor")
+    return f"{name}, {n_procs} processes" if name != "serial" and n_procs else name
+
+
+def _machine(view: RunView) -> str | None:
+    machine = (view.run.report or {}).get("machine", {})
+    parts = [machine.get("cpu"), machine.get("platform")]
+    return ", ".join(str(part) for part in parts if part) or None
+
+
+def _timings(view: RunView) -> str:
+    report = view.run.report
+    if not report:
+        return '<p class="note">No timings are recorded in this directory.</p>'
+    stages = report.get("stages", {})
+    rows = [[name, f"{seconds:.1f}"] for name, seconds in stages.items()]
+    rows.append(["total", f"{report.get('seconds', sum(stages.values())):.1f}"])
+    phases = [
+        [
+            name,
+            f"{phase['work']} {phase['unit']}s",
+            f"{phase['seconds']:.1f}",
+            _formatted(phase.get("work_per_second"), ".4g"),
+            _formatted(phase.get("worker_busy_fraction"), ".0%"),
+            _formatted(phase.get("load_balance"), ".0%"),
+            f"{phase.get('peak_worker_memory_bytes', 0) / 1e6:.0f}",
+        ]
+        for name, phase in report.get("phases", {}).items()
+    ]
+    header = [
+        "parallel phase", "work", "seconds", "work/s", "workers busy", "load balance",
+        "MB per worker",
+    ]  # fmt: skip
+    efficiency = _effective_per_core_second(view)
+    return (
+        f"<h3>Time</h3>{_table(['stage', 'seconds'], rows)}"
+        f"<h3>Parallel phases</h3>{_table(header, phases)}"
+        + (f'<p class="note">{efficiency}</p>' if efficiency else "")
+    )
+
+
+def _effective_per_core_second(view: RunView) -> str:
+    report = view.run.report or {}
+    n_procs = report.get("config", {}).get("n_procs") or 1
+    if report.get("executor") == "serial":
+        n_procs = 1
+    seconds, n_effective = report.get("seconds"), view.run.summary.get("n_effective")
+    if not seconds or n_effective is None:
+        return ""
+    rate = n_effective / (seconds * n_procs)
+    return f"{rate:.3g} effective samples per core-second on {n_procs} core(s)."
+
+
+def _arguments(view: RunView) -> str:
+    text = json.dumps(view.run.kwargs, indent=2, default=str)
+    return f"<details><summary>All arguments</summary><pre>{escape(text)}</pre></details>"
+
+
+# Pieces
+
+
+def _table(
+    header: Sequence[str], rows: Iterable[Sequence[str]], numeric: bool = True
+) -> str:
+    """Return a table; all columns but the first hold numbers, or else text that wraps."""
+    kind = "number" if numeric else "path"
+
+    def line(cells: Sequence[str], tag: str) -> str:
+        first, *rest = cells
+        others = "".join(
+            f'<{tag} class="{kind}">{escape(cell).replace(chr(10), "<br>")}</{tag}>'
+            for cell in rest
+        )
+        return f'<tr><th scope="row">{escape(first)}</th>{others}</tr>'
+
+    body = "".join(line(row, "td") for row in rows)
+    return (
+        f'<div class="scroll"><table><thead>{line(header, "th")}</thead>'
+        f"<tbody>{body}</tbody></table></div>"
+    )
+
+
+def _corner(views: Sequence[RunView], parameters: Sequence[str], caption: str) -> str:
+    samples = {view.label: view.run.samples for view in views}
+    if len(views) > 1:
+        caption += "; numbers above the columns are those of " + views[0].label
+    return _picture(lambda: corner_figure(samples, parameters), caption)
+
+
+def _picture(draw: Callable[[], Figure], caption: str) -> str:
+    """Return a figure with the picture inside, or the reason why there is none."""
+    try:
+        figure = draw()
+    except (DotpeExecError, KeyError) as error:
+        logger.warning("%s: not shown: %s", caption, error)
+        inside = f'<div class="missing">Not shown: {escape(str(error))}</div>'
+    else:
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format="png", dpi=_DPI)
+        data = base64.b64encode(buffer.getvalue()).decode("ascii")
+        inside = f'<img alt="{escape(caption)}" src="data:image/png;base64,{data}">'
+    return f"<figure>{inside}<figcaption>{escape(caption)}.</figcaption></figure>"
+
+
+def _formatted(value: Any, form: str) -> str:
+    if value is None:
+        return "–"
+    return f"{int(value) if form == 'd' else value:{form}}"
+
+
+def _text(value: Any) -> str:
+    return "–" if value is None else str(value)

@@ -1,0 +1,94 @@
+"""A run as the report sees it: its directory, and its banks where they are still there."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..errors import DotpeExecError
+from ..loading import Run, load_run
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class RunView:
+    """A run directory with a label.
+
+    Parameters
+    ----------
+    run : Run
+    label : str
+    """
+
+    def __init__(self, run: Run, label: str):
+        self.run = run
+        self.label = label
+
+    @property
+    def event_name(self) -> str:
+        """Name of the event: that of its file, or as it was given."""
+        if self.run.event_file is not None:
+            return self.run.event_file.stem
+        return Path(str(self.run.kwargs.get("event", "unknown event"))).stem
+
+    @functools.cached_property
+    def bank_tables(self) -> dict[str, pd.DataFrame]:
+        """Tables of the banks of this run, without those that are gone or others now."""
+        from ..banks.format import open_banks
+
+        try:
+            banks = open_banks(self.run.kwargs.get("bank_folder"))
+            tables = {bank_id: bank.table() for bank_id, bank in banks.items()}
+        except (DotpeExecError, OSError):
+            return {}
+        return {b: table for b, table in tables.items() if self._is_ours(b, table)}
+
+    def _is_ours(self, bank_id: str, table: pd.DataFrame) -> bool:
+        """Whether the samples' masses are those of this table."""
+        samples = self.samples_of(bank_id)
+        inds = samples["i"].to_numpy()
+        return bool(
+            len(inds) == 0
+            or (
+                inds.max() < len(table)
+                and np.allclose(table["m1"].to_numpy()[inds], samples["m1"], rtol=1e-6)
+            )
+        )
+
+    def samples_of(self, bank_id: str) -> pd.DataFrame:
+        """Return the samples from one bank."""
+        samples = self.run.samples
+        if "bank_id" not in samples:
+            return samples
+        return samples[samples["bank_id"].astype(str) == bank_id]
+
+
+def open_views(rundirs: Sequence[str | os.PathLike]) -> list[RunView]:
+    """Open run directories and give them labels that tell them apart.
+
+    Raises
+    ------
+    MissingFileError, RunDirectoryError
+        A directory does not exist, or is not that of a finished run.
+    """
+    runs = [load_run(path) for path in rundirs]
+    for run in runs:
+        _ = run.summary, run.samples  # refuse unfinished runs before any drawing
+    paths = [run.path.resolve() for run in runs]
+    labels = [path.name for path in paths]
+    if len(set(labels)) < len(labels):
+        labels = [f"{path.parent.name}/{path.name}" for path in paths]
+    if len(set(labels)) < len(labels):
+        labels = [f"{k}: {label}" for k, label in enumerate(labels, start=1)]
+    return [RunView(run, label) for run, label in zip(runs, labels, strict=True)]
+
+
+def chirp_mass(m1: np.ndarray, m2: np.ndarray) -> np.ndarray:
+    """Return the chirp mass, in the unit of the masses."""
+    return (m1 * m2) ** 0.6 / (m1 + m2) ** 0.2
