@@ -1,20 +1,14 @@
 """What the executors cost: start-up, a phase, a task, a message, a killed worker.
 
-    python bench/executors.py [--workers 2] [--repeats 5] [--json FILE]
+    python bench/run.py executors [--workers 2] [--repeats 5]
 
-Task functions do nothing, so all that is measured is overhead. Medians of the repeats,
-with the smallest and the largest.
+Task functions do nothing, so all that is measured is overhead.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
-import platform
 import signal
-import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -23,11 +17,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from measure import Report, Spread, Table, parser
 
 from dotpe_exec.executors.phases import PhaseRunner
 from dotpe_exec.executors.resolve import resolve_executor
 from dotpe_exec.executors.store import ArrayStore
 from dotpe_exec.executors.task import Task
+from dotpe_exec.machine import installed_executors
 
 N_TASKS = 2000
 
@@ -103,33 +99,30 @@ def measure(name: str, n_workers: int, folder: str) -> dict[str, float]:
 
 def main() -> None:
     """Run the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--json", type=Path, help="write the numbers to this file")
-    arguments = parser.parse_args()
-
-    runs: dict[str, list[dict[str, float]]] = {"serial": [], "process": [], "loky": []}
+    installed = [name for name, there in installed_executors().items() if there]
+    arguments_parser = parser(__doc__, repeats=5)
+    arguments_parser.add_argument("--workers", type=int, default=2)
+    arguments_parser.add_argument(
+        "--executors", nargs="+", default=[name for name in installed if name != "mpi"]
+    )
+    arguments = arguments_parser.parse_args()
+    report = Report(arguments)
+    runs: dict[str, list[dict[str, float]]] = {name: [] for name in arguments.executors}
     with tempfile.TemporaryDirectory() as folder:
         for _ in range(arguments.repeats):
             for name, found in runs.items():
                 found.append(measure(name, arguments.workers, folder))
-
-    table = {}
+    table = Table(
+        "executors",
+        f"Milliseconds; {arguments.workers} workers (serial: none), tasks that do nothing, "
+        f"{N_TASKS} of them where counted per task; medians (smallest to largest) of "
+        f"{arguments.repeats} runs in turn.",
+    )
     for name, found in runs.items():
-        print(f"\n{name}, {arguments.workers if name != 'serial' else 1} workers")
-        for what in found[0]:
-            values = [run[what] * 1e3 for run in found]
-            table[f"{name}: {what}"] = values
-            print(
-                f"  {what:34s} {statistics.median(values):9.3f} ms"
-                f"   ({min(values):.3f} to {max(values):.3f})"
-            )
-    if arguments.json:
-        machine = {"cores": os.cpu_count(), "platform": platform.platform()}
-        arguments.json.write_text(
-            json.dumps({"python": sys.version, "machine": machine, "ms": table}, indent=2)
-        )
+        cells = {what: Spread.of([run[what] for run in found], 1e3) for what in found[0]}
+        table.add(executor=name, **cells)
+    report.show(table)
+    report.write()
 
 
 if __name__ == "__main__":

@@ -10,14 +10,7 @@ heaviest waveforms are compared with cogwheel's ``MarginalizedExtrinsicLikelihoo
 is left of the difference with many samples is relative binning.
 """
 
-# ruff: noqa: E402
-
 from __future__ import annotations
-
-import os
-
-for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-    os.environ[_name] = "1"
 
 import argparse
 import tempfile
@@ -30,6 +23,7 @@ from dotpe_exec.distance_table import load_distance_table
 from dotpe_exec.events.load import load_event
 from dotpe_exec.executors.phases import PhaseRunner
 from dotpe_exec.executors.store import ArrayStore
+from dotpe_exec.executors.threads import OneThread
 from dotpe_exec.kernels.coherent_dense import coherent_dense
 from dotpe_exec.kernels.distance import lnlike_marginalized
 from dotpe_exec.kernels.waveforms import linear_free_waveforms
@@ -119,6 +113,12 @@ def main() -> None:
     parser.add_argument("--oracle", type=int, default=0, help="waveforms to compare")
     arguments = parser.parse_args()
 
+    with OneThread():
+        run(arguments)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Measure and print."""
     event_data, bank = load_event(arguments.event), open_bank(arguments.bank, "bank_0")
     table, log_prior_weights = load_distance_table(), bank.log_prior_weights()
     reference = find_reference(

@@ -87,7 +87,9 @@ def number_text(value: float) -> str:
     """Return a number with three significant digits and no exponent where that reads."""
     if value != 0 and not 1e-3 <= abs(value) < 1e6:
         return f"{value:.2e}"
-    digits = 2 - int(np.floor(np.log10(abs(value)))) if value else 0
+    if value == 0:
+        return "0"
+    digits = 2 - int(np.floor(np.log10(abs(value))))
     return f"{value:.{max(digits, 0)}f}"
 
 
@@ -210,14 +212,12 @@ class Report:
         if path is None:
             return
         content = self._provenance | {
-            "arguments": {
-                name: str(value) if isinstance(value, Path) else value
-                for name, value in vars(self._arguments).items()
-            },
+            "arguments": vars(self._arguments),
             "tables": [table.to_dict() for table in self._tables],
         }
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        text = json.dumps(content, indent=2, default=str)  # paths become text
+        path.write_text(text + "\n", encoding="utf-8")
 
 
 def parser(doc: str | None, repeats: int) -> argparse.ArgumentParser:

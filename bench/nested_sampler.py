@@ -1,7 +1,7 @@
 """Posterior and evidence of GW150914 from an independent nested sampler.
 
 Samples the intrinsic parameters with nautilus through cogwheel, the likelihood
-marginalised over extrinsic parameters by cogwheel's own ``MarginalizedExtrinsicLikelihood``:
+marginalised over extrinsic parameters by cogwheel's ``MarginalizedExtrinsicLikelihood``:
 nothing of this package's pipeline is used but the event file. The prior is that of the
 demo's bank (detector-frame chirp mass 26 to 36 solar masses, mass ratio from 0.2, the IAS
 spin prior), so evidence and intervals can be compared with the demo's directly.
