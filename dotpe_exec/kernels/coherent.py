@@ -281,12 +281,13 @@ def project(h_impb: np.ndarray, prepared: PreparedCoherent) -> Projected:
     _split_lead(
         a_cimq, prepared.lead_k, prepared.detector_k, lead_nq, lead_norm_im, tail_imdp
     )
+    np.sqrt(tail_imdp, out=tail_imdp)
     return Projected(
         a_cimq, norms_irk, error_im, within_i, lead_nq, lead_norm_im, tail_imdp
     )
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, error_model="numpy")
 def _split_lead(a_cimq, lead_k, detector_k, lead_nq, lead_norm_im, tail_imdp):
     _, n_i, n_m, _ = a_cimq.shape
     n_k = len(lead_k)
@@ -307,7 +308,6 @@ def _split_lead(a_cimq, lead_k, detector_k, lead_nq, lead_norm_im, tail_imdp):
                     else:
                         tail_imdp[i, m, detector_k[k], p] += power
             lead_norm_im[i, m] = np.sqrt(lead_power)
-    tail_imdp[:] = np.sqrt(tail_imdp)
 
 
 def with_all_bins(

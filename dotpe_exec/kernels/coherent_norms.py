@@ -109,7 +109,7 @@ def squared_responses(response_dpe: np.ndarray, asd_drift_d: np.ndarray) -> np.n
     return products_dke.reshape(-1, response_dpe.shape[-1])
 
 
-@numba.njit(cache=True, fastmath={"reassoc", "contract", "nsz"})
+@numba.njit(cache=True, error_model="numpy", fastmath={"reassoc", "contract", "nsz"})
 def _merged_norms(h_impb, weights_cxdb, spread_dmpb, table_xc, norms_irk, power_idmp):
     n_i, n_m, _, n_b = h_impb.shape
     _, n_x, n_d, _ = weights_cxdb.shape

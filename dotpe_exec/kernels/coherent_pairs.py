@@ -15,7 +15,7 @@ import numpy as np
 _REORDER = {"reassoc", "contract", "nsz"}
 
 
-@numba.njit(cache=True, fastmath=_REORDER)
+@numba.njit(cache=True, error_model="numpy", fastmath=_REORDER)
 def pair_modes(a_cimq, b_ceq, i_p, e_p):
     """Return dh_pmc (n_pairs, n_m, 2) float: (d|h) by mode, real and imaginary part."""
     _, _, n_m, n_q = a_cimq.shape
@@ -34,7 +34,7 @@ def pair_modes(a_cimq, b_ceq, i_p, e_p):
     return dh_pmc
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, error_model="numpy")
 def pair_norms(norms_irk, q_ek, i_p, e_p):
     """Return hh_pr (n_pairs, n_rows) float: (h|h) by m - m', merged."""
     n_rows, n_k = norms_irk.shape[1:]
@@ -46,7 +46,7 @@ def pair_norms(norms_irk, q_ek, i_p, e_p):
     return hh_pr
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, error_model="numpy")
 def at_phases(dh_mc, hh_r, phases_cno, dh_o, hh_o):
     """Write dh and hh at all orbital phases."""
     n_m = len(dh_mc)
@@ -63,7 +63,7 @@ def at_phases(dh_mc, hh_r, phases_cno, dh_o, hh_o):
             )
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, error_model="numpy")
 def lnlike(dh, hh):
     """Return ln L maximised over distance; 0 where no distance makes it positive."""
     # The division is made in any case: so loops over this are vectorised.
@@ -72,16 +72,16 @@ def lnlike(dh, hh):
     return value if positive else 0.0
 
 
-@numba.njit(cache=True, fastmath={"nnan", "nsz"})
+@numba.njit(cache=True, error_model="numpy", fastmath={"nnan", "nsz"})
 def _largest(values_o):
     # Apart, because a maximum is vectorised only if it may forget about NaN.
     largest = values_o[0]
-    for value in values_o:
-        largest = max(largest, value)
+    for o in range(1, len(values_o)):
+        largest = max(largest, values_o[o])
     return largest
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, error_model="numpy")
 def pair_maxima(dh_pmc, hh_pr, phases_cno):
     """Return the largest bestfit_lnlike (n_pairs,) over orbital phases."""
     n_phi = phases_cno.shape[2]
@@ -95,7 +95,7 @@ def pair_maxima(dh_pmc, hh_pr, phases_cno):
     return maxima_p
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, error_model="numpy")
 def pair_values(dh_pmc, hh_pr, phases_cno, o_p):
     """Return dh_p, hh_p, lnlike_p (n_pairs,) at one orbital phase each."""
     n_phi = phases_cno.shape[2]
@@ -108,7 +108,16 @@ def pair_values(dh_pmc, hh_pr, phases_cno, o_p):
     return dh_p, hh_p, lnlike_p
 
 
-@numba.njit(cache=True)
+def compile_pair_values(phases_cno: np.ndarray) -> None:
+    """Compile :func:`pair_values`, or load it from the cache on disk.
+
+    Where a parent calls this before it starts workers, they find the cache filled.
+    """
+    dh_pmc, hh_pr = np.zeros((1, 1, 2)), np.zeros((1, 1))
+    pair_values(dh_pmc, hh_pr, phases_cno, np.zeros(1, dtype=np.int32))
+
+
+@numba.njit(cache=True, error_model="numpy")
 def expand_pairs(dh_pmc, hh_pr, phases_cno, floor):
     """Return pair, o, dh, hh and lnlike of all (pair, o) with lnlike > floor.
 

@@ -180,7 +180,7 @@ class _Screen:
         return i_p + np.int32(start), e_p + np.int32(self.e_start)
 
 
-@numba.njit(cache=True, fastmath={"reassoc", "contract", "nsz"})
+@numba.njit(cache=True, error_model="numpy", fastmath={"reassoc", "contract", "nsz"})
 def _candidates(
     real_ne, imag_ne, error_i, norms_irk, q_ke, slack_i, phases_cno, twice_floor
 ):
@@ -205,7 +205,8 @@ def _candidates(
             for k in range(n_k):
                 for e in range(n_e):
                     hh_re[r, e] += norms_irk[i, r, k] * q_ke[k, e]
-        least_e[:] = hh_re[0]
+        for e in range(n_e):
+            least_e[e] = hh_re[0, e]
         for r in range(1, n_rows, 2):
             for e in range(n_e):
                 least_e[e] -= np.sqrt(hh_re[r, e] ** 2 + hh_re[r + 1, e] ** 2)

@@ -154,7 +154,7 @@ def sample_distance(
     return distance.reshape(d_h.shape)
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _basis(knots: np.ndarray, x: float, basis: np.ndarray) -> int:
     """Fill in the four cubic B-splines that do not vanish at x (de Boor, Cox).
 
@@ -185,7 +185,7 @@ def _basis(knots: np.ndarray, x: float, basis: np.ndarray) -> int:
     return low - _DEGREE
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _lnlike_marginalized(
     d_h: np.ndarray,
     h_h: np.ndarray,
@@ -220,7 +220,7 @@ def _lnlike_marginalized(
         lnlike[k] = value + 0.5 * overlap**2
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _sample_distance(
     d_h: np.ndarray,
     h_h: np.ndarray,
@@ -248,7 +248,7 @@ def _sample_distance(
             distance[k] = min(norm_h / u, d_luminosity_max)
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _sample_u(
     overlap: float,
     u_min: float,
@@ -269,7 +269,9 @@ def _sample_u(
     u_max = overlap + math.sqrt(max(u_linear - overlap, 0.0) ** 2 + 2 * _E_FOLDS_ABOVE)
     n_log = min(math.ceil(log_range * _LOG_CELLS_PER_E_FOLD), _MAX_LOG_CELLS)
     log_step = log_range / max(n_log, 1)
-    linear_step = (u_max - u_linear) / _N_LINEAR_CELLS
+    # Of the type of n_log: a constant would be compiled for anew.
+    n_linear = len(density_linear) // 2
+    linear_step = (u_max - u_linear) / n_linear
 
     # Both densities relative to the same height, so that nothing under- or overflows.
     u_start = u_min if n_log else u_linear
@@ -286,7 +288,7 @@ def _sample_u(
     gaussian = math.exp(least - 0.5 * offset**2) * linear_step / u_start
     ratio = math.exp(-half_step * (offset + 0.5 * half_step))
     ratio_of_ratios = math.exp(-(half_step**2))
-    for k in range(2 * _N_LINEAR_CELLS + 1):
+    for k in range(2 * n_linear + 1):
         prior = u_start / (u_linear + k * half_step)
         prior *= prior
         density_linear[k] = prior * prior * gaussian
@@ -294,15 +296,13 @@ def _sample_u(
         ratio *= ratio_of_ratios
 
     mass_log = _simpson(density_log, n_log)
-    wanted = quantile * (mass_log + _simpson(density_linear, _N_LINEAR_CELLS))
+    wanted = quantile * (mass_log + _simpson(density_linear, n_linear))
     if wanted < mass_log:
         return u_min * math.exp(log_step * _invert(density_log, n_log, wanted))
-    return u_linear + linear_step * _invert(
-        density_linear, _N_LINEAR_CELLS, wanted - mass_log
-    )
+    return u_linear + linear_step * _invert(density_linear, n_linear, wanted - mass_log)
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _simpson(density: np.ndarray, n_cells: int) -> float:
     total = 0.0
     for cell in range(n_cells):
@@ -310,7 +310,7 @@ def _simpson(density: np.ndarray, n_cells: int) -> float:
     return total / 6
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _invert(density: np.ndarray, n_cells: int, wanted: float) -> float:
     """Return the position, in cells, up to which the density's integral is wanted."""
     for cell in range(n_cells):
@@ -322,7 +322,7 @@ def _invert(density: np.ndarray, n_cells: int, wanted: float) -> float:
     return float(n_cells)
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _invert_cell(low: float, middle: float, high: float, wanted: float) -> float:
     """Return t where the integral from 0 of the parabola through (0, 1/2, 1) is wanted."""
     slope = -3 * low + 4 * middle - high

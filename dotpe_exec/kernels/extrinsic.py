@@ -101,9 +101,10 @@ def marginalized_lnlike(
     return _marginalized_lnlike(
         np.ascontiguousarray(series_dtc).view(np.float32),
         np.ascontiguousarray(norms_dsk).view(np.float32),
-        np.ascontiguousarray(times_qd, dtype=np.float32),
-        np.ascontiguousarray(response_qdp, dtype=np.float32),
-        np.ascontiguousarray(ln_weight_q, dtype=np.float64),
+        # Copies: arrays of the store are read-only, for which numba would compile anew.
+        np.array(times_qd, dtype=np.float32, order="C"),
+        np.array(response_qdp, dtype=np.float32, order="C"),
+        np.array(ln_weight_q, dtype=np.float64),
         data.m_arr.astype(np.int64),
         np.array(data.cos_ko, dtype=np.float32),
         np.array(data.sin_ko, dtype=np.float32),

@@ -354,6 +354,7 @@ def incoherent_lnlike_counted(
             tables["fit_weights_b"],
             h_impcb,
         )
+        hh_idjppc[:] = 0.0
         loops.fill_norms(
             h_impcb[rows], tables["hh_weights_kppdcb"], tables["pairs_k4"], hh_idjppc
         )

@@ -88,14 +88,13 @@ def _norms_one(h_cb, g_cb, w_cb):
 
 @numba.njit(**LOOPS)
 def fill_norms(h_impcb, hh_weights_kppdcb, pairs_k4, hh_idjppc):
-    """Write (h|h) by detector, |m - m'| and polarisations; pairs of equal |m - m'| added.
+    """Add (h|h) by detector, |m - m'| and polarisations to zeros.
 
     Entries with m < m' are stored as conjugates, so that all share the phase factor
     exp(i |m - m'| phi).
     """
     n_k = hh_weights_kppdcb.shape[0]
     n_d = hh_weights_kppdcb.shape[3]
-    hh_idjppc[:] = 0.0
     # Weights outermost: they are larger than the waveforms and stay in the nearest cache.
     for k in range(n_k):
         m, mprime, j, sign = pairs_k4[k, 0], pairs_k4[k, 1], pairs_k4[k, 2], pairs_k4[k, 3]
@@ -169,15 +168,18 @@ def fill_screen(
     n_i, n_m, n_p, _, n_b = h_impcb.shape
     h32_cb = np.empty((2, n_b), dtype=np.float32)
     size32_b = np.empty(n_b, dtype=np.float32)
-    error_idp[:] = 0.0
+    n_d = screen_weights_mpdcb.shape[2]
     for i in range(n_i):
-        norm = hh_idjppc[i, :, 0, 0, 0, 0].sum() + hh_idjppc[i, :, 0, 1, 1, 0].sum()
+        norm = 0.0
+        for d in range(n_d):
+            norm += hh_idjppc[i, d, 0, 0, 0, 0] + hh_idjppc[i, d, 0, 1, 1, 0]
+            error_idp[i, d, 0] = error_idp[i, d, 1] = 0.0
         unit_i[i] = 1 / math.sqrt(norm) if norm > 0 else 1.0
     for m in range(n_m):
         for p in range(n_p):
             for i in range(n_i):
                 _screen_row(h_impcb[i, m, p], scale_b, unit_i[i], h32_cb, size32_b)
-                for d in range(screen_weights_mpdcb.shape[2]):
+                for d in range(n_d):
                     error_idp[i, d, p] += _weigh_row(
                         screen_weights_mpdcb[m, p, d],
                         h32_cb,

@@ -284,7 +284,7 @@ def _shifted_convolution(prob_t: np.ndarray, delay_t: np.ndarray, low: int) -> n
     return shifted
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _mixture_density(bins_qd, prob_jdt, share_j):
     n_q, n_d = bins_qd.shape
     density_q = np.zeros(n_q)

@@ -210,7 +210,7 @@ def consistent_samples(
     )
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _consistent_samples(bins_qd, u_q, low_d, n_delays_d, starts_c):
     n_q, n_d = bins_qd.shape
     n_s = starts_c[-1]

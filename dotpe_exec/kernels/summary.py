@@ -80,5 +80,7 @@ class IncoherentSummary:
 
 def mode_pairs(n_m: int) -> tuple[np.ndarray, np.ndarray]:
     """Return positions (m, m') of all mode pairs, m <= m' by position."""
-    pairs = np.array(list(itertools.combinations_with_replacement(range(n_m), 2)), dtype=int)
+    pairs = np.array(
+        list(itertools.combinations_with_replacement(range(n_m), 2)), dtype=int
+    )
     return pairs[:, 0], pairs[:, 1]

@@ -42,7 +42,7 @@ def line_fit_arrays(line_fit: LineFit) -> tuple[np.ndarray, np.ndarray, np.ndarr
         np.square(line_fit.weights_b), np.abs(h0_b), out=np.zeros(len(h0_b)), where=present
     )
     phase_step_b = np.append(np.diff(np.angle(h0_b)), 0.0)
-    return np.array(line_fit.fbin_b, dtype=float), phase_step_b, weights_b
+    return readonly(line_fit.fbin_b), readonly(phase_step_b), readonly(weights_b)
 
 
 @numba.njit(cache=True, error_model="numpy", fastmath={"contract"})

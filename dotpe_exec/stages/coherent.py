@@ -29,7 +29,12 @@ from ..kernels.coherent import (
     project,
     with_all_bins,
 )
-from ..kernels.coherent_pairs import pair_modes, pair_norms, pair_values
+from ..kernels.coherent_pairs import (
+    compile_pair_values,
+    pair_modes,
+    pair_norms,
+    pair_values,
+)
 from ..kernels.coherent_screen import search_block
 from ..kernels.summary import Summary
 from ..kernels.waveforms import linear_free_waveforms
@@ -184,6 +189,8 @@ def coherent_sets(
             )
             for bank_id, h_impb in pilots.items():
                 collectors[bank_id].accepted.hint(_pilot_maximum(h_impb, prepared))
+            # All else that tasks run was compiled for the pilots.
+            compile_pair_values(prepared.phases_cno)
         handles = runner.store.put(summary.line_fit), runner.store.put(prepared)
         tasks = _tasks(
             runner,

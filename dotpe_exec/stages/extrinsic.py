@@ -40,7 +40,7 @@ from .extrinsic_samples import (
     load_extrinsic_samples,
 )
 from .extrinsic_scoring import N_PARENTS, adapt_proposals, score_pool
-from .extrinsic_tasks import Proposal, make_pool
+from .extrinsic_tasks import Proposal, compile_tasks, make_pool
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -139,6 +139,8 @@ def draw_extrinsic_samples(
     )
     sky = make_sky_dictionary(*_geometry(detector_names), 1 / F_SAMPLING, N_SKY)
     data_handle = runner.store.put(filter_data)
+    # Once here, not once in every worker.
+    compile_tasks(filter_data, sky)
 
     proposals = adapt_proposals(
         runner,

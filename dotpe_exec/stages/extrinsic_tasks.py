@@ -23,6 +23,7 @@ from ..kernels.proposals import (
     draw_bins,
     effective_size,
     kernel_density_proposal,
+    n_sequence_dimensions,
     point_geometry,
     points_from_bins,
     tempered_proposal,
@@ -242,6 +243,31 @@ def propose(task: ProposalTask) -> Proposal:
             )
         prob_jdt.append(prob_dt)
         n_j.append(min(stop, n_max - stop))
+
+
+def compile_tasks(data: FilterData, sky: SkyDictionary) -> None:
+    """Compile what :func:`propose` and :func:`score` run, or load it from the disk cache.
+
+    Where a parent calls this before it starts workers, they find the cache filled.
+    """
+    n_t = data.expand_rt.shape[1]
+    n_d, n_m = data.dh_weights_dmpb.shape[:2]
+    # Two points: columns of a single one would be contiguous, which is another type.
+    points_from_bins(
+        np.zeros((2, n_d), dtype=np.int64),
+        np.zeros((2, n_sequence_dimensions(n_d))),
+        np.full((1, n_d, n_t), 1 / n_t),
+        np.ones(1, dtype=np.int64),
+        sky,
+    )
+    marginalized_lnlike(
+        np.zeros((n_d, n_t, 2 * n_m), dtype=np.complex64),
+        np.zeros((len(data.cos_ko), n_d, 3), dtype=complex),
+        np.zeros((2, n_d)),
+        np.zeros((2, n_d, 2)),
+        np.zeros(2),
+        data,
+    )
 
 
 def make_pool(points: Points, sky: SkyDictionary, n_grid: int) -> Pool:
