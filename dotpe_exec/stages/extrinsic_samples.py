@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..banks.files import read_header
 from ..errors import InputError, MissingFileError
 from ..kernels.proposals import rotate_response
 
@@ -198,16 +199,18 @@ def _load_beside(path: Path, computed: np.ndarray, n_rows: int) -> np.ndarray:
     """Return the array of an .npy file where it fits what was computed, else that."""
     if not path.is_file():
         return computed
+    expected = (*computed.shape[:-1], n_rows)
+    n_ext = computed.shape[-1]
     try:
-        array = np.load(path, allow_pickle=False)
+        with path.open("rb") as file:
+            header = read_header(file)
+        # Nothing is reserved for what another header promises.
+        fits = header.shape == expected and header.dtype.kind in "fc"
+        array = np.load(path, allow_pickle=False) if fits else np.empty(0)
     except (OSError, ValueError) as error:
         warnings.warn(f"{path} cannot be read ({error}); it is computed anew", stacklevel=3)
         return computed
-    expected = (*computed.shape[:-1], n_rows)
-    n_ext = computed.shape[-1]
-    if array.shape != expected or not np.allclose(
-        array[..., :n_ext], computed, rtol=0, atol=1e-4
-    ):
+    if not fits or not np.allclose(array[..., :n_ext], computed, rtol=0, atol=1e-4):
         warnings.warn(
             f"{path} does not fit these samples, detectors and frequency bins; it is "
             "computed anew",

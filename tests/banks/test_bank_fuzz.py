@@ -6,6 +6,7 @@ import json
 
 import numpy as np
 import pytest
+from damages import JSON_VALUES, damages
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from synthetic_banks import CONFIG, write_bank
@@ -20,12 +21,6 @@ SETTINGS = settings(
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 
-JSON_VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
-    lambda inner: st.lists(inner, max_size=5) | st.dictionaries(st.text(max_size=4), inner),
-    max_leaves=12,
-)
-
 FILES = [
     "bank_config.json",
     "intrinsic_sample_bank.feather",
@@ -37,31 +32,6 @@ FILES = [
 @pytest.fixture(scope="module")
 def bank(tmp_path_factory):
     return write_bank(tmp_path_factory.mktemp("fuzz") / "bank")
-
-
-@st.composite
-def damages(draw):
-    """A function from the bytes of a file to damaged ones."""
-    kind = draw(st.sampled_from(["cut", "flip", "insert", "append", "replace"]))
-    where = draw(st.floats(0, 1, exclude_max=True))
-    data = draw(st.binary(min_size=1, max_size=24))
-    # Most of what a parser reads is at either end.
-    near = draw(st.sampled_from([None, 150, -150]))
-
-    def damage(content):
-        span = len(content) if near is None else min(abs(near), len(content))
-        at = int(where * span) + (len(content) - span if near == -150 else 0)
-        if kind == "cut":
-            return content[:at]
-        if kind == "append":
-            return content + data
-        if kind == "insert":
-            return content[:at] + data + content[at:]
-        if kind == "replace":
-            return content[:at] + data + content[at + len(data) :]
-        return content[:at] + bytes([content[at] ^ data[0]]) + content[at + 1 :]
-
-    return damage
 
 
 def open_or_refuse(bank):
