@@ -1,0 +1,120 @@
+"""Real runs where the disk is full, or where nothing but the run directory is writable."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from dotpe_exec import run
+from dotpe_exec.atomic import TEMPORARY_PREFIX
+from dotpe_exec.errors import RunDirectoryError
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*samples are drawn from a posterior")
+
+# Records of where and when.
+DIFFERS = {"run_kwargs.json", "run_report.json", "tasks.feather"}
+
+
+@pytest.fixture(scope="module")
+def arguments(golden):
+    reference = golden / "reference"
+    return {
+        "event": golden / "event.npz",
+        "bank_folder": [golden / "bank_0", golden / "bank_1"],
+        "n_ext": 96,
+        "n_phi": 16,
+        "n_t": 64,
+        "seed": 42,
+        "par_dic_0": reference / "par_dic_0.json",
+        "extrinsic_samples": reference / "extrinsic_samples.feather",
+        "progress": False,
+    }
+
+
+def contents(folder):
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file() and path.name not in DIFFERS
+    }
+
+
+@pytest.fixture(scope="module")
+def expected(arguments, tmp_path_factory):
+    """The files of a run that had space."""
+    return contents(run(**arguments, rundir=tmp_path_factory.mktemp("space") / "run"))
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A function that makes a file system of so many bytes, or resizes it."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+
+    def mount(n_bytes, *options):
+        command = ["mount", "-t", "tmpfs", "-o", ",".join([f"size={n_bytes}", *options])]
+        ended = subprocess.run(
+            [*command, "tmpfs", folder], capture_output=True, text=True, check=False
+        )
+        if ended.returncode:
+            pytest.skip(f"no file system can be mounted here: {ended.stderr.strip()}")
+        return folder
+
+    yield mount
+    subprocess.run(["umount", "--lazy", folder], capture_output=True, check=False)
+
+
+@pytest.mark.parametrize(
+    "fraction",
+    [
+        0.6,
+        *(pytest.param(x, marks=pytest.mark.slow) for x in (0.05, 0.3, 0.8, 0.9, 0.97)),
+    ],
+)
+def test_full_disk_ends_clearly_and_resumes(arguments, expected, small_disk, fraction):
+    space = sum(len(content) for content in expected.values())
+    rundir = small_disk(int(fraction * space)) / "run"
+    with pytest.raises(RunDirectoryError, match=r"full; make space .* resume=True"):
+        run(**arguments, rundir=rundir)
+    assert not (rundir / "summary_results.json").exists()
+    assert not list(rundir.rglob(f"{TEMPORARY_PREFIX}*"))
+    for name, content in contents(rundir).items():
+        # What is there is whole.
+        if name in expected:
+            assert content == expected[name], name
+    small_disk(8 * space, "remount")
+    assert run(**arguments, rundir=rundir, resume=True) == rundir
+    assert contents(rundir) == expected
+
+
+READ_ONLY = """
+import sys
+from dotpe_exec import run_multicore
+if __name__ == "__main__":
+    golden, rundir = sys.argv[1:]
+    run_multicore(
+        golden + "/event.npz", golden + "/bank_0", n_ext=96, n_phi=16, n_t=64, seed=42,
+        par_dic_0=golden + "/reference/par_dic_0.json",
+        extrinsic_samples=golden + "/reference/extrinsic_samples.feather",
+        rundir=rundir, executor="serial", progress=False,
+    )
+"""
+
+
+@pytest.mark.slow
+def test_home_and_cache_need_not_be_writable(golden, tmp_path, monkeypatch):
+    """Nothing can be made below /proc, whoever asks."""
+    for name in ("HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME"):
+        monkeypatch.setenv(name, "/proc/nowhere")
+    (tmp_path / "script.py").write_text(READ_ONLY)
+    ended = subprocess.run(
+        [sys.executable, tmp_path / "script.py", golden, tmp_path / "run"],
+        capture_output=True,
+        text=True,
+        cwd="/proc",
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert (tmp_path / "run" / "summary_results.json").is_file()
