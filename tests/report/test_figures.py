@@ -1,0 +1,177 @@
+"""Single pictures: what they show is what is in the run directory."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dotpe_exec.errors import InputError, MissingFileError
+from dotpe_exec.report import figures
+from dotpe_exec.report.corner import contour_levels, corner_figure, save_corner_plot
+from dotpe_exec.report.figures import FIGURES, save_figure
+from dotpe_exec.report.table import decimals
+from dotpe_exec.report.view import open_views
+
+
+def view_of(folder):
+    (view,) = open_views([folder])
+    return view
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    st.lists(st.floats(0.01, 100), min_size=4, max_size=60),
+    st.floats(0.05, 0.95),
+)
+def test_the_share_above_a_contour_is_the_one_asked_for(cells, share):
+    density = np.array(cells)
+    (level,) = contour_levels(density, (share,))
+    assert density[density >= level].sum() >= share * density.sum() * (1 - 1e-12)
+    assert density[density > level].sum() <= share * density.sum() * (1 + 1e-12)
+
+
+def test_contours_of_a_single_cell_do_not_repeat():
+    assert contour_levels(np.array([[0.0, 0.0], [1.0, 0.0]]), (0.5, 0.9)) == [1.0]
+
+
+@pytest.mark.parametrize(
+    ("width", "expected"), [(1.0, 1), (20.0, 0), (345.0, 0), (0.03, 3), (0.0, 2)]
+)
+def test_intervals_are_shown_to_two_digits(width, expected):
+    assert decimals(width) == expected
+
+
+def test_corner_shows_the_weighted_median(make_run):
+    samples = view_of(make_run()).run.samples
+    samples.loc[samples["mchirp"] < 25.2, "weights"] = 0.0
+    figure = corner_figure({"": samples}, ("mchirp", "q"))
+    kept = samples[samples["weights"] > 0].sort_values("mchirp")
+    share = kept["weights"].cumsum() / kept["weights"].sum()
+    median = kept["mchirp"][share >= 0.5].iloc[0]
+    shown = float(figure.axes[0].get_title().strip("$").split("_")[0])
+    assert shown == pytest.approx(median, abs=0.02)
+
+
+def test_corner_of_identical_samples_is_drawn(make_run, tmp_path):
+    samples = pd.concat([view_of(make_run(n=1)).run.samples] * 5)
+    path = save_corner_plot(samples, tmp_path / "corner.png")
+    assert path.read_bytes().startswith(b"\x89PNG")
+
+
+def test_corner_refuses_what_it_cannot_draw(make_run):
+    samples = view_of(make_run()).run.samples
+    with pytest.raises(InputError, match="no column 'spam'"):
+        corner_figure({"": samples}, ("spam",))
+    with pytest.raises(InputError, match="no samples with a weight"):
+        corner_figure({"": samples.assign(weights=0.0)})
+
+
+def test_sky_map_zooms_in_across_zero_hours(make_run):
+    figure = figures.sky(view_of(make_run()))
+    zoom = figure.axes[1]
+    left, right = zoom.get_xlim()
+    assert left > right  # right ascension grows to the left
+    assert 10 < left - right < 60  # samples lie within 0.3 rad on both sides of 0h
+    assert min(zoom.get_ylim()) < np.degrees(-1) < max(zoom.get_ylim())
+
+
+def test_incoherent_picture_has_every_survivor_of_known_mass(make_run, monkeypatch):
+    view = view_of(make_run(n=30))
+    figure = figures.incoherent(view)
+    points = figure.axes[0].collections[0].get_offsets()
+    np.testing.assert_allclose(points[:, 0], view.run.samples["mchirp"])
+    np.testing.assert_allclose(points[:, 1], np.linspace(30, 50, 30))
+    assert "the bank is not there" in figure.axes[0].get_title()
+
+
+def test_incoherent_picture_takes_masses_from_the_bank(make_run, golden, tmp_path):
+    folder = make_run(n=20, bank_folder=golden / "bank_0")
+    bank = pd.read_feather(golden / "bank_0" / "intrinsic_sample_bank.feather")
+    samples = pd.read_feather(folder / "samples.feather")
+    # The bank counts only if its masses are those of the samples.
+    assert view_of(folder).bank_tables == {}
+    samples[["m1", "m2"]] = bank[["m1", "m2"]].iloc[:20].to_numpy()
+    samples.head(3).to_feather(folder / "samples.feather")
+    view = view_of(folder)
+    points = figures.incoherent(view).axes[0].collections[0].get_offsets()
+    m1, m2 = bank["m1"][:20], bank["m2"][:20]
+    np.testing.assert_allclose(points[:, 0], (m1 * m2) ** 0.6 / (m1 + m2) ** 0.2)
+
+
+def test_timeline_has_each_task_in_its_workers_row(make_run, tasks):
+    folder = make_run()
+    tasks.to_feather(folder / "tasks.feather")
+    report = {"stage_times": [["reference", 98.0, 99.5]]}
+    (folder / "run_report.json").write_text(json.dumps(report))
+    axes = figures.timeline(view_of(folder)).axes[0]
+    bars = sorted(
+        path.get_extents().bounds for c in axes.collections for path in c.get_paths()
+    )
+    expected = [(0, -1.4, 1.5), (2, -0.4, 1), (2.5, 0.6, 0.5), (4, -0.4, 2)]
+    np.testing.assert_allclose([bar[:3] for bar in bars], expected)
+
+
+def test_timeline_without_tasks_is_refused(make_run):
+    with pytest.raises(MissingFileError, match="no record of tasks"):
+        figures.timeline(view_of(make_run()))
+
+
+def test_waveform_without_event_is_refused(make_run):
+    with pytest.raises(MissingFileError, match="no event"):
+        figures.waveform(view_of(make_run()))
+
+
+@pytest.fixture
+def golden_view(golden, make_run):
+    """A run directory with the reference event and samples."""
+    folder = make_run()
+    reference = golden / "reference"
+    shutil.copy(reference / "samples_above_cut.feather", folder / "samples.feather")
+    shutil.copy(reference / "Posterior.json", folder)
+    shutil.copy(golden / "event.npz", folder / "golden_hlv.npz")
+    return view_of(folder)
+
+
+def test_best_fit_has_the_likelihood_of_its_sample(golden, golden_view):
+    _, data_dt, model_dt, names = figures._whitened(golden_view)
+    assert names == ["H", "L", "V"]
+    drift = np.load(golden / "reference/arrays.npz")["asd_drift"][:, np.newaxis]
+    lnlike = np.sum((data_dt * model_dt - 0.5 * model_dt**2) / drift**2)
+    # Relative binning, which the samples were made with, is wrong by some tenths.
+    assert lnlike == pytest.approx(golden_view.run.samples["lnl"].max(), abs=1.0)
+
+
+def test_waveform_picture_shows_the_merger(golden_view):
+    figure = figures.waveform(golden_view)
+    begin, end = figure.axes[0].get_xlim()
+    best = golden_view.run.samples.loc[golden_view.run.samples["lnl"].idxmax()]
+    assert begin < best["t_geocenter"] < end
+    assert len(figure.axes) == 3
+
+
+@pytest.mark.parametrize("suffix", ["png", "pdf", "svg"])
+def test_suffix_chooses_the_format(make_run, tmp_path, suffix):
+    start = {"png": b"\x89PNG", "pdf": b"%PDF", "svg": b"<?xml"}[suffix]
+    path = save_figure(view_of(make_run()), "incoherent", tmp_path / f"x.{suffix}")
+    assert path.read_bytes().startswith(start)
+
+
+def test_unknown_picture_and_format_are_refused(make_run, tmp_path):
+    view = view_of(make_run())
+    with pytest.raises(InputError, match="must end in"):
+        save_figure(view, "sky", tmp_path / "x.docx")
+    with pytest.raises(InputError, match="no picture 'spam'"):
+        save_figure(view, "spam", tmp_path / "x.png")
+
+
+def test_command_line_offers_every_picture():
+    from dotpe_exec.cli import plot
+
+    (option,) = [o for o in plot.params if o.name == "what"]
+    assert list(option.type.choices) == list(FIGURES)
