@@ -172,6 +172,7 @@ class RunDirectory(RunFiles):
             self._refuse_another_run(identity)
             self._remove_temporaries()
             if not self.is_finished:
+                self.make_bank_folders(identity.banks)  # a person may have tidied up
                 return RunState.RESUMED
             Checkpoint(self.checkpoint_folder).remove()  # killed before it could
             return RunState.FINISHED

@@ -697,6 +697,12 @@ SAMPLES = [
         "weights that are all zero",
     ),
     Damage(
+        "lat in degrees",
+        rewrite_table(EXTRINSIC, lambda t: t.assign(lat=45.0)),
+        InputError,
+        "has 45.0 in column lat, row 0",
+    ),
+    Damage(
         "text in lat",
         rewrite_table(EXTRINSIC, lambda t: t.assign(lat="north")),
         InputError,
@@ -933,6 +939,13 @@ def test_run_directory_in_use_is_left_alone(folder):
     (folder / "run").mkdir()
     with DirectoryLock(folder / "run" / ".dotpe-exec.lock"):
         refused(folder, {}, RunDirectoryError, "in use")
+
+
+def test_resumed_run_makes_folders_that_somebody_removed(folder):
+    leave_checkpoint(folder)
+    remove("run/banks")(folder)
+    begin(folder, resume=True)
+    assert (folder / "run" / "banks" / "bank_0").is_dir()
 
 
 @pytest.mark.parametrize("content", [b"{", b"[]", b'{"i_batch": "x"}', b"\xff"])

@@ -184,6 +184,12 @@ def _check_table(table: pd.DataFrame, path: Path) -> pd.DataFrame:
                 f"extrinsic_samples: {path} has {table[name].iloc[bad[0]]} in column "
                 f"{name}, row {bad[0]}, expected finite numbers"
             )
+    bad = np.flatnonzero(np.abs(table["lat"].to_numpy(float)) > np.pi / 2 + 1e-6)
+    if len(bad):
+        raise InputError(
+            f"extrinsic_samples: {path} has {table['lat'].iloc[bad[0]]} in column lat, row "
+            f"{bad[0]}, expected -pi/2 to pi/2 [rad]"
+        )
     log_weights = table["log_prior_weights"].to_numpy(float)
     bad = np.flatnonzero(np.isnan(log_weights) | (log_weights == np.inf))
     if len(bad) or (table["weights"] < 0).any():
