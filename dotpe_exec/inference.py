@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -38,12 +39,28 @@ from .stages.reference import (
     relative_binning_error,
     save_posterior,
 )
-from .stages.results import aggregate, all_samples, draw_subset, marginalize_bank
-from .stages.samples import bank_sample_chunks, sample_chunks, standardized_chunks
+from .stages.results import (
+    Posterior,
+    aggregate,
+    all_samples,
+    draw_subset,
+    heaviest,
+    marginalize_bank,
+)
+from .stages.samples import (
+    bank_sample_chunks,
+    sample_chunks,
+    standardize,
+    standardized_chunks,
+)
 from .stages.selection import Survivors, select
 from .stages.standardize import Standardizer
 from .stages.summary import injection_summary, summarize
 from .stages.tables import write_chunks
+
+_N_EXACT = 50
+"""Samples whose likelihood is computed exactly, to measure relative binning."""
+_LARGE_BINNING_ERROR = 0.5  # in ln likelihood
 
 
 def run_multicore(
@@ -451,18 +468,28 @@ def _write_results(
         selection,
         n_ext=arguments.n_ext,
         n_phi=arguments.n_phi,
-        relative_binning_error=_binning_error(directory, reference),
+        relative_binning_error=_binning_error(combined, standardizer, tables, reference),
         injection=injection_summary(inputs.event, reference.summary.asd_drift_d, table),
     )
 
 
 def _binning_error(
-    directory: RunDirectory, reference: Reference
+    posterior: Posterior, standardizer: Standardizer, tables: Any, reference: Reference
 ) -> dict[str, float] | None:
-    import pandas as pd
-
-    error = relative_binning_error(reference.posterior, pd.read_feather(directory.samples))
-    return None if error is None else {"mean": error[0], "largest": error[1]}
+    """Compare binned likelihoods of the heaviest samples with exact ones."""
+    heavy = standardize(heaviest(posterior, _N_EXACT), tables, standardizer, seed=0)
+    error = relative_binning_error(reference.posterior, heavy, _N_EXACT)
+    if error is None:
+        return None
+    mean, largest = error
+    if mean > _LARGE_BINNING_ERROR:
+        warnings.warn(
+            f"relative binning changes ln likelihoods by {mean:.2f} on average (at most "
+            f"{largest:.2f}): build the bank with more frequency bins (a smaller "
+            "pn_phase_tol)",
+            stacklevel=2,
+        )
+    return {"mean": mean, "largest": largest}
 
 
 def _write_survivors(directory: RunDirectory, survivors: dict[str, Survivors]) -> None:

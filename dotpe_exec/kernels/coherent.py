@@ -17,8 +17,6 @@ The formula stands in :mod:`.coherent_dense`. What makes it fast, and how it sta
   bound reaches the floor are evaluated, in double precision, one by one, in an order
   of operations that knows nothing of batches (:mod:`.coherent_pairs`).
 
-For other stages, :func:`.coherent_points.score_points` returns the mode sums themselves.
-
 Cost per waveform: 16 n_m n_b K flops for A, about 120 n_m^2 n_b n_d for (h|h). Per pair
 screened: 16 n_m K_lead flops in single precision; per pair evaluated: 32 n_m K.
 """

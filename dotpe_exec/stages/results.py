@@ -10,6 +10,7 @@ numbers; tables are made of them chunk by chunk (:mod:`dotpe_exec.stages.samples
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import warnings
 from collections.abc import Sequence
@@ -31,6 +32,8 @@ from .probes import PROBES_PER_WAVEFORM
 
 if TYPE_CHECKING:
     from .coherent_set import CoherentSet, Probes
+
+_LOWEST_OVERLAP = -10.0  # of d_h / sqrt(h_h) in cogwheel's table
 
 MAX_DRAWS = 10**4
 """No more samples than this are drawn from the posterior."""
@@ -201,9 +204,14 @@ def _ln_evidence_discarded(
     table: DistanceTable,
 ) -> float:
     """Return ln of the mean over waveforms of the mean over probes of what is outside."""
+    probes = coherent_set.probes
+    # The table ends where data and waveform are opposite by ten sigmas, and its
+    # continuation grows from there; the likelihood does not.
+    opposite = _LOWEST_OVERLAP * np.sqrt(np.maximum(probes.h_h, 0.0))
+    probes = dataclasses.replace(probes, d_h=np.maximum(probes.d_h, opposite))
     ln_outside = _ln_posterior(
-        bank_id, coherent_set.probes, log_prior_weights_i, log_prior_weights_e, table
-    )[1][~coherent_set.probes.inside]
+        bank_id, probes, log_prior_weights_i, log_prior_weights_e, table
+    )[1][~probes.inside]
     return logsumexp(ln_outside) - float(np.log(PROBES_PER_WAVEFORM * n_int))
 
 
@@ -247,6 +255,20 @@ def _heaviest(ln_weights: Sequence[np.ndarray], size_limit: int) -> list[np.ndar
 def all_samples(posterior: Posterior) -> Selection:
     """Return all rows of the posterior, to be written with their weights."""
     return Selection(posterior, posterior.kept, drawn=False)
+
+
+def heaviest(posterior: Posterior, n: int) -> Selection:
+    """Return the ``n`` heaviest rows that have weight at all."""
+    ln_weights = [
+        np.where(np.isfinite(bank.ln_posterior), bank.ln_posterior, -np.inf)
+        - np.log(bank.n_total)
+        for bank in posterior.banks
+    ]
+    rows = [
+        best[ln_w[best] > -np.inf]
+        for ln_w, best in zip(ln_weights, _heaviest(ln_weights, n), strict=True)
+    ]
+    return Selection(posterior, tuple(rows), drawn=False)
 
 
 def draw_subset(

@@ -19,7 +19,6 @@ from dotpe_exec.kernels.coherent_basis import factor_shifts
 from dotpe_exec.kernels.coherent_dense import bestfit_lnlike, coherent_dense
 from dotpe_exec.kernels.coherent_norms import phase_orders
 from dotpe_exec.kernels.coherent_pairs import expand_pairs, pair_modes
-from dotpe_exec.kernels.coherent_points import score_points
 from dotpe_exec.kernels.coherent_screen import CoherentPairs, search_block
 
 
@@ -308,17 +307,6 @@ def test_nan_in_a_waveform_reaches_its_projection_alone():
     h_impb[1, 2, 1, 3] = np.nan
     projected = project(h_impb, prepared)
     assert np.isfinite(projected.a_cimq).all(axis=(0, 2, 3)).tolist() == [True, False, True]
-
-
-@given(cases)
-@settings(max_examples=40, deadline=None)
-def test_score_points_equals_the_dense_kernel(case):
-    sums = score_points(case.h_impb, case.summary, case.response_dpe, case.timeshift_dbe)
-    dh_ieo, hh_ieo = sums.at_phases(5)
-    expected_dh, expected_hh, _ = dense(case, 5)
-    scale = np.sqrt(np.abs(expected_hh).max()) + np.abs(expected_dh).max()
-    assert np.abs(dh_ieo - expected_dh).max() <= 1e-5 * scale
-    assert np.abs(hh_ieo - expected_hh).max() <= 1e-12 * np.abs(expected_hh).max()
 
 
 def test_mode_pairs_merge_by_difference():

@@ -25,7 +25,13 @@ from dotpe_exec.distance_table import load_distance_table
 from dotpe_exec.errors import NonFiniteError
 from dotpe_exec.kernels.distance import lnlike_marginalized
 from dotpe_exec.stages.probes import PROBES_PER_WAVEFORM
-from dotpe_exec.stages.results import aggregate, all_samples, draw_subset, weights
+from dotpe_exec.stages.results import (
+    aggregate,
+    all_samples,
+    draw_subset,
+    heaviest,
+    weights,
+)
 
 
 @pytest.fixture(scope="module")
@@ -234,3 +240,22 @@ def test_at_least_one_and_at_most_ten_thousand_are_drawn(table):
     assert len(draw_subset(posterior, seed=1)) == 1
     with pytest.warns(UserWarning, match="effective samples"):
         assert len(draw_subset(posterior, seed=1, n_draws=10**6)) == 10**4
+
+
+def test_heaviest_are_those_of_largest_weight(table):
+    posterior = make_posterior(table)
+    everything = np.concatenate([weights(posterior, k) for k in range(2)])
+    chosen = heaviest(posterior, 25)
+    found = [weights(posterior, k, rows) for k, rows in enumerate(chosen.rows)]
+    np.testing.assert_allclose(
+        np.sort(np.concatenate(found)), np.sort(everything)[-25:], rtol=1e-12
+    )
+
+
+def test_probes_opposite_to_the_data_carry_no_evidence(table):
+    # d_h / sqrt(h_h) = -30: the likelihood is below one at every distance.
+    members = make_set(np.random.default_rng(5), 40)
+    probes = make_probes(members.inds, np.random.default_rng(6), inside=False)
+    opposite = dataclasses.replace(probes, d_h=-30 * np.sqrt(probes.h_h))
+    bank = make_bank_posterior(table, dataclasses.replace(members, probes=opposite))
+    assert bank.ln_evidence_discarded < 2.0  # weights are at most e^2
