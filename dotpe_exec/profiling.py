@@ -43,14 +43,14 @@ class ProfiledTask:
         The task function.
     folder : str
         Where each worker keeps its profile. It is replaced after every task, because
-        nothing tells a worker which task was its last; that takes less than a millisecond.
+        nothing tells a worker which task was its last; that takes about a millisecond.
     """
 
     function: Callable[[Any], Any]
     folder: str
 
     def __call__(self, payload: Any) -> Any:
-        profile = _profile_of_this_thread(self.folder)
+        profile = cProfile.Profile()
         if not _enable(profile):
             return self.function(payload)
         try:
@@ -58,13 +58,6 @@ class ProfiledTask:
         finally:
             profile.disable()
             _keep(profile, Path(self.folder))
-
-
-def _profile_of_this_thread(folder: str) -> cProfile.Profile:
-    """Return the profile that collects all tasks of one run in this thread."""
-    if getattr(_here, "folder", None) != folder:
-        _here.folder, _here.profile = folder, cProfile.Profile()
-    return _here.profile
 
 
 def _enable(profile: cProfile.Profile) -> bool:
@@ -79,12 +72,22 @@ def _enable(profile: cProfile.Profile) -> bool:
 
 
 def _keep(profile: cProfile.Profile, folder: Path) -> None:
+    """Add a task's profile to those of the run's earlier tasks here, and write the sum.
+
+    The sum is kept as statistics: asking one profile for its own again and again would
+    take as long as all that was ever called in it is many.
+    """
+    stats = pstats.Stats(profile)
+    if getattr(_here, "folder", None) == folder:
+        _here.stats.add(stats)
+    else:
+        _here.folder, _here.stats = folder, stats
     name = f"{socket.gethostname()}-{os.getpid()}-{threading.get_ident()}.prof"
     temporary = folder / f"{name}.{secrets.token_hex(4)}"
     # A profile is never worth a task: not when the disk is full, nor when the parent gave
     # up waiting and removed the folder.
     with contextlib.suppress(OSError):
-        profile.dump_stats(temporary)
+        _here.stats.dump_stats(temporary)
         temporary.replace(folder / name)
 
 
