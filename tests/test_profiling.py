@@ -172,7 +172,7 @@ def test_stage_times_agree_with_the_seconds_of_the_stages():
     assert seconds == pytest.approx(sum(report["stages"].values()), abs=1e-5)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def golden_arguments(golden):
     return {
         "event": golden / "event.npz",
@@ -190,9 +190,15 @@ def golden_arguments(golden):
     }
 
 
+@pytest.fixture(scope="module")
+def plain(golden_arguments, tmp_path_factory):
+    """The run directory of a run that is not profiled."""
+    rundir = tmp_path_factory.mktemp("plain") / "run"
+    return run_multicore(**golden_arguments, rundir=rundir, executor="serial")
+
+
 @pytest.mark.filterwarnings("ignore:.*samples are drawn from a posterior")
-def test_profiled_run_writes_the_same_results(golden_arguments, tmp_path):
-    plain = run_multicore(**golden_arguments, rundir=tmp_path / "plain", executor="serial")
+def test_profiled_run_writes_the_same_results(golden_arguments, plain, tmp_path):
     rundir, report = run_and_profile(**golden_arguments, rundir=tmp_path / "profiled")
     for name in ("summary_results.json", "samples.feather", "prob_samples.feather"):
         assert (rundir / name).read_bytes() == (plain / name).read_bytes(), name
@@ -208,13 +214,11 @@ def test_profiled_run_writes_the_same_results(golden_arguments, tmp_path):
     assert not RunFiles(plain).trace.exists()
 
 
-@pytest.mark.filterwarnings("ignore:.*samples are drawn from a posterior")
-def test_resuming_a_finished_run_profiles_nothing(golden_arguments, tmp_path):
-    run_multicore(**golden_arguments, rundir=tmp_path / "run", executor="serial")
+def test_resuming_a_finished_run_profiles_nothing(golden_arguments, plain):
     rundir, report = run_and_profile_multicore(
-        **golden_arguments, rundir=tmp_path / "run", executor="serial", resume=True
+        **golden_arguments, rundir=plain, executor="serial", resume=True
     )
-    assert (rundir, report) == (tmp_path / "run", "")
+    assert (rundir, report) == (plain, "")
 
 
 def test_the_plain_runner_writes_no_profiles():
