@@ -104,6 +104,24 @@ class TestGivenReference:
         read = read_json(tmp_path / "Posterior.json").likelihood
         assert read.lnlike(par_dic) == pytest.approx(likelihood.lnlike(par_dic), abs=1e-7)
 
+    def test_saved_files_do_not_depend_on_the_order_of_dictionaries(
+        self, golden_reference, tmp_path
+    ):
+        """cogwheel's order of keys comes from sets: another in every process."""
+        save_posterior(golden_reference.posterior, tmp_path)
+        saved = json.loads((tmp_path / "Posterior.json").read_text())
+
+        def assert_sorted(content):
+            if isinstance(content, dict):
+                assert list(content) == sorted(content)
+                for value in content.values():
+                    assert_sorted(value)
+
+        assert_sorted(saved)
+        with np.load(tmp_path / "golden_hlv.npz") as archive:
+            assert archive.files == sorted(archive.files)
+            assert_sorted(json.loads(str(archive["injection"])))
+
     def test_saving_again_replaces(self, golden_reference, tmp_path):
         (tmp_path / "Posterior.json").write_text("old")
         save_posterior(golden_reference.posterior, tmp_path)
