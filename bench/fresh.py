@@ -100,7 +100,10 @@ def run_fresh(
             )
             memory = TreeMemory(process.pid)
             memory.start()
-            code = process.wait()
+            try:
+                code = process.wait()
+            finally:
+                process.terminate()  # does nothing where it has ended
         seconds = time.perf_counter() - started
         memory.stop()
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
