@@ -81,13 +81,17 @@ def grid() -> tuple[np.ndarray, np.ndarray]:
     return x, y
 
 
-def table_from_values(values_xy: np.ndarray) -> DistanceTable:
+def table_from_values(
+    values_xy: np.ndarray, d_luminosity_max: float = D_LUMINOSITY_MAX
+) -> DistanceTable:
     """Return the spline through tabulated values.
 
     Parameters
     ----------
     values_xy : (256, 128) float
         ln F on :func:`grid`.
+    d_luminosity_max : float
+        Largest distance of the prior [Mpc].
     """
     from scipy.interpolate import RectBivariateSpline
 
@@ -96,11 +100,16 @@ def table_from_values(values_xy: np.ndarray) -> DistanceTable:
     arrays = knots_x, knots_y, coefficients.reshape(_SHAPE)
     for array in arrays:  # one table serves the whole process
         array.flags.writeable = False
-    return DistanceTable(*arrays, d_luminosity_max=D_LUMINOSITY_MAX)
+    return DistanceTable(*arrays, d_luminosity_max=d_luminosity_max)
 
 
-def tabulate() -> np.ndarray:
+def tabulate(d_luminosity_max: float = D_LUMINOSITY_MAX) -> np.ndarray:
     """Return ln F on :func:`grid`; see :mod:`dotpe_exec.kernels.distance` for F.
+
+    Parameters
+    ----------
+    d_luminosity_max : float
+        Largest distance of the prior [Mpc].
 
     Returns
     -------
@@ -112,10 +121,10 @@ def tabulate() -> np.ndarray:
 
     x, y = np.meshgrid(*grid(), indexing="ij")
     overlap = y / (1 - np.abs(y)) * OVERLAP_SCALE
-    norm_h = np.exp(x) * D_LUMINOSITY_MAX * (SIGMAS + np.abs(overlap))
+    norm_h = np.exp(x) * d_luminosity_max * (SIGMAS + np.abs(overlap))
     d_h, h_h = overlap * norm_h, norm_h**2
     norm_h, overlap = np.sqrt(h_h), d_h / np.sqrt(h_h)
-    inverse_volume = 1 / quad(lambda r: 4 * np.pi * r**2, 0, D_LUMINOSITY_MAX)[0]
+    inverse_volume = 1 / quad(lambda r: 4 * np.pi * r**2, 0, d_luminosity_max)[0]
     with np.errstate(divide="ignore"):
         breaks = np.stack([1 / (d_h / h_h + 5 / norm_h), 1 / (d_h / h_h - 5 / norm_h)], -1)
 
@@ -127,7 +136,7 @@ def tabulate() -> np.ndarray:
             integral[k] = quad(
                 integrand,
                 0,
-                D_LUMINOSITY_MAX,
+                d_luminosity_max,
                 args=(norm_h[k], overlap[k], inverse_volume),
                 points=breaks[k],
             )[0]
