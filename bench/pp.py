@@ -54,7 +54,7 @@ def analyse(k: int, folder: Path, n_procs: int) -> dict[str, float]:
     """Simulate and analyse signal ``k``; return the probability below each true value."""
     import pandas as pd
 
-    from dotpe_exec import inference
+    from dotpe_exec import pipeline, run_multicore
     from dotpe_exec.banks.build import build_bank
     from dotpe_exec.distance_table import table_from_values, tabulate
     from dotpe_exec.events import simulate_event
@@ -71,10 +71,10 @@ def analyse(k: int, folder: Path, n_procs: int) -> dict[str, float]:
     )  # fmt: skip
     # Runs know only cogwheel's default prior, to 15 Gpc.
     table = table_from_values(tabulate(DISTANCE_CUT), DISTANCE_CUT)
-    inference.load_distance_table = lambda: table  # type: ignore[assignment]
+    pipeline.load_distance_table = lambda: table  # type: ignore[assignment]
     with tempfile.TemporaryDirectory(dir=folder) as parent, warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
-        rundir = inference.run_multicore(
+        rundir = run_multicore(
             event, bank, n_ext=256, n_phi=16, n_t=128, seed=seed, n_draws=4000,
             event_dir=parent, n_procs=n_procs, progress=False,
         )  # fmt: skip

@@ -1,66 +1,26 @@
-"""DOT-PE from event and banks to posterior samples: the six stages, in order."""
+"""DOT-PE from event and banks to posterior samples: the public functions."""
 
 from __future__ import annotations
 
 import dataclasses
 import functools
-import warnings
 from pathlib import Path
 from typing import Any
 
 from .arguments import RunArguments, flag
-from .atomic import atomic_write, write_feather, write_json, write_npy, write_npz
-from .config import MulticoreConfig, ResolvedConfig, load_cached_config, resolve_config
-from .distance_table import load_distance_table
+from .config import MulticoreConfig, load_cached_config, resolve_config
 from .errors import InputError
 from .executors.phases import PhaseRunner
 from .executors.resolve import resolve_executor
 from .executors.store import ArrayStore
-from .identity import RunIdentity, event_digest, file_digest
-from .inputs import RunInputs, gather_inputs
-from .machine import describe_machine
+from .inputs import gather_inputs, input_files, run_identity
 from .memory import ProblemSize, fit_memory
 from .monitor import Monitor
+from .pipeline import run_stages
 from .profiling import ProfilingRunner
 from .rundir import RunDirectory, RunState, choose
 from .runfiles import RunFiles
 from .seeds import draw_seed
-from .stages.coherent import coherent_sets
-from .stages.coherent_set import CoherentSet
-from .stages.extrinsic import (
-    ExtrinsicSamples,
-    draw_extrinsic_samples,
-    load_extrinsic_samples,
-)
-from .stages.incoherent import incoherent_lnlikes
-from .stages.reference import (
-    Reference,
-    find_reference,
-    relative_binning_error,
-    save_posterior,
-)
-from .stages.results import (
-    Posterior,
-    aggregate,
-    all_samples,
-    draw_subset,
-    heaviest,
-    marginalize_bank,
-)
-from .stages.samples import (
-    bank_sample_chunks,
-    sample_chunks,
-    standardize,
-    standardized_chunks,
-)
-from .stages.selection import Survivors, select
-from .stages.standardize import Standardizer
-from .stages.summary import injection_summary, summarize
-from .stages.tables import write_chunks
-
-_N_EXACT = 50
-"""Samples whose likelihood is computed exactly, to measure relative binning."""
-_LARGE_BINNING_ERROR = 0.5  # in ln likelihood
 
 
 def run_multicore(
@@ -244,10 +204,10 @@ def run_multicore(
     arguments = _with_seed(arguments, directory, resume)
     with directory:
         state = directory.prepare(
-            _identity(arguments, inputs),
+            run_identity(arguments, inputs),
             resume=resume,
             overwrite=overwrite,
-            keep=_input_files(arguments),
+            keep=input_files(arguments),
         )
         if state is RunState.FINISHED:
             return directory.path
@@ -258,7 +218,7 @@ def run_multicore(
             ArrayStore() as store,
             runner_class(store, workers, checkpoint=checkpoint, monitor=monitor) as runner,
         ):
-            _run_stages(arguments, inputs, config, directory, runner, monitor)
+            run_stages(arguments, inputs, config, directory, runner, monitor)
         checkpoint.remove()
     return directory.path
 
@@ -302,212 +262,6 @@ def run(*args: Any, **kwargs: Any) -> Path:
     return run_multicore(*args, **{"executor": "serial", **kwargs})
 
 
-def _run_stages(
-    arguments: RunArguments,
-    inputs: RunInputs,
-    config: ResolvedConfig,
-    directory: RunDirectory,
-    runner: PhaseRunner,
-    monitor: Monitor,
-) -> None:
-    """Do the six stages and write their results."""
-    assert arguments.seed is not None
-    banks = {bank_id: bank.handle for bank_id, bank in inputs.banks.items()}
-    write_json(directory.run_kwargs, arguments.record())
-    table = load_distance_table()
-
-    with monitor.stage("reference"):
-        reference = find_reference(
-            inputs.event,
-            inputs.bank_config,
-            n_t=arguments.n_t,
-            mchirp_guess=arguments.mchirp_guess,
-            par_dic_0=arguments.par_dic_0,
-            coherent_posterior_kwargs=arguments.coherent_posterior_kwargs,
-            banks=inputs.banks,
-        )
-        save_posterior(reference.posterior, directory.path)
-
-    with monitor.stage("incoherent"):
-        lnlikes = incoherent_lnlikes(
-            runner,
-            inputs.candidates,
-            reference.incoherent,
-            n_phi=arguments.n_phi_incoherent or arguments.n_phi,
-            i_batch=config.i_batch,
-            tasks_per_message=config.batches_per_task,
-        )
-        survivors = select(inputs.candidates, lnlikes, arguments.max_incoherent_lnlike_drop)
-        _write_survivors(directory, survivors)
-
-    with monitor.stage("extrinsic"):
-        if arguments.extrinsic_samples is None:
-            extrinsic = draw_extrinsic_samples(
-                runner,
-                inputs.banks,
-                survivors,
-                reference,
-                inputs.event,
-                n_ext=arguments.n_ext,
-                n_phi=arguments.n_phi,
-                seed=arguments.seed,
-                distance_table=table,
-                log_prior_weights=inputs.log_prior_weights,
-                coherent_score_min_n_effective_prior=(
-                    arguments.coherent_score_min_n_effective_prior
-                ),
-                n_int=inputs.n_int,
-            )
-        else:
-            extrinsic = load_extrinsic_samples(
-                arguments.extrinsic_samples,
-                arguments.n_ext,
-                fbin=inputs.bank_config.fbin,
-                detector_names=inputs.event.detector_names,
-                tcoarse=inputs.event.tcoarse,
-            )
-        _write_extrinsic(directory, extrinsic)
-
-    with monitor.stage("coherent"):
-        sets = coherent_sets(
-            runner,
-            banks,
-            survivors,
-            reference.summary,
-            extrinsic.response_dpe,
-            extrinsic.timeshift_dbe,
-            n_phi=arguments.n_phi,
-            i_blocksize=config.i_blocksize,
-            e_blocksize=config.e_blocksize,
-            max_bestfit_lnlike_diff=arguments.max_bestfit_lnlike_diff,
-            size_limit=arguments.size_limit,
-            seed=arguments.seed,
-            pairs_per_message=config.pairs_per_task,
-        )
-
-    with monitor.stage("results"):
-        summary = _write_results(
-            arguments, inputs, directory, reference, extrinsic, sets, table
-        )
-
-    tasks = monitor.tasks_frame()
-    write_feather(directory.tasks, tasks)
-    report = monitor.report() | {
-        "executor": runner.executor.name,
-        "config": config.to_dict(),
-        "machine": describe_machine(),
-    }
-    write_json(directory.report, report)
-    if isinstance(runner, ProfilingRunner):
-        runner.write(directory, tasks, report)
-    # Last: a directory with a summary is a finished run.
-    write_json(directory.summary, summary)
-
-
-def _write_results(
-    arguments: RunArguments,
-    inputs: RunInputs,
-    directory: RunDirectory,
-    reference: Reference,
-    extrinsic: ExtrinsicSamples,
-    sets: dict[str, CoherentSet],
-    table: Any,
-) -> dict[str, Any]:
-    """Write tables of samples and return the summary."""
-    assert arguments.seed is not None
-    log_prior_weights_e = extrinsic.table["log_prior_weights"].to_numpy()
-    posteriors = []
-    for bank_id, coherent_set in sets.items():
-        posterior = marginalize_bank(
-            bank_id,
-            coherent_set,
-            log_prior_weights_i=inputs.log_prior_weights[bank_id],
-            log_prior_weights_e=log_prior_weights_e,
-            n_phi=arguments.n_phi,
-            n_int=inputs.n_int[bank_id],
-            table=table,
-        )
-        with atomic_write(directory.bank_prob_samples(bank_id)) as path:
-            write_chunks(path, bank_sample_chunks(posterior))
-        write_json(
-            directory.linfree_timeshifts(bank_id),
-            {
-                str(i): dt
-                for i, dt in zip(
-                    coherent_set.inds.tolist(),
-                    coherent_set.dt_linfree.tolist(),
-                    strict=True,
-                )
-            },
-        )
-        posteriors.append(posterior)
-
-    combined = aggregate(posteriors, size_limit=arguments.size_limit)
-    everything = all_samples(combined)
-    with atomic_write(directory.prob_samples) as path:
-        write_chunks(path, sample_chunks(everything))
-    selection = (
-        draw_subset(combined, seed=arguments.seed, n_draws=arguments.n_draws)
-        if arguments.draw_subset
-        else everything
-    )
-    standardizer = Standardizer(
-        reference.posterior.prior,
-        tgps=inputs.event.tgps,
-        f_ref=inputs.bank_config.f_ref,
-        n_phi=arguments.n_phi,
-        extrinsic_samples=extrinsic.table,
-        table=table,
-    )
-    tables = {bank_id: bank.table() for bank_id, bank in inputs.banks.items()}
-    with atomic_write(directory.samples) as path:
-        write_chunks(
-            path, standardized_chunks(selection, tables, standardizer, seed=arguments.seed)
-        )
-    return summarize(
-        selection,
-        n_ext=arguments.n_ext,
-        n_phi=arguments.n_phi,
-        relative_binning_error=_binning_error(combined, standardizer, tables, reference),
-        injection=injection_summary(inputs.event, reference.summary.asd_drift_d, table),
-    )
-
-
-def _binning_error(
-    posterior: Posterior, standardizer: Standardizer, tables: Any, reference: Reference
-) -> dict[str, float] | None:
-    """Compare binned likelihoods of the heaviest samples with exact ones."""
-    heavy = standardize(heaviest(posterior, _N_EXACT), tables, standardizer, seed=0)
-    error = relative_binning_error(reference.posterior, heavy, _N_EXACT)
-    if error is None:
-        return None
-    mean, largest = error
-    if mean > _LARGE_BINNING_ERROR:
-        warnings.warn(
-            f"relative binning changes ln likelihoods by {mean:.2f} on average (at most "
-            f"{largest:.2f}): build the bank with more frequency bins (a smaller "
-            "pn_phase_tol)",
-            stacklevel=2,
-        )
-    return {"mean": mean, "largest": largest}
-
-
-def _write_survivors(directory: RunDirectory, survivors: dict[str, Survivors]) -> None:
-    for bank_id, some in survivors.items():
-        write_npz(
-            directory.intrinsic_samples(bank_id),
-            inds=some.inds,
-            lnlikes_di=some.lnlikes_di,
-            incoherent_lnlikes=some.incoherent_lnlikes,
-        )
-
-
-def _write_extrinsic(directory: RunDirectory, extrinsic: ExtrinsicSamples) -> None:
-    write_npy(directory.response, extrinsic.response_dpe)
-    write_npy(directory.timeshift, extrinsic.timeshift_dbe)
-    write_feather(directory.extrinsic_samples, extrinsic.table)
-
-
 def _with_seed(
     arguments: RunArguments, directory: RunDirectory, resume: bool
 ) -> RunArguments:
@@ -516,38 +270,3 @@ def _with_seed(
         return arguments
     seed = directory.stored_seed() if resume else None
     return dataclasses.replace(arguments, seed=draw_seed() if seed is None else seed)
-
-
-def _identity(arguments: RunArguments, inputs: RunInputs) -> RunIdentity:
-    """Return what makes the run this run: content and parameters, not paths."""
-    elsewhere = {"event", "bank_folder", "event_dir", "rundir", "n_int", "i_int_start",
-                 "load_inds", "inds_path", "preselected_indices", "bank_logw_override",
-                 "extrinsic_samples"}  # fmt: skip
-    parameters = {
-        name: value for name, value in vars(arguments).items() if name not in elsewhere
-    }
-    parameters["coherent_posterior_kwargs"] = arguments.record()[
-        "coherent_posterior_kwargs"
-    ]
-    parameters["candidates"] = {b: c.inds for b, c in inputs.candidates.items()}
-    parameters["n_int"] = inputs.n_int
-    parameters["log_prior_weights"] = inputs.log_prior_weights
-    if arguments.extrinsic_samples is not None:
-        parameters["extrinsic_samples"] = file_digest(arguments.extrinsic_samples)
-    return RunIdentity(
-        event_name=inputs.event.eventname,
-        event=event_digest(inputs.event),
-        banks={bank_id: bank.identity() for bank_id, bank in inputs.banks.items()},
-        parameters=parameters,
-    )
-
-
-def _input_files(arguments: RunArguments) -> list[Path]:
-    """Return files of this run's input, which overwriting must not remove."""
-    given = [arguments.event, arguments.extrinsic_samples, arguments.inds_path]
-    if arguments.extrinsic_samples is not None:
-        beside = Path(arguments.extrinsic_samples)
-        given += [beside.with_name(n) for n in ("response_dpe.npy", "timeshift_dbe.npy")]
-    if isinstance(arguments.inds_path, dict):
-        given += arguments.inds_path.values()
-    return [Path(path) for path in given if isinstance(path, str | Path)]

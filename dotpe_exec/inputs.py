@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from .arguments import RunArguments
 from .banks.format import Bank, check_agreement, open_banks
 from .banks.indices import resolve_indices, resolve_logw
 from .events import check_bins_on_grid, load_event
+from .identity import RunIdentity, event_digest, file_digest
 from .stages.extrinsic_samples import read_extrinsic_table
 from .stages.incoherent import Candidates
 from .stages.reference import check_reference_arguments
@@ -85,3 +87,38 @@ def gather_inputs(arguments: RunArguments) -> RunInputs:
         n_int=indices.n_int,
         log_prior_weights=log_prior_weights,
     )
+
+
+def run_identity(arguments: RunArguments, inputs: RunInputs) -> RunIdentity:
+    """Return what makes the run this run: content and parameters, not paths."""
+    elsewhere = {"event", "bank_folder", "event_dir", "rundir", "n_int", "i_int_start",
+                 "load_inds", "inds_path", "preselected_indices", "bank_logw_override",
+                 "extrinsic_samples"}  # fmt: skip
+    parameters = {
+        name: value for name, value in vars(arguments).items() if name not in elsewhere
+    }
+    parameters["coherent_posterior_kwargs"] = arguments.record()[
+        "coherent_posterior_kwargs"
+    ]
+    parameters["candidates"] = {b: c.inds for b, c in inputs.candidates.items()}
+    parameters["n_int"] = inputs.n_int
+    parameters["log_prior_weights"] = inputs.log_prior_weights
+    if arguments.extrinsic_samples is not None:
+        parameters["extrinsic_samples"] = file_digest(arguments.extrinsic_samples)
+    return RunIdentity(
+        event_name=inputs.event.eventname,
+        event=event_digest(inputs.event),
+        banks={bank_id: bank.identity() for bank_id, bank in inputs.banks.items()},
+        parameters=parameters,
+    )
+
+
+def input_files(arguments: RunArguments) -> list[Path]:
+    """Return files of this run's input, which overwriting must not remove."""
+    given = [arguments.event, arguments.extrinsic_samples, arguments.inds_path]
+    if arguments.extrinsic_samples is not None:
+        beside = Path(arguments.extrinsic_samples)
+        given += [beside.with_name(n) for n in ("response_dpe.npy", "timeshift_dbe.npy")]
+    if isinstance(arguments.inds_path, dict):
+        given += arguments.inds_path.values()
+    return [Path(path) for path in given if isinstance(path, str | Path)]

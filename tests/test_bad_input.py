@@ -78,7 +78,7 @@ def folder(template, tmp_path, monkeypatch):
     def work_starts(*args, **kwargs):
         raise WorkStarted
 
-    monkeypatch.setattr(inference, "_run_stages", work_starts)
+    monkeypatch.setattr(inference, "run_stages", work_starts)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return shutil.copytree(template, tmp_path / "inputs")
 

@@ -223,7 +223,7 @@ def test_values_arrive_as_given(call, monkeypatch):
         seen.update(arguments=arguments, inputs=inputs)
         raise inference.InputError("far enough")
 
-    monkeypatch.setattr(inference, "_run_stages", stages)
+    monkeypatch.setattr(inference, "run_stages", stages)
     call((*RUN, "--n_ext", "7", "--n-int", '{"b": 5}', "--mchirp-guess", "25.5",
           "--bank-folder", '{"b": "inputs/bank"}', "--no-draw-subset"))  # fmt: skip
     arguments, inputs = seen["arguments"], seen["inputs"]

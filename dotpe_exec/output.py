@@ -1,0 +1,143 @@
+"""What the stages leave in the run directory."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+from .arguments import RunArguments
+from .atomic import atomic_write, write_feather, write_json, write_npy, write_npz
+from .inputs import RunInputs
+from .kernels.distance import DistanceTable
+from .rundir import RunDirectory
+from .stages.coherent_set import CoherentSet
+from .stages.extrinsic import ExtrinsicSamples
+from .stages.reference import Reference, relative_binning_error
+from .stages.results import (
+    Posterior,
+    aggregate,
+    all_samples,
+    draw_subset,
+    heaviest,
+    marginalize_bank,
+)
+from .stages.samples import (
+    bank_sample_chunks,
+    sample_chunks,
+    standardize,
+    standardized_chunks,
+)
+from .stages.selection import Survivors
+from .stages.standardize import Standardizer
+from .stages.summary import injection_summary, summarize
+from .stages.tables import write_chunks
+
+_N_EXACT = 50
+"""Samples whose likelihood is computed exactly, to measure relative binning."""
+_LARGE_BINNING_ERROR = 0.5  # in ln likelihood
+
+
+def write_results(
+    arguments: RunArguments,
+    inputs: RunInputs,
+    directory: RunDirectory,
+    reference: Reference,
+    extrinsic: ExtrinsicSamples,
+    sets: dict[str, CoherentSet],
+    table: DistanceTable,
+) -> dict[str, Any]:
+    """Write tables of samples and return the summary."""
+    assert arguments.seed is not None
+    log_prior_weights_e = extrinsic.table["log_prior_weights"].to_numpy()
+    posteriors = []
+    for bank_id, coherent_set in sets.items():
+        posterior = marginalize_bank(
+            bank_id,
+            coherent_set,
+            log_prior_weights_i=inputs.log_prior_weights[bank_id],
+            log_prior_weights_e=log_prior_weights_e,
+            n_phi=arguments.n_phi,
+            n_int=inputs.n_int[bank_id],
+            table=table,
+        )
+        with atomic_write(directory.bank_prob_samples(bank_id)) as path:
+            write_chunks(path, bank_sample_chunks(posterior))
+        write_json(
+            directory.linfree_timeshifts(bank_id),
+            {
+                str(i): dt
+                for i, dt in zip(
+                    coherent_set.inds.tolist(),
+                    coherent_set.dt_linfree.tolist(),
+                    strict=True,
+                )
+            },
+        )
+        posteriors.append(posterior)
+
+    combined = aggregate(posteriors, size_limit=arguments.size_limit)
+    everything = all_samples(combined)
+    with atomic_write(directory.prob_samples) as path:
+        write_chunks(path, sample_chunks(everything))
+    selection = (
+        draw_subset(combined, seed=arguments.seed, n_draws=arguments.n_draws)
+        if arguments.draw_subset
+        else everything
+    )
+    standardizer = Standardizer(
+        reference.posterior.prior,
+        tgps=inputs.event.tgps,
+        f_ref=inputs.bank_config.f_ref,
+        n_phi=arguments.n_phi,
+        extrinsic_samples=extrinsic.table,
+        table=table,
+    )
+    tables = {bank_id: bank.table() for bank_id, bank in inputs.banks.items()}
+    with atomic_write(directory.samples) as path:
+        write_chunks(
+            path, standardized_chunks(selection, tables, standardizer, seed=arguments.seed)
+        )
+    return summarize(
+        selection,
+        n_ext=arguments.n_ext,
+        n_phi=arguments.n_phi,
+        relative_binning_error=_binning_error(combined, standardizer, tables, reference),
+        injection=injection_summary(inputs.event, reference.summary.asd_drift_d, table),
+    )
+
+
+def _binning_error(
+    posterior: Posterior, standardizer: Standardizer, tables: Any, reference: Reference
+) -> dict[str, float] | None:
+    """Compare binned likelihoods of the heaviest samples with exact ones."""
+    heavy = standardize(heaviest(posterior, _N_EXACT), tables, standardizer, seed=0)
+    error = relative_binning_error(reference.posterior, heavy, _N_EXACT)
+    if error is None:
+        return None
+    mean, largest = error
+    if mean > _LARGE_BINNING_ERROR:
+        warnings.warn(
+            f"relative binning changes ln likelihoods by {mean:.2f} on average (at most "
+            f"{largest:.2f}): build the bank with more frequency bins (a smaller "
+            "pn_phase_tol)",
+            stacklevel=2,
+        )
+    return {"mean": mean, "largest": largest}
+
+
+def write_survivors(directory: RunDirectory, survivors: dict[str, Survivors]) -> None:
+    """Write what the incoherent selection kept of each bank."""
+    for bank_id, some in survivors.items():
+        write_npz(
+            directory.intrinsic_samples(bank_id),
+            inds=some.inds,
+            lnlikes_di=some.lnlikes_di,
+            incoherent_lnlikes=some.incoherent_lnlikes,
+        )
+
+
+def write_extrinsic(directory: RunDirectory, extrinsic: ExtrinsicSamples) -> None:
+    """Write the extrinsic samples; the table, which refers to the arrays, last."""
+    write_npy(directory.response, extrinsic.response_dpe)
+    write_npy(directory.timeshift, extrinsic.timeshift_dbe)
+    write_feather(directory.extrinsic_samples, extrinsic.table)

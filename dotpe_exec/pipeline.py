@@ -1,0 +1,122 @@
+"""The six stages, in order: reads like the method."""
+
+from __future__ import annotations
+
+from .arguments import RunArguments
+from .atomic import write_feather, write_json
+from .config import ResolvedConfig
+from .distance_table import load_distance_table
+from .executors.phases import PhaseRunner
+from .inputs import RunInputs
+from .machine import describe_machine
+from .monitor import Monitor
+from .output import write_extrinsic, write_results, write_survivors
+from .profiling import ProfilingRunner
+from .rundir import RunDirectory
+from .stages.coherent import coherent_sets
+from .stages.extrinsic import draw_extrinsic_samples, load_extrinsic_samples
+from .stages.incoherent import incoherent_lnlikes
+from .stages.reference import find_reference, save_posterior
+from .stages.selection import select
+
+
+def run_stages(
+    arguments: RunArguments,
+    inputs: RunInputs,
+    config: ResolvedConfig,
+    directory: RunDirectory,
+    runner: PhaseRunner,
+    monitor: Monitor,
+) -> None:
+    """Do the six stages and write their results."""
+    assert arguments.seed is not None
+    banks = {bank_id: bank.handle for bank_id, bank in inputs.banks.items()}
+    write_json(directory.run_kwargs, arguments.record())
+    table = load_distance_table()
+
+    with monitor.stage("reference"):
+        reference = find_reference(
+            inputs.event,
+            inputs.bank_config,
+            n_t=arguments.n_t,
+            mchirp_guess=arguments.mchirp_guess,
+            par_dic_0=arguments.par_dic_0,
+            coherent_posterior_kwargs=arguments.coherent_posterior_kwargs,
+            banks=inputs.banks,
+        )
+        save_posterior(reference.posterior, directory.path)
+
+    with monitor.stage("incoherent"):
+        lnlikes = incoherent_lnlikes(
+            runner,
+            inputs.candidates,
+            reference.incoherent,
+            n_phi=arguments.n_phi_incoherent or arguments.n_phi,
+            i_batch=config.i_batch,
+            tasks_per_message=config.batches_per_task,
+        )
+        survivors = select(inputs.candidates, lnlikes, arguments.max_incoherent_lnlike_drop)
+        write_survivors(directory, survivors)
+
+    with monitor.stage("extrinsic"):
+        if arguments.extrinsic_samples is None:
+            extrinsic = draw_extrinsic_samples(
+                runner,
+                inputs.banks,
+                survivors,
+                reference,
+                inputs.event,
+                n_ext=arguments.n_ext,
+                n_phi=arguments.n_phi,
+                seed=arguments.seed,
+                distance_table=table,
+                log_prior_weights=inputs.log_prior_weights,
+                coherent_score_min_n_effective_prior=(
+                    arguments.coherent_score_min_n_effective_prior
+                ),
+                n_int=inputs.n_int,
+            )
+        else:
+            extrinsic = load_extrinsic_samples(
+                arguments.extrinsic_samples,
+                arguments.n_ext,
+                fbin=inputs.bank_config.fbin,
+                detector_names=inputs.event.detector_names,
+                tcoarse=inputs.event.tcoarse,
+            )
+        write_extrinsic(directory, extrinsic)
+
+    with monitor.stage("coherent"):
+        sets = coherent_sets(
+            runner,
+            banks,
+            survivors,
+            reference.summary,
+            extrinsic.response_dpe,
+            extrinsic.timeshift_dbe,
+            n_phi=arguments.n_phi,
+            i_blocksize=config.i_blocksize,
+            e_blocksize=config.e_blocksize,
+            max_bestfit_lnlike_diff=arguments.max_bestfit_lnlike_diff,
+            size_limit=arguments.size_limit,
+            seed=arguments.seed,
+            pairs_per_message=config.pairs_per_task,
+        )
+
+    with monitor.stage("results"):
+        summary = write_results(
+            arguments, inputs, directory, reference, extrinsic, sets, table
+        )
+
+    tasks = monitor.tasks_frame()
+    write_feather(directory.tasks, tasks)
+    report = monitor.report() | {
+        "executor": runner.executor.name,
+        "config": config.to_dict(),
+        "machine": describe_machine(),
+    }
+    write_json(directory.report, report)
+    if isinstance(runner, ProfilingRunner):
+        runner.write(directory, tasks, report)
+    # Last: a directory with a summary is a finished run.
+    write_json(directory.summary, summary)
