@@ -9,13 +9,13 @@ EVENT = "GW150914"
 # The posterior's 0.1% quantiles lie at 26.6 and 34.7 solar masses and q = 0.47.
 _MCHIRP_RANGE = (26.5, 35.0)
 _Q_MIN = 0.4
-_PN_PHASE_TOL = 0.2
+_PN_PHASE_TOL = 0.1
 
 
 def run_demo(
     folder: str | Path | None = None,
     *,
-    bank_size: int = 65536,
+    bank_size: int = 49152,
     seed: int = 0,
     executor: Any = None,
     n_procs: int | None = None,
@@ -29,7 +29,7 @@ def run_demo(
         Where the bank and the runs go; default: a folder in the user's cache, where the
         bank is found again the next time.
     bank_size : int
-        Number of waveforms; about one in 2500 is effective.
+        Number of waveforms; about one in 2000 is effective.
     seed : int
         Of the bank and of the run.
     executor, n_procs, progress
