@@ -272,7 +272,7 @@ def show_results(rundir: Path) -> None:
 
 @main.command()
 @click.option("--folder", help="Where bank and run go (default: a cache folder).")
-@click.option("--bank-size", type=int, default=49152, show_default=True)
+@click.option("--bank-size", type=int, default=65536, show_default=True)
 @click.option("--seed", type=int, default=0, show_default=True)
 @executor_options
 def demo(**arguments: Any) -> None:

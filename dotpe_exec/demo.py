@@ -15,7 +15,7 @@ _PN_PHASE_TOL = 0.1
 def run_demo(
     folder: str | Path | None = None,
     *,
-    bank_size: int = 49152,
+    bank_size: int = 65536,
     seed: int = 0,
     executor: Any = None,
     n_procs: int | None = None,
