@@ -266,7 +266,7 @@ def show_results(rundir: Path) -> None:
     report = json.loads(files.report.read_text(encoding="utf-8"))
     console = Console()
     console.print(results_table(pd.read_feather(files.samples), summary))
-    console.print(timing_table(report))
+    console.print(timing_table(report, summary))
     console.print(f"run directory: {rundir}", soft_wrap=True)
 
 

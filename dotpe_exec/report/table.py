@@ -74,8 +74,8 @@ def results_table(samples: pd.DataFrame, summary: dict[str, Any]) -> Table:
     return table
 
 
-def timing_table(report: dict[str, Any]) -> Table:
-    """Return the table of seconds per stage of a run's ``run_report.json``."""
+def timing_table(report: dict[str, Any], summary: dict[str, Any]) -> Table:
+    """Return the table of seconds per stage, and what the cores' time bought."""
     from rich.table import Table
 
     table = Table(title="Time", title_justify="left")
@@ -83,6 +83,11 @@ def timing_table(report: dict[str, Any]) -> Table:
     table.add_column("seconds", justify="right")
     for stage, seconds in report["stages"].items():
         table.add_row(stage, f"{seconds:.1f}")
+    total = sum(report["stages"].values())
     table.add_section()
-    table.add_row("total", f"{sum(report['stages'].values()):.1f}")
+    table.add_row("total", f"{total:.1f}")
+    core_seconds = total * report["config"]["n_procs"]
+    table.add_row(
+        "effective samples per core-second", f"{summary['n_effective'] / core_seconds:.0f}"
+    )
     return table
