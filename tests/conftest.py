@@ -7,7 +7,9 @@ skipped, with the reason, where it is missing.
 
 from __future__ import annotations
 
+import logging
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -35,3 +37,15 @@ def strain() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no reference data at {folder} (set DOTPE_EXEC_REFERENCE_DATA)")
     return folder
+
+
+@pytest.fixture(autouse=True)
+def logging_as_before() -> Iterator[None]:
+    """The command line, called in this process, sets up logging: undo it."""
+    logger, root = logging.getLogger("dotpe_exec"), logging.getLogger()
+    level, handlers = logger.level, list(root.handlers)
+    yield
+    logger.setLevel(level)
+    for handler in set(root.handlers) - set(handlers):
+        root.removeHandler(handler)
+    logging.captureWarnings(False)
