@@ -22,7 +22,9 @@ FBIN_B = np.linspace(20, 300, N_B)
 
 @pytest.fixture(scope="module")
 def table() -> DistanceTable:
-    return pytest.importorskip("dotpe_exec.distance_table").load_distance_table()
+    from dotpe_exec.distance_table import load_distance_table
+
+    return load_distance_table()
 
 
 def _problem(seed, n_d, m_arr):

@@ -20,14 +20,15 @@ from dotpe_exec.kernels.incoherent_dense import incoherent_lnlike_dense
 @pytest.fixture(scope="module")
 def golden_incoherent(golden):
     """Waveforms of both golden banks, their summary and the published likelihoods."""
-    event_data = pytest.importorskip("cogwheel.data")
+    from cogwheel.data import EventData
+
     from dotpe_exec.banks.format import open_bank
     from dotpe_exec.cogwheel_bridge import make_incoherent_summary, make_likelihood
 
     banks = [open_bank(golden / f"bank_{k}") for k in range(2)]
     config = banks[0].config
     likelihood = make_likelihood(
-        event_data.EventData.from_npz(filename=str(golden / "event.npz")),
+        EventData.from_npz(filename=str(golden / "event.npz")),
         config.approximant,
         json.loads((golden / "reference" / "par_dic_0.json").read_text()),
         config.fbin,

@@ -17,8 +17,9 @@ DT = 1 / 4096
 
 
 def _geometry(names):
-    gw_utils = pytest.importorskip("cogwheel.gw_utils")
-    lal = pytest.importorskip("lal")
+    import lal
+    from cogwheel import gw_utils
+
     detectors = [gw_utils.DETECTORS[name] for name in names]
     locations_dx = np.array([detector.location for detector in detectors]) / lal.C_SI
     return locations_dx, np.array([detector.response for detector in detectors], float)
