@@ -115,7 +115,7 @@ class Driver:
         refresh: Callable[[Any], Any] | None = None,
         restore: Callable[[Task], Any] | None = None,
         tasks_per_message: int | None = None,
-        max_retries: int = 3,
+        max_retries: int = 10,
     ):
         self._executor = executor
         self._phase = phase

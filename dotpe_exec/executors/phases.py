@@ -112,7 +112,7 @@ class PhaseRunner:
         n_procs: int | None = None,
         checkpoint: Checkpoint | None = None,
         monitor: Monitor | None = None,
-        max_retries: int = 3,
+        max_retries: int = 10,
     ):
         self.store = store
         self.executor: Executor = resolve_executor(
