@@ -31,7 +31,8 @@ def sky(request):
 
 
 def test_geometry_is_that_of_cogwheel():
-    gw_utils = pytest.importorskip("cogwheel.gw_utils")
+    from cogwheel import gw_utils
+
     locations_dx, responses_dxx = _geometry("HLV")
     lat, lon = fibonacci_sphere(500, 0.3)
     np.testing.assert_allclose(

@@ -22,8 +22,6 @@ from dotpe_exec.kernels.summary import LineFit, Summary, mode_pairs
 from dotpe_exec.kernels.waveforms import linear_free_waveforms
 from dotpe_exec.stages import extrinsic, extrinsic_scoring
 
-pytest.importorskip("cogwheel")
-
 TCOARSE = 2.0
 T_GEOCENTER = 0.003
 

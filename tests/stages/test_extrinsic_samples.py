@@ -13,8 +13,6 @@ import pytest
 from dotpe_exec.errors import InputError, MissingFileError
 from dotpe_exec.stages.extrinsic import antenna_and_shifts, load_extrinsic_samples
 
-pytest.importorskip("cogwheel")
-
 
 @pytest.fixture(scope="module")
 def event(golden):
