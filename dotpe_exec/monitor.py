@@ -38,6 +38,7 @@ class _Phase:
 
     unit: str
     seconds: float = 0.0
+    cpu_seconds: float = 0.0
     busy_seconds: float = 0.0
     n_tasks: int = 0
     n_restored: int = 0
@@ -47,6 +48,7 @@ class _Phase:
     result_bytes: int = 0
     peak_worker_bytes: int = 0
     started: float | None = None
+    cpu_started: float = 0.0
     busy_by_worker: dict[str, float] = field(default_factory=dict)
 
     def report(self, n_workers: int | None) -> dict[str, Any]:
@@ -57,6 +59,7 @@ class _Phase:
         return {
             "unit": self.unit,
             "seconds": self.seconds,
+            "parent_cpu_seconds": self.cpu_seconds,
             "n_tasks": self.n_tasks,
             "n_tasks_restored": self.n_restored,
             "work": self.work,
@@ -134,7 +137,7 @@ class Monitor:
     ) -> None:
         """A phase begins; ``total_work`` (in ``unit``) None: counted in tasks."""
         record = self._phases.setdefault(phase, _Phase(unit))
-        record.started = time.perf_counter()
+        record.started, record.cpu_started = time.perf_counter(), time.process_time()
         self._in_tasks = total_work is None
         self._total = n_tasks if total_work is None else total_work
         self._last_seen = {}
@@ -187,6 +190,7 @@ class Monitor:
         record = self._phases[phase]
         if record.started is not None:
             record.seconds += time.perf_counter() - record.started
+            record.cpu_seconds += time.process_time() - record.cpu_started
             record.started = None
         self._close_bar()
         if self._lines:
@@ -209,8 +213,8 @@ class Monitor:
         dict
             ``seconds`` (so far), ``stages`` (seconds by name), ``stage_times`` (name, start
             and end of each, in seconds since the epoch), ``phases`` (by name: work,
-            rate, number of tasks, fraction of the workers' time that was busy, load
-            balance, bytes sent and received, peak memory) and
+            rate, CPU time of this process, number of tasks, fraction of the workers' time
+            that was busy, load balance, bytes sent and received, peak memory) and
             ``peak_parent_memory_bytes`` (private memory).
         """
         return {

@@ -119,6 +119,7 @@ def test_bar_is_closed_after_an_error(open_terminal):
 def test_report_has_efficiency_and_balance(monkeypatch):
     clock = [0.0]
     monkeypatch.setattr(monitor.time, "perf_counter", lambda: clock[0])
+    monkeypatch.setattr(monitor.time, "process_time", lambda: clock[0] / 4)
     watcher = Monitor(progress=False, n_workers=2)
     watcher.phase_started("coherent", 3, None, "likelihood")
     for k, (worker, seconds) in enumerate([("h:1", 3.0), ("h:1", 3.0), ("h:2", 4.0)]):
@@ -132,6 +133,7 @@ def test_report_has_efficiency_and_balance(monkeypatch):
     assert watcher.report()["phases"]["coherent"] == {
         "unit": "likelihood",
         "seconds": 8.0,
+        "parent_cpu_seconds": 2.0,
         "n_tasks": 3,
         "n_tasks_restored": 0,
         "work": 30,
