@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .autotune import autotune_multicore_config
+    from .config import MulticoreConfig, load_cached_config
+    from .inference import run, run_and_profile, run_and_profile_multicore, run_multicore
+
 __version__ = "0.1.0"
 
 # Loaded when first used: importing the package must stay light, because every worker
@@ -15,15 +22,25 @@ _PUBLIC = {
     "autotune_multicore_config": "autotune",
     "load_cached_config": "config",
 }
-__all__ = ["__version__", *_PUBLIC]
+__all__ = [
+    "MulticoreConfig",
+    "__version__",
+    "autotune_multicore_config",
+    "load_cached_config",
+    "run",
+    "run_and_profile",
+    "run_and_profile_multicore",
+    "run_multicore",
+]
 
+if not TYPE_CHECKING:  # A checker would take it that every name exists.
 
-def __getattr__(name: str):
-    if name in _PUBLIC:
-        from importlib import import_module
+    def __getattr__(name: str):
+        if name in _PUBLIC:
+            from importlib import import_module
 
-        return getattr(import_module(f".{_PUBLIC[name]}", __name__), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+            return getattr(import_module(f".{_PUBLIC[name]}", __name__), name)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

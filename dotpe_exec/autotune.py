@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from . import types
 from .arguments import positive_integer
 from .config import MulticoreConfig, save_config
 from .errors import InputError
@@ -36,8 +37,8 @@ def autotune_multicore_config(
     candidate_batches_per_task: Sequence[int] | None = None,
     max_memory_gb_per_worker: float | None = None,
     *,
-    event: Any = None,
-    bank_folder: Any = None,
+    event: types.Event | None = None,
+    bank_folder: types.Banks | None = None,
     progress: bool = True,
     save: bool = True,
 ) -> MulticoreConfig:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar, cast
 
+from . import types
 from .arguments import RunArguments, flag
 from .config import MulticoreConfig, load_cached_config, resolve_config
 from .errors import InputError
@@ -22,43 +24,48 @@ from .rundir import RunDirectory, RunState, choose
 from .runfiles import RunFiles
 from .seeds import draw_seed
 
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+
 
 def run_multicore(
-    event: Any,
-    bank_folder: Any,
+    event: types.Event,
+    bank_folder: types.Banks,
     n_ext: int,
     n_phi: int,
     n_t: int,
-    n_int: Any = None,
+    n_int: int | Sequence[int] | Mapping[str, int] | None = None,
     blocksize: int = 512,
     single_detector_blocksize: int = 512,
     i_int_start: int = 0,
     seed: int | None = None,
     load_inds: bool = False,
-    inds_path: Any = None,
+    inds_path: types.Path | Mapping[str, types.Path] | None = None,
     size_limit: int = 10**7,
     draw_subset: bool = True,
     n_draws: int | None = None,
-    event_dir: Any = None,
-    rundir: Any = None,
+    event_dir: types.Path | None = None,
+    rundir: types.Path | None = None,
     coherent_score_min_n_effective_prior: float = 100,
     max_incoherent_lnlike_drop: float = 20,
     max_bestfit_lnlike_diff: float = 20,
     mchirp_guess: float | None = None,
-    extrinsic_samples: Any = None,
+    extrinsic_samples: types.Path | None = None,
     n_phi_incoherent: int | None = None,
-    preselected_indices: Any = None,
-    bank_logw_override: Any = None,
-    coherent_posterior_kwargs: Any = None,
+    preselected_indices: (
+        types.Path | types.Integers | Mapping[str, types.Path | types.Integers] | None
+    ) = None,
+    bank_logw_override: types.Numbers | Mapping[str, types.Numbers] | None = None,
+    coherent_posterior_kwargs: Mapping[str, Any] | None = None,
     *,
-    executor: Any = None,
-    multicore_config: MulticoreConfig | None = None,
+    executor: str | types.Submits | None = None,
+    multicore_config: MulticoreConfig | Mapping[str, Any] | None = None,
     n_procs: int | None = None,
     i_batch: int | None = None,
     batches_per_task: int | None = None,
     pairs_per_task: int | None = None,
     e_blocksize: int | None = None,
-    par_dic_0: Any = None,
+    par_dic_0: Mapping[str, float] | types.Path | None = None,
     resume: bool = False,
     overwrite: bool = False,
     progress: bool = True,
@@ -223,6 +230,19 @@ def run_multicore(
     return directory.path
 
 
+def _takes_arguments_of(
+    function: Callable[_P, object],
+) -> Callable[[Callable[..., _R]], Callable[_P, _R]]:
+    """Give a function another's signature: for ``inspect``, editors, type checkers."""
+
+    def decorate(wrapper: Callable[..., _R]) -> Callable[_P, _R]:
+        functools.update_wrapper(wrapper, function, assigned=())
+        return cast("Callable[_P, _R]", wrapper)
+
+    return decorate
+
+
+@_takes_arguments_of(run_multicore)
 def run_and_profile_multicore(*args: Any, **kwargs: Any) -> tuple[Path, str]:
     """Run the inference and profile this process and the workers.
 
@@ -243,7 +263,7 @@ def run_and_profile_multicore(*args: Any, **kwargs: Any) -> tuple[Path, str]:
     return rundir, path.read_text(encoding="utf-8") if path.is_file() else ""
 
 
-@functools.wraps(run_and_profile_multicore, assigned=())
+@_takes_arguments_of(run_multicore)
 def run_and_profile(*args: Any, **kwargs: Any) -> tuple[Path, str]:
     """Run the inference in this process, as :func:`run` does, and profile it.
 
@@ -252,7 +272,7 @@ def run_and_profile(*args: Any, **kwargs: Any) -> tuple[Path, str]:
     return run_and_profile_multicore(*args, **{"executor": "serial", **kwargs})
 
 
-@functools.wraps(run_multicore, assigned=())
+@_takes_arguments_of(run_multicore)
 def run(*args: Any, **kwargs: Any) -> Path:
     """Run the inference in this process, one task after the other.
 

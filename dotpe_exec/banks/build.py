@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import seeds
+from .. import seeds, types
 from ..arguments import integer, number, positive_integer
 from ..atomic import write_feather, write_json
 from ..errors import BankError
@@ -64,15 +64,15 @@ def build_bank(
     q_min: float = 0.2,
     f_ref: float = 50.0,
     approximant: str = "IMRPhenomXPHM",
-    fbin: Any = None,
-    event: Any = None,
+    fbin: types.Numbers | None = None,
+    event: types.Event | None = None,
     pn_phase_tol: float = 0.05,
     seed: int | None = None,
     blocksize: int = 4096,
     alpha: float = -1.7,
     prior_mchirp_range: Sequence[float] | None = None,
     harmonic_modes: Sequence[Sequence[int]] | None = None,
-    executor: Any = None,
+    executor: str | types.Submits | None = None,
     n_procs: int | None = None,
     runner: PhaseRunner | None = None,
     resume: bool = True,
@@ -176,7 +176,7 @@ def build_banks(
     mchirp_range: Sequence[float],
     alpha: float = -1.7,
     seed: int | None = None,
-    executor: Any = None,
+    executor: str | types.Submits | None = None,
     n_procs: int | None = None,
     runner: PhaseRunner | None = None,
     progress: bool = True,
