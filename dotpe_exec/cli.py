@@ -326,6 +326,34 @@ def plot(rundir: str, what: str, output: str | None) -> None:
     click.echo(save_figure(view, what, output or f"{what}.png"))
 
 
+@main.command()
+@click.argument("rundirs", nargs=-1, required=True, metavar="RUNDIR...")
+@click.option(
+    "--format",
+    "form",
+    required=True,
+    type=click.Choice(["bilby", "pesummary"]),
+    help="bilby: JSON, of one run. pesummary: HDF5, of one run or several.",
+)
+@click.option("-o", "--output", help="The file (default: NAME_result.json or NAME.h5).")
+def export(rundirs: tuple[str, ...], form: str, output: str | None) -> None:
+    """Write samples and evidence in the format of another program.
+
+    \b
+    Example:
+      dotpe-exec export runs/GW150914 --format bilby -o GW150914_result.json
+    """
+    from .export import to_bilby, to_pesummary
+
+    name = Path(rundirs[0]).resolve().name
+    if form == "pesummary":
+        click.echo(to_pesummary(rundirs, output or f"{name}.h5"))
+        return
+    if len(rundirs) > 1:
+        raise InputError(f"a bilby result holds one run, {len(rundirs)} were given")
+    click.echo(to_bilby(rundirs[0], output or f"{name}_result.json"))
+
+
 @main.group()
 def bank() -> None:
     """Build and check waveform banks."""

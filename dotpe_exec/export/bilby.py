@@ -1,0 +1,75 @@
+"""Results as bilby reads them, ``bilby.result.read_in_result(filename)``."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+from .. import __version__
+from ..atomic import atomic_write
+from ..loading import Run, load_run
+from .parameters import approximant, equal_weight_samples, reference_time, standard_parameters
+
+_SAMPLED = (
+    "chirp_mass", "mass_ratio", "a_1", "a_2", "tilt_1", "tilt_2", "phi_12", "phi_jl",
+    "theta_jn", "luminosity_distance", "ra", "dec", "psi", "phase", "geocent_time",
+)  # fmt: skip
+
+
+def to_bilby(rundir: str | os.PathLike | Run, output: str | os.PathLike) -> Path:
+    """Write a run's samples and evidence as a bilby result.
+
+    bilby itself is not needed. The likelihood of DOT-PE is relative to that of noise, so
+    ``log_bayes_factor`` is the run's ln evidence; ``log_evidence`` is the same number, with
+    ``log_noise_evidence`` of zero.
+
+    Parameters
+    ----------
+    rundir : path or Run
+        Of a finished run.
+    output : path
+        The ``.json`` file.
+
+    Returns
+    -------
+    Path
+        The file.
+
+    Raises
+    ------
+    MissingFileError, RunDirectoryError
+        The run is not finished, or its event is not kept.
+    """
+    run = rundir if isinstance(rundir, Run) else load_run(rundir)
+    summary = run.summary
+    posterior = standard_parameters(equal_weight_samples(run.samples), reference_time(run))
+    output = Path(output)
+    content = {
+        "label": output.name.removesuffix(".json").removesuffix("_result"),
+        "outdir": str(output.parent),
+        "sampler": "dotpe-exec",
+        "log_evidence": summary["ln_evidence"],
+        "log_evidence_err": summary.get("ln_evidence_error", float("nan")),
+        "log_noise_evidence": 0.0,
+        "log_bayes_factor": summary["ln_evidence"],
+        "priors": None,
+        "posterior": {
+            "__dataframe__": True,
+            "content": {name: column.tolist() for name, column in posterior.items()},
+        },
+        "injection_parameters": None,
+        "meta_data": {
+            "likelihood": {"waveform_approximant": approximant(run)},
+            "dotpe_exec": {"version": __version__, "summary": summary},
+        },
+        "search_parameter_keys": list(_SAMPLED),
+        "fixed_parameter_keys": [],
+        "constraint_parameter_keys": [],
+        "sampling_time": (run.report or {}).get("seconds"),
+        "sampler_kwargs": run.kwargs,
+        "use_ratio": True,
+    }
+    with atomic_write(output) as temporary:
+        Path(temporary).write_text(json.dumps(content), encoding="utf-8")
+    return output
