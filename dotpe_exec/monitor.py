@@ -102,7 +102,9 @@ class Monitor:
         self._next_postfix = 0.0
         self._last_seen: dict[str, float] = {}
         self._stages: dict[str, float] = {}
+        self._stage_cpu: dict[str, float] = {}
         self._stage_times: list[tuple[str, float, float]] = []
+        self._phase_times: list[tuple[str, float, float]] = []
         self._phases: dict[str, _Phase] = {}
         self._tasks = _TaskTable()
         self._sampler = PeakSampler()
@@ -120,12 +122,13 @@ class Monitor:
     @contextlib.contextmanager
     def stage(self, name: str) -> Iterator[None]:
         """Time a stage; the times of stages with the same name add up."""
-        began, started = time.time(), time.perf_counter()
+        began, started, cpu = time.time(), time.perf_counter(), time.process_time()
         try:
             yield
         finally:
-            seconds = time.perf_counter() - started
+            seconds, cpu = time.perf_counter() - started, time.process_time() - cpu
             self._stages[name] = self._stages.get(name, 0.0) + seconds
+            self._stage_cpu[name] = self._stage_cpu.get(name, 0.0) + cpu
             self._stage_times.append((name, began, began + seconds))
             self._sampler.peak()
             logger.info("stage %s: %.2f s", name, seconds)
@@ -189,7 +192,9 @@ class Monitor:
         """A phase ended, with or without an error."""
         record = self._phases[phase]
         if record.started is not None:
-            record.seconds += time.perf_counter() - record.started
+            seconds, now = time.perf_counter() - record.started, time.time()
+            self._phase_times.append((phase, now - seconds, now))
+            record.seconds += seconds
             record.cpu_seconds += time.process_time() - record.cpu_started
             record.started = None
         self._close_bar()
@@ -212,15 +217,18 @@ class Monitor:
         -------
         dict
             ``seconds`` (so far), ``stages`` (seconds by name), ``stage_times`` (name, start
-            and end of each, in seconds since the epoch), ``phases`` (by name: work,
-            rate, CPU time of this process, number of tasks, fraction of the workers' time
-            that was busy, load balance, bytes sent and received, peak memory) and
-            ``peak_parent_memory_bytes`` (private memory).
+            and end of each, in seconds since the epoch), ``stage_cpu_seconds`` (of this
+            process, by name), ``phase_times`` (like ``stage_times``, each time that a
+            phase ran), ``phases`` (by name: work, rate, CPU time of this process, number
+            of tasks, fraction of the workers' time that was busy, load balance, bytes sent
+            and received, peak memory) and ``peak_parent_memory_bytes`` (private memory).
         """
         return {
             "seconds": time.perf_counter() - self._started,
             "stages": dict(self._stages),
             "stage_times": [list(times) for times in self._stage_times],
+            "stage_cpu_seconds": dict(self._stage_cpu),
+            "phase_times": [list(times) for times in self._phase_times],
             "phases": {n: p.report(self.n_workers) for n, p in self._phases.items()},
             "peak_parent_memory_bytes": self._sampler.peak(),
         }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+import time
 
 import pytest
 
@@ -207,3 +208,22 @@ def test_phase_runner_tells_the_monitor(tmp_path):
     phase = watcher.report()["phases"]["toy"]
     assert phase["n_tasks"] == 5 and phase["work"] == 10
     assert set(watcher.tasks_frame()["key"]) == {f"b/{k}" for k in range(5)}
+
+
+def test_report_tells_when_each_phase_ran_and_what_stages_took_of_this_process():
+    watcher = Monitor(progress=False)
+    before = time.time()
+    with watcher.stage("extrinsic"):
+        for _ in range(2):
+            watcher.phase_started("proposals", 1, None, "proposal")
+            time.sleep(0.02)
+            watcher.phase_finished("proposals")
+        began = time.process_time()
+        while time.process_time() - began < 0.05:
+            pass
+    report = watcher.report()
+    assert 0.05 <= report["stage_cpu_seconds"]["extrinsic"] < 1
+    (first, start, end), (second, again, last) = report["phase_times"]
+    assert first == second == "proposals"
+    assert before <= start < start + 0.015 < end <= again < last <= time.time()
+    assert report["phases"]["proposals"]["parent_cpu_seconds"] < 0.02
