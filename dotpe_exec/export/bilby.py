@@ -9,7 +9,12 @@ from pathlib import Path
 from .. import __version__
 from ..atomic import atomic_write
 from ..loading import Run, load_run
-from .parameters import approximant, equal_weight_samples, reference_time, standard_parameters
+from .parameters import (
+    approximant,
+    equal_weight_samples,
+    reference_time,
+    standard_parameters,
+)
 
 _SAMPLED = (
     "chirp_mass", "mass_ratio", "a_1", "a_2", "tilt_1", "tilt_2", "phi_12", "phi_jl",

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _INPLANE_SPINS = ("s1x_n", "s1y_n", "s2x_n", "s2y_n")
+_COMPONENTS = ("spin_1x", "spin_1y", "spin_1z", "spin_2x", "spin_2y", "spin_2z")
+_ANGLES = ("theta_jn", "phi_jl", "tilt_1", "tilt_2", "phi_12", "a_1", "a_2")
 
 
 def equal_weight_samples(samples: pd.DataFrame) -> pd.DataFrame:
@@ -120,10 +122,8 @@ def _spins(samples: pd.DataFrame, out: dict[str, np.ndarray]) -> dict[str, np.nd
         ]
     )
     angles = np.array([SimInspiralTransformPrecessingWvf2PE(*row) for row in arguments.T])
-    names = ("theta_jn", "phi_jl", "tilt_1", "tilt_2", "phi_12", "a_1", "a_2")
-    result = dict(zip(names, angles.reshape(n, 7).T, strict=True))
-    names = ("spin_1x", "spin_1y", "spin_1z", "spin_2x", "spin_2y", "spin_2z")
-    result |= dict(zip(names, components, strict=True))
+    result = dict(zip(_ANGLES, angles.reshape(n, 7).T, strict=True))
+    result |= dict(zip(_COMPONENTS, components, strict=True))
     q = out["mass_ratio"]
     result["chi_eff"] = (components[2] + q * components[5]) / (1 + q)
     # Schmidt et al. 2015, Phys. Rev. D 91, 024043, equation 3.4

@@ -53,10 +53,11 @@ def to_pesummary(
     """
     import h5py
 
-    one = isinstance(rundirs, str | os.PathLike)
-    views = open_views([rundirs] if one else list(rundirs))  # type: ignore[list-item,arg-type]
+    views = open_views([rundirs] if isinstance(rundirs, str | os.PathLike) else rundirs)
     tables = [
-        standard_parameters(equal_weight_samples(view.run.samples), reference_time(view.run))
+        standard_parameters(
+            equal_weight_samples(view.run.samples), reference_time(view.run)
+        )
         for view in views
     ]
     output = Path(output)
