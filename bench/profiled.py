@@ -34,7 +34,10 @@ def overhead_table(case: str, n_procs: int, repeats: int, folder: Path) -> Table
     ]
 
     def ratios(name: str) -> Spread:
-        return paired_ratios(*zip(*[[getattr(run, name) for run in p] for p in pairs]))
+        with_it, without = zip(*pairs, strict=True)
+        return paired_ratios(
+            [getattr(run, name) for run in with_it], [getattr(run, name) for run in without]
+        )
 
     table = Table(
         "profile", f"{n_procs} workers; profiled over not, pair by pair, {repeats} pairs."
