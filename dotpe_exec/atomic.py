@@ -87,6 +87,8 @@ def _explain(path: Path, error: OSError) -> RunDirectoryError:
             f"{path} could not be written because the disk or the quota is full; make "
             "space and start again with resume=True"
         )
+    if isinstance(error.filename2, str | os.PathLike):
+        path = Path(error.filename2)  # of renaming: whose place is taken
     reason = error.strerror or str(error)
     return RunDirectoryError(f"{path} cannot be written: {reason}")
 
@@ -159,9 +161,14 @@ def to_json(value: Any) -> Any:
 
 def write_json(path: str | os.PathLike, value: Any) -> None:
     """Write ``value`` as standard JSON (see :func:`to_json`), atomically."""
-    text = json.dumps(to_json(value), indent=2, allow_nan=False)
+    text = json_text(value)
     with atomic_write(path) as temporary:
-        temporary.write_text(text + "\n", encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8")
+
+
+def json_text(value: Any) -> str:
+    """Return what :func:`write_json` writes."""
+    return json.dumps(to_json(value), indent=2, allow_nan=False) + "\n"
 
 
 def read_json(path: str | os.PathLike) -> Any:

@@ -189,15 +189,21 @@ class Checkpoint:
             self._close_readers()
 
     def remove(self) -> None:
-        """Delete all of it: the run is complete."""
+        """Delete all of it: the run is complete.
+
+        What cannot be removed is named in a warning: it does no harm.
+        """
         for segment in self._segments.values():
             segment.file.close()
         self._segments, self._index = {}, {}
         self._close_readers()
-        for path in self._paths():
-            path.unlink(missing_ok=True)
-        if self.folder.is_dir() and not any(self.folder.iterdir()):
-            self.folder.rmdir()
+        try:
+            for path in self._paths():
+                path.unlink(missing_ok=True)
+            if self.folder.is_dir() and not any(self.folder.iterdir()):
+                self.folder.rmdir()
+        except OSError as error:
+            logger.warning("%s cannot be removed: %s", self.folder, error)
 
     def _paths(self) -> list[Path]:
         return sorted(self.folder.glob(f"*{_SUFFIX}"))

@@ -86,8 +86,7 @@ class RunIdentity:
     @property
     def digest(self) -> str:
         """A hash of all of it, 32 hexadecimal digits."""
-        text = json.dumps(self.to_dict(), sort_keys=True)
-        return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+        return text_digest(json.dumps(self.to_dict(), sort_keys=True))
 
     def differences(self, other: RunIdentity) -> list[str]:
         """Return a phrase per difference: what it is here and what in ``other``."""
@@ -178,6 +177,11 @@ def array_digest(*arrays: np.ndarray) -> str:
     return digest.hexdigest()
 
 
+def text_digest(text: str) -> str:
+    """Return a hash of a text."""
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
 def file_digest(path: str | os.PathLike) -> str:
     """Return a hash of a file's content."""
     digest = hashlib.blake2b(digest_size=16)
@@ -199,8 +203,7 @@ def event_digest(event_data: Any) -> str:
         "injection": _plain(event_data.injection),
     }
     arrays = array_digest(event_data.frequencies, event_data.strain, event_data.wht_filter)
-    text = arrays + json.dumps(details, sort_keys=True)
-    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+    return text_digest(arrays + json.dumps(details, sort_keys=True))
 
 
 def _plain(value: Any) -> Any:

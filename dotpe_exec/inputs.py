@@ -11,6 +11,7 @@ import numpy as np
 from .arguments import RunArguments
 from .banks.format import Bank, check_agreement, open_banks
 from .banks.indices import resolve_indices, resolve_logw
+from .checksums import refuse_damaged_input
 from .events import check_bins_on_grid, load_event
 from .identity import RunIdentity, event_digest, file_digest
 from .stages.extrinsic_samples import read_extrinsic_table
@@ -71,6 +72,8 @@ def gather_inputs(arguments: RunArguments) -> RunInputs:
     )
     if arguments.extrinsic_samples is not None:
         read_extrinsic_table(arguments.extrinsic_samples, arguments.n_ext)
+        for path in _extrinsic_files(arguments.extrinsic_samples):
+            refuse_damaged_input("extrinsic_samples", path)
     bank_config = next(iter(banks.values())).config
     check_reference_arguments(
         bank_config, arguments.par_dic_0, arguments.coherent_posterior_kwargs
@@ -115,10 +118,16 @@ def run_identity(arguments: RunArguments, inputs: RunInputs) -> RunIdentity:
 
 def input_files(arguments: RunArguments) -> list[Path]:
     """Return files of this run's input, which overwriting must not remove."""
-    given = [arguments.event, arguments.extrinsic_samples, arguments.inds_path]
+    given = [arguments.event, arguments.inds_path]
     if arguments.extrinsic_samples is not None:
-        beside = Path(arguments.extrinsic_samples)
-        given += [beside.with_name(n) for n in ("response_dpe.npy", "timeshift_dbe.npy")]
+        given += _extrinsic_files(arguments.extrinsic_samples)
     if isinstance(arguments.inds_path, dict):
         given += arguments.inds_path.values()
     return [Path(path) for path in given if isinstance(path, str | Path)]
+
+
+def _extrinsic_files(extrinsic_samples: Any) -> list[Path]:
+    """Return the table of extrinsic samples and the arrays that may lie beside it."""
+    table = Path(extrinsic_samples)
+    names = ("response_dpe.npy", "timeshift_dbe.npy")
+    return [table, *(table.with_name(name) for name in names)]

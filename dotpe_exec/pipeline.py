@@ -119,4 +119,4 @@ def run_stages(
     if isinstance(runner, ProfilingRunner):
         runner.write(directory, tasks, report)
     # Last: a directory with a summary is a finished run.
-    write_json(directory.summary, summary)
+    directory.finish(summary)

@@ -13,11 +13,13 @@ import re
 from collections.abc import Iterable, Mapping
 from enum import Enum
 from pathlib import Path
+from typing import Any
 
-from .atomic import read_json, remove_temporaries, write_json
+from .atomic import json_text, remove_temporaries, write_json
 from .checkpoint import Checkpoint
+from .checksums import damaged_files, record_checksums, seal, unseal
 from .errors import InputError, RunDirectoryError
-from .identity import RunIdentity
+from .identity import RunIdentity, text_digest
 from .lock import DirectoryLock
 from .runfiles import RunFiles, check_name
 
@@ -47,6 +49,7 @@ class RunDirectory(RunFiles):
         super().__init__(path)
         self._lock = DirectoryLock(self.lock)
         self._identity: RunIdentity | None = None
+        self._sizes: dict[str, int] = {}
 
     def __enter__(self) -> RunDirectory:
         return self
@@ -76,7 +79,7 @@ class RunDirectory(RunFiles):
         """
         if not self.identity.is_file():
             return None
-        return RunIdentity.from_dict(read_json(self.identity))
+        return RunIdentity.from_dict(unseal(self.identity))
 
     def stored_seed(self) -> int | None:
         """Return the seed of the run that was here, for resuming a run given none."""
@@ -96,10 +99,8 @@ class RunDirectory(RunFiles):
             The recorded sizes: ``sizes`` in a new run, the earlier ones in a resumed one.
         """
         if self.sizes.is_file():
-            recorded = read_json(self.sizes)
-            if not isinstance(recorded, dict) or not all(
-                isinstance(recorded.get(name), int) for name in sizes
-            ):
+            recorded = unseal(self.sizes)
+            if not all(isinstance(recorded.get(name), int) for name in sizes):
                 raise RunDirectoryError(f"{self.sizes} is damaged")
             for name, size in sizes.items():
                 if recorded[name] != size:
@@ -107,9 +108,11 @@ class RunDirectory(RunFiles):
                         "%s: %s stays %s as when the run began (now asked for: %s)",
                         self.path, name, recorded[name], size,
                     )  # fmt: skip
-            return {name: recorded[name] for name in sizes}
-        write_json(self.sizes, dict(sizes))
-        return dict(sizes)
+            self._sizes = {name: recorded[name] for name in sizes}
+        else:
+            self._sizes = dict(sizes)
+            write_json(self.sizes, seal(self._sizes))
+        return dict(self._sizes)
 
     # Taking and leaving
 
@@ -156,9 +159,8 @@ class RunDirectory(RunFiles):
         _make_folder(self.path)
         self._lock.acquire()
         try:
-            state = self._take(
-                identity, resume, overwrite, {Path(k).resolve() for k in keep}
-            )
+            self._refuse_folders_for_files()
+            state = self._take(identity, resume, overwrite, {_real(k) for k in keep})
         except BaseException:
             self.release()
             raise
@@ -171,11 +173,12 @@ class RunDirectory(RunFiles):
         if resume and (self.identity.is_file() or self._occupied()):
             self._refuse_another_run(identity)
             self._remove_temporaries()
-            if not self.is_finished:
-                self.make_bank_folders(identity.banks)  # a person may have tidied up
-                return RunState.RESUMED
-            Checkpoint(self.checkpoint_folder).remove()  # killed before it could
-            return RunState.FINISHED
+            if self.is_finished and not self._damaged():
+                Checkpoint(self.checkpoint_folder).remove()  # killed before it could
+                return RunState.FINISHED
+            _unlink(self.summary)
+            self.make_bank_folders(identity.banks)  # a person may have tidied up
+            return RunState.RESUMED
         if self._occupied() and not overwrite:
             raise RunDirectoryError(
                 f"the run directory {self.path} holds {self._what_it_holds()}; give "
@@ -185,12 +188,30 @@ class RunDirectory(RunFiles):
         self._remove_temporaries()
         self._remove_earlier_run(keep)
         self.make_bank_folders(identity.banks)
-        write_json(self.identity, identity.to_dict())
+        write_json(self.identity, seal(identity.to_dict()))
         return RunState.NEW
+
+    def _refuse_folders_for_files(self) -> None:
+        for path in self.everything():
+            if path.is_dir():
+                raise RunDirectoryError(
+                    f"{path} is a folder, expected a file or nothing of that name"
+                )
 
     def _remove_temporaries(self) -> None:
         for folder in (self.path, *self.bank_folders()):
             remove_temporaries(folder)
+
+    def _damaged(self) -> list[Path]:
+        """Return damaged files of a finished run, with a warning that names them."""
+        damaged = damaged_files(self.path)
+        if damaged:
+            logger.warning(
+                "%s: the finished run is done again, because its files do not agree with "
+                "their checksums any more: %s",
+                self.path, ", ".join(str(path.relative_to(self.path)) for path in damaged),
+            )  # fmt: skip
+        return damaged
 
     def _refuse_another_run(self, identity: RunIdentity) -> None:
         stored = self.stored_identity()
@@ -206,10 +227,27 @@ class RunDirectory(RunFiles):
             )
 
     def checkpoint(self) -> Checkpoint:
-        """Open the results of finished tasks; :meth:`prepare` comes first."""
+        """Open the results of finished tasks; :meth:`prepare` comes first.
+
+        They belong to the run and to its batch sizes: should the record of these be lost,
+        results of tasks that were cut otherwise are not taken.
+        """
         if self._identity is None:
             raise RuntimeError("prepare() the run directory before its checkpoint")
-        return Checkpoint(self.checkpoint_folder, self._identity.digest)
+        sizes = ",".join(f"{name}={size}" for name, size in sorted(self._sizes.items()))
+        digest = text_digest(f"{self._identity.digest};{sizes}")
+        return Checkpoint(self.checkpoint_folder, digest)
+
+    def finish(self, summary: Mapping[str, Any]) -> None:
+        """Write checksums of all that the run left, and its summary, the last file."""
+        if self._identity is None:
+            raise RuntimeError("prepare() the run directory before finishing it")
+        record_checksums(
+            self.path,
+            self.lasting(self._identity.event_name),
+            known={self.summary.name: text_digest(json_text(summary))},
+        )
+        write_json(self.summary, summary)
 
     def release(self) -> None:
         """Give the directory back to others."""
@@ -233,11 +271,16 @@ class RunDirectory(RunFiles):
         paths.sort(key=lambda path: (path != self.summary, path == self.identity))
         Checkpoint(self.checkpoint_folder).remove()
         for path in paths:
-            if path.resolve() not in keep:
+            if _real(path) not in keep:
                 _unlink(path)
         for folder in (*self.bank_folders(), self.path / "banks"):
             with contextlib.suppress(OSError):
                 folder.rmdir()
+
+
+def _real(path: str | os.PathLike) -> Path:
+    # Not Path.resolve(), which raises for a link that leads to itself.
+    return Path(os.path.realpath(path))
 
 
 def _unlink(path: Path) -> None:

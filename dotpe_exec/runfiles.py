@@ -23,6 +23,7 @@ _OTHERS = (
     "tasks.feather",
     "run_identity.json",
     "run_sizes.json",
+    "run_checksums.json",
     "profile_output.prof",
     "profile_output.txt",
     "trace.json",
@@ -151,6 +152,17 @@ class RunFiles:
     def sizes(self) -> Path:
         """Its batch sizes (JSON)."""
         return self.path / "run_sizes.json"
+
+    @property
+    def checksums(self) -> Path:
+        """Checksums of the files of a finished run (JSON)."""
+        return self.path / "run_checksums.json"
+
+    def lasting(self, event_name: str) -> list[Path]:
+        """Return the files that are the same in every run with the same inputs."""
+        same = [self.posterior, self.event(event_name), self.extrinsic_samples,
+                self.response, self.timeshift, self.prob_samples, self.samples]  # fmt: skip
+        return [*same, *self._of_banks()]
 
     @property
     def lock(self) -> Path:

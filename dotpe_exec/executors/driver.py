@@ -9,7 +9,9 @@ from __future__ import annotations
 import contextlib
 import math
 import queue
+import signal
 import statistics
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import BrokenExecutor, CancelledError, Future
@@ -31,6 +33,11 @@ MAX_FAILED_STARTS, MAX_IDLE_KILLS = 3, 30
 own (they cannot start, and will not the next time) or by a signal (somebody kills them,
 which says nothing about the next time)."""
 
+LOADING_SECONDS, MAX_LOADING_KILLS = 5.0, 30
+"""How long a worker may be at its first task of a phase and be taken for one that still
+loads code, and how often a task may lose such a worker to a kill. Whoever killed it did
+so before the task did anything, so ``max_retries`` does not count it."""
+
 STALL_SECONDS = 2.0
 """How long a dead worker may go unnoticed by its pool before we act."""
 
@@ -41,6 +48,7 @@ class _Entry:
 
     task: Task
     crashes: int = 0
+    crashes_loading: int = 0
     suspect: bool = False
     needs_memory: bool = False
     message_bytes: int = 0
@@ -281,7 +289,7 @@ class Driver:
         except Exception as error:
             if not self._executor.is_lost(error):
                 raise self._unusable(f"failed ({type(error).__name__}: {error})") from error
-            self._accuse(message, None)
+            self._accuse(message, None, crumbs.Crumb())
             del self._in_flight[message.number]
             return
         del self._in_flight[message.number]
@@ -315,7 +323,7 @@ class Driver:
         """Raise what a task raised, or let it run again with the memory to itself."""
         if failure.out_of_memory and self._executor.can_rebuild:
             entry.crashes += 1
-            if entry.crashes <= self._max_retries:
+            if entry.crashes - entry.crashes_loading <= self._max_retries:
                 entry.needs_memory = True
                 self._isolate(entry)
                 return
@@ -343,16 +351,17 @@ class Driver:
         dead = self._executor.dead_workers()
         self._executor.kill_workers()
         trail = crumbs.read(self._crumbs_folder)
-        if not any(trail.get(pid, (-1, 0))[0] in lost for pid in dead):
+        if not any(trail.get(pid, crumbs.Crumb()).message in lost for pid in dead):
             self._count_idle_break(dead, error)
         for pid, exit_code in dead.items():
-            number, index = trail.get(pid, (-1, crumbs.OUTSIDE))
-            if number not in lost:
+            crumb = trail.get(pid, crumbs.Crumb())
+            if crumb.message not in lost:
                 continue
-            if index >= 0:
-                self._charge(lost[number].entries[index], exit_code)
+            if crumb.index >= 0:
+                entry = lost[crumb.message].entries[crumb.index]
+                self._charge(entry, exit_code, crumb)
             else:
-                self._accuse(lost[number], exit_code)
+                self._accuse(lost[crumb.message], exit_code, crumb)
         for message in lost.values():
             for entry in message.entries:
                 if not entry.suspect:
@@ -371,17 +380,21 @@ class Driver:
                 self._executor.name, self._phase, self._idle_breaks, dead
             ) from error
 
-    def _accuse(self, message: _Message, exit_code: int | None) -> None:
+    def _accuse(
+        self, message: _Message, exit_code: int | None, crumb: crumbs.Crumb
+    ) -> None:
         """A worker died with this message, between its tasks or we cannot know where."""
         if len(message.entries) == 1:
-            self._charge(message.entries[0], exit_code)
+            self._charge(message.entries[0], exit_code, crumb)
             return
         for entry in message.entries:
             self._isolate(entry)
 
-    def _charge(self, entry: _Entry, exit_code: int | None) -> None:
+    def _charge(self, entry: _Entry, exit_code: int | None, crumb: crumbs.Crumb) -> None:
         entry.crashes += 1
-        if entry.crashes > self._max_retries:
+        entry.crashes_loading += _killed_while_loading(exit_code, crumb)
+        charged = entry.crashes - entry.crashes_loading
+        if charged > self._max_retries or entry.crashes_loading > MAX_LOADING_KILLS:
             raise reports.killed_its_worker(
                 self._phase, entry.task, entry.crashes, exit_code
             )
@@ -397,7 +410,7 @@ class Driver:
     ) -> WorkerCrashError:
         running = [
             lost[number].entries[index].task.key
-            for number, index in crumbs.read(self._crumbs_folder).values()
+            for number, index, _ in crumbs.read(self._crumbs_folder).values()
             if number in lost and index >= 0
         ]
         return reports.cannot_restart(self._executor.name, self._phase, running, error)
@@ -406,6 +419,19 @@ class Driver:
         return ExecutorError(
             f"the {self._executor.name} executor {what}, in phase {self._phase!r}"
         )
+
+
+def _killed_while_loading(exit_code: int | None, crumb: crumbs.Crumb) -> bool:
+    """Whether somebody killed a worker that had hardly begun.
+
+    Nothing else than another process ends one in this way: a task that fails on its own
+    does so with another signal or an exit code. It may still be the system that killed it
+    for the memory that the task took, so this too may not happen forever.
+    """
+    return (
+        exit_code in (-signal.SIGKILL, -signal.SIGTERM)
+        and time.time() - crumb.loading_since < LOADING_SECONDS
+    )
 
 
 def _is_broken(future: Future) -> bool:

@@ -64,6 +64,9 @@ class Checkpoint(Protocol):
     def save(self, phase: str, key: str, result: Any) -> None:
         """Keep a result."""
 
+    def flush(self, phase: str | None = None) -> None:
+        """Put what is kept of a phase where it outlives this process and its host."""
+
 
 class Monitor(Protocol):
     """Who watches. Called in the caller's thread only."""
@@ -96,7 +99,8 @@ class PhaseRunner:
     monitor : Monitor, optional
         Told of phases and tasks.
     max_retries : int
-        How often a task that was in a dead worker runs again.
+        How often a task that was in a dead worker runs again. Workers killed from outside
+        while they still load what a phase needs do not count (up to 30 of them).
 
     Use it as a context manager: at the end, executors made here are released (loky stays
     warm) and the store is emptied; on an error or Ctrl-C the workers are killed first.
@@ -204,6 +208,8 @@ class PhaseRunner:
                         )
                     )
                 yield done.task, done.result
+            if self.checkpoint is not None:
+                self.checkpoint.flush(phase)
         finally:
             if self.monitor is not None:
                 self.monitor.phase_finished(phase)

@@ -122,6 +122,7 @@ def _run_each(
         try:
             call = call or codec.loads(function)
             result, failure = codec.dumps(call(codec.loads(payload))), None
+            crumbs.loaded()
         except BaseException as error:
             # SystemExit too: a task may not end its worker. Ctrl-C is not for tasks.
             if isinstance(error, KeyboardInterrupt):

@@ -136,7 +136,7 @@ class Kept:
     """A checkpoint in memory."""
 
     def __init__(self, results):
-        self.results, self.saved = dict(results), []
+        self.results, self.saved, self.flushed = dict(results), [], []
 
     def load(self, phase, key):
         return self.results.get((phase, key))
@@ -145,6 +145,9 @@ class Kept:
         self.saved.append((phase, key))
         self.results[phase, key] = result
 
+    def flush(self, phase=None):
+        self.flushed.append((phase, len(self.saved)))
+
 
 def test_tasks_in_the_checkpoint_do_not_run_again(executor, store):
     checkpoint = Kept({("toy", f"toy/{n:06d}"): -float(n) for n in (0, 3, 4)})
@@ -152,6 +155,7 @@ def test_tasks_in_the_checkpoint_do_not_run_again(executor, store):
     found = results(runner, square, map(Number, range(6)))
     assert found == [-0.0, 1, 4, -3, -4, 25]
     assert sorted(checkpoint.saved) == [("toy", f"toy/{n:06d}") for n in (1, 2, 5)]
+    assert checkpoint.flushed == [("toy", 3)], "not on disk when the phase ends"
     assert {r.key for r in runner.monitor.records if r.restored} == {
         f"toy/{n:06d}" for n in (0, 3, 4)
     }

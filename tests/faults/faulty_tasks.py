@@ -60,6 +60,13 @@ def exits(trap: Trap) -> np.ndarray:
     return trap.result()
 
 
+def segfaults(trap: Trap) -> np.ndarray:
+    if trap.springs():
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        os.kill(os.getpid(), signal.SIGSEGV)
+    return trap.result()
+
+
 def killed_while_sending(trap: Trap) -> np.ndarray:
     """Die in the middle of writing a large result into the pipe."""
     if trap.springs():

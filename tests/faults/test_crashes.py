@@ -20,11 +20,13 @@ from faulty_tasks import (
     killed_during,
     killed_while_sending,
     out_of_memory,
+    segfaults,
     strangled,
 )
 from toy_tasks import numbered, process_id, results
 
 from dotpe_exec.errors import TaskError, WorkerCrashError
+from dotpe_exec.executors import driver
 from dotpe_exec.executors import loky as loky_backend
 from dotpe_exec.executors.phases import PhaseRunner
 from dotpe_exec.executors.store import ArrayStore
@@ -74,7 +76,10 @@ def test_only_the_task_in_the_dead_worker_is_charged(make_runner, tmp_path):
     assert crashes(runner) == dict.fromkeys(poison, 1)
 
 
-def test_task_that_always_kills_is_named_with_inputs_and_exit_code(make_runner, tmp_path):
+def test_task_that_always_kills_is_named_with_inputs_and_exit_code(
+    make_runner, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(driver, "LOADING_SECONDS", 0.0)  # workers count as loaded
     runner = make_runner(max_retries=2)
     with pytest.raises(WorkerCrashError) as caught:
         results(runner, killed_during, traps(tmp_path, times=100))
@@ -86,6 +91,27 @@ def test_task_that_always_kills_is_named_with_inputs_and_exit_code(make_runner, 
     assert (tmp_path / "count-7").stat().st_size == 3
 
 
+def test_workers_killed_while_they_load_are_not_charged_to_a_task(make_runner, tmp_path):
+    runner = make_runner(max_retries=0)
+    poison = traps(tmp_path, sprung=(0,), times=3)  # the first task of its worker
+    assert_same(results(runner, killed_during, poison))
+    assert crashes(runner) == {0: 3}
+
+
+def test_task_that_kills_every_worker_while_it_loads_is_named_in_the_end(
+    make_runner, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(driver, "MAX_LOADING_KILLS", 2)
+    poison = traps(tmp_path, sprung=(0,), times=100)
+    with pytest.raises(WorkerCrashError, match=r"'toy/000000'.* 3 times.*SIGKILL"):
+        results(make_runner(max_retries=0), killed_during, poison)
+
+
+def test_task_that_crashes_on_its_own_is_charged_from_the_first_time(make_runner, tmp_path):
+    with pytest.raises(WorkerCrashError, match=r"'toy/000007'.* 2 times.*SIGSEGV"):
+        results(make_runner(max_retries=1), segfaults, traps(tmp_path, times=100))
+
+
 def test_exit_code_is_the_workers_own(make_runner, tmp_path):
     with pytest.raises(WorkerCrashError, match="exit code 7;"):
         results(make_runner(max_retries=0), exits, traps(tmp_path, times=100))
@@ -94,7 +120,7 @@ def test_exit_code_is_the_workers_own(make_runner, tmp_path):
 def test_executor_works_after_a_crash_ended_a_phase(make_runner, tmp_path):
     runner = make_runner(max_retries=0)
     with pytest.raises(WorkerCrashError):
-        results(runner, killed_during, traps(tmp_path, times=100))
+        results(runner, exits, traps(tmp_path, times=100))
     assert_same(results(runner, killed_during, traps(tmp_path, sprung=())))
 
 
