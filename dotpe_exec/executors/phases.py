@@ -86,6 +86,11 @@ class Monitor(Protocol):
 class PhaseRunner:
     """Runs the phases of one run on one executor.
 
+    Use it as a context manager: at the end, executors made here are released (loky stays
+    warm) and the store is emptied; on an error or Ctrl-C the workers are killed first.
+    Executors that the caller made are left alone, but that Ctrl-C ends what they run for
+    us where that is possible without ending them.
+
     Parameters
     ----------
     store : ArrayStore
@@ -101,11 +106,6 @@ class PhaseRunner:
     max_retries : int
         How often a task that was in a dead worker runs again. Workers killed from outside
         while they still load what a phase needs do not count (up to 30 of them).
-
-    Use it as a context manager: at the end, executors made here are released (loky stays
-    warm) and the store is emptied; on an error or Ctrl-C the workers are killed first.
-    Executors that the caller made are left alone, but that Ctrl-C ends what they run for
-    us where that is possible without ending them.
     """
 
     def __init__(
