@@ -7,12 +7,14 @@ from typing import Any
 
 from .arguments import RunArguments
 from .atomic import atomic_write, write_feather, write_json, write_npy, write_npz
+from .executors.phases import PhaseRunner
 from .inputs import RunInputs
 from .kernels.distance import DistanceTable
 from .rundir import RunDirectory
+from .stages.binning_error import relative_binning_error
 from .stages.coherent_set import CoherentSet
 from .stages.extrinsic import ExtrinsicSamples
-from .stages.reference import Reference, relative_binning_error
+from .stages.reference import Reference
 from .stages.results import (
     Posterior,
     aggregate,
@@ -45,6 +47,7 @@ def write_results(
     extrinsic: ExtrinsicSamples,
     sets: dict[str, CoherentSet],
     table: DistanceTable,
+    runner: PhaseRunner,
 ) -> dict[str, Any]:
     """Write tables of samples and return the summary."""
     assert arguments.seed is not None
@@ -101,17 +104,23 @@ def write_results(
         selection,
         n_ext=arguments.n_ext,
         n_phi=arguments.n_phi,
-        relative_binning_error=_binning_error(combined, standardizer, tables, reference),
+        relative_binning_error=_binning_error(
+            combined, standardizer, tables, reference, runner
+        ),
         injection=injection_summary(inputs.event, reference.summary.asd_drift_d, table),
     )
 
 
 def _binning_error(
-    posterior: Posterior, standardizer: Standardizer, tables: Any, reference: Reference
+    posterior: Posterior,
+    standardizer: Standardizer,
+    tables: Any,
+    reference: Reference,
+    runner: PhaseRunner,
 ) -> dict[str, float] | None:
     """Compare binned likelihoods of the heaviest samples with exact ones."""
     heavy = standardize(heaviest(posterior, _N_EXACT), tables, standardizer, seed=0)
-    error = relative_binning_error(reference.posterior, heavy, _N_EXACT)
+    error = relative_binning_error(runner, reference.posterior, heavy, _N_EXACT)
     if error is None:
         return None
     mean, largest = error

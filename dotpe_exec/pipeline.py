@@ -105,7 +105,7 @@ def run_stages(
 
     with monitor.stage("results"):
         summary = write_results(
-            arguments, inputs, directory, reference, extrinsic, sets, table
+            arguments, inputs, directory, reference, extrinsic, sets, table, runner
         )
 
     tasks = monitor.tasks_frame()

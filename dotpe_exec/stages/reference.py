@@ -26,7 +26,6 @@ from ..kernels.summary import IncoherentSummary, Summary
 from .mchirp_guess import guess_mchirp
 
 if TYPE_CHECKING:
-    import pandas as pd
     from cogwheel.data import EventData
     from cogwheel.posterior import Posterior
 
@@ -242,44 +241,3 @@ def save_posterior(posterior: Posterior, folder: str | os.PathLike) -> None:
                 path.replace(folder / path.name)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
-
-
-def relative_binning_error(
-    posterior: Posterior, samples: pd.DataFrame, n_samples: int = 50
-) -> tuple[float, float] | None:
-    """Return the mean and the largest error of relative binning among heavy samples.
-
-    The error of a sample is the absolute difference of its binned ln likelihood and the
-    exact one, on the full frequency grid (cogwheel's ``lnlike_fft``).
-
-    Parameters
-    ----------
-    posterior : cogwheel.posterior.Posterior
-    samples : pandas.DataFrame
-        Waveform parameters, ``lnl`` (binned) and ``weights`` if they are not equal.
-    n_samples : int
-        How many of the heaviest to look at; the same sample drawn twice counts once.
-
-    Returns
-    -------
-    (float, float) or None
-        None without samples.
-    """
-    likelihood = posterior.likelihood
-    params = list(likelihood.params)
-    if "weights" in samples and samples["weights"].nunique() > 1:
-        # A few more than needed, for duplicates among them.
-        heaviest = samples.nlargest(10 * n_samples, "weights")
-    else:
-        # Drawn by weight: the heaviest were drawn most often.
-        heaviest = samples.assign(weights=samples.groupby(params)["lnl"].transform("size"))
-        heaviest = heaviest.nlargest(len(heaviest), "weights")
-    heaviest = heaviest[heaviest["weights"] > 0].drop_duplicates(subset=params)
-    # Neighbours with the same intrinsic parameters share a waveform of cogwheel's cache.
-    slow = list(likelihood.waveform_generator.slow_params)
-    heaviest = heaviest.head(n_samples).sort_values(slow)
-    errors = [
-        abs(likelihood.lnlike_fft({par: row[par] for par in params}) - row["lnl"])
-        for row in heaviest.to_dict("records")
-    ]
-    return (float(np.mean(errors)), float(np.max(errors))) if errors else None

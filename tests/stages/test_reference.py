@@ -15,7 +15,6 @@ from dotpe_exec.stages.mchirp_guess import guess_mchirp
 from dotpe_exec.stages.reference import (
     find_reference,
     posterior_kwargs,
-    relative_binning_error,
     save_posterior,
 )
 
@@ -301,38 +300,6 @@ class TestOverrides:
         )
         assert type(found.posterior.likelihood) is OwnLikelihood
         assert np.isfinite(found.summary.dh_weights_dmpb).all()
-
-
-class TestRelativeBinningError:
-    @pytest.fixture(scope="class")
-    @classmethod
-    def samples(cls, golden):
-        return pd.read_feather(golden / "reference" / "samples_above_cut.feather")
-
-    def test_is_the_known_one_of_the_golden_case(self, golden_reference, samples):
-        mean, largest = relative_binning_error(golden_reference.posterior, samples)
-        assert mean == pytest.approx(0.30, abs=0.02)
-        assert mean < largest < 1
-
-    def test_is_that_of_the_heaviest(self, golden_reference, samples):
-        heaviest = samples.sort_values("weights").iloc[-1]
-        exact = golden_reference.posterior.likelihood.lnlike_fft(dict(heaviest))
-        mean, largest = relative_binning_error(golden_reference.posterior, samples, 1)
-        assert mean == largest == pytest.approx(abs(exact - heaviest["lnl"]))
-
-    def test_counts_a_sample_drawn_twice_once(self, golden_reference, samples):
-        few = samples.head(3).assign(weights=1.0)
-        drawn = few.iloc[[0, 1, 1, 1, 2]]
-        posterior = golden_reference.posterior
-        assert relative_binning_error(posterior, drawn) == pytest.approx(
-            relative_binning_error(posterior, few)
-        )
-        assert relative_binning_error(posterior, drawn, 1) == pytest.approx(
-            relative_binning_error(posterior, few.iloc[[1]])
-        )
-
-    def test_is_nothing_without_samples(self, golden_reference, samples):
-        assert relative_binning_error(golden_reference.posterior, samples.head(0)) is None
 
 
 class TestChirpMassGuess:

@@ -1,0 +1,87 @@
+"""Inner products of one waveform with the data on the FFT grid, for many samples at once.
+
+    dh_ds = sum_f conj(h_dsf) blued_strain_df,      hh_ds = sum_f weight_df |h_dsf|^2
+    h_dsf = sum_{m,p} response_dps exp(i m phi_s) / distance_s h_mpf exp(-2 pi i f time_ds)
+
+The waveform's modes are compared with the data at all samples' times in one matrix
+product; their products among themselves, of which (h|h) consists, are formed once. Nothing
+is left out or interpolated: the sums are those of the full grid, in another order.
+
+Index letters: d detector, m mode, p polarisation, c the (m, p) pairs, f frequency of the
+FFT grid, s sample (sky position, polarisation angle, time, phase and distance).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+# Frequencies at a time: phases of them for 50 samples stay in the processor's cache.
+_BLOCK, _SUB_BLOCK = 2048, 64
+
+
+def overlaps(
+    h_mpf: np.ndarray,
+    m_arr: np.ndarray,
+    frequencies_f: np.ndarray,
+    blued_strain_df: np.ndarray,
+    weight_df: np.ndarray,
+    response_dps: np.ndarray,
+    times_ds: np.ndarray,
+    phi_s: np.ndarray,
+    distance_s: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return sums over frequencies of data times waveforms, and of waveforms squared.
+
+    Parameters
+    ----------
+    h_mpf : (n_m, 2, n_f) complex
+        Waveform at 1 Mpc, phase 0 and time 0.
+    m_arr : (n_m,) int
+    frequencies_f : (n_f,) float
+        Equally spaced [Hz].
+    blued_strain_df : (n_d, n_f) complex
+        Strain times the squared whitening filter.
+    weight_df : (n_d, n_f) float
+        Squared whitening filter.
+    response_dps : (n_d, 2, n_s) float
+        Antenna responses.
+    times_ds : (n_d, n_s) float
+        Arrival times from the beginning of the data [s].
+    phi_s, distance_s : (n_s,) float
+        Orbital phases [rad]; distances [Mpc].
+
+    Returns
+    -------
+    dh_ds, hh_ds : (n_d, n_s) float
+        Multiplied by four times the frequency step: (d|h) and (h|h).
+    """
+    n_m, n_p, n_f = h_mpf.shape
+    n_d, n_s = times_ds.shape
+    h_cf = h_mpf.reshape(n_m * n_p, n_f)
+    dh_dcs = np.zeros((n_d, len(h_cf), n_s), dtype=complex)
+    hh_dcc = np.zeros((n_d, len(h_cf), len(h_cf)), dtype=complex)
+    for start in range(0, n_f, _BLOCK):
+        part = slice(start, start + _BLOCK)
+        conj_cf = h_cf[:, part].conj()
+        for d in range(n_d):
+            shifts_fs = _phases(frequencies_f[part], times_ds[d])
+            dh_dcs[d] += (blued_strain_df[d, part] * conj_cf) @ shifts_fs
+            hh_dcc[d] += (weight_df[d, part] * h_cf[:, part]) @ conj_cf.T
+    phases_ms = np.exp(1j * np.outer(m_arr, phi_s)) / distance_s
+    factor_dcs = (phases_ms[:, np.newaxis] * response_dps[:, np.newaxis]).reshape(
+        n_d, n_m * n_p, n_s
+    )
+    dh_ds = np.sum((factor_dcs.conj() * dh_dcs).real, axis=1)
+    hh_ds = np.sum((factor_dcs * (hh_dcc @ factor_dcs.conj())).real, axis=1)
+    return dh_ds, hh_ds
+
+
+def _phases(frequencies_f: np.ndarray, times_s: np.ndarray) -> np.ndarray:
+    """Return exp(2 pi i f t), (n_f, n_s): products of those of two short grids."""
+    n_f = len(frequencies_f)
+    coarse_f = frequencies_f[::_SUB_BLOCK]
+    fine_f = frequencies_f[:_SUB_BLOCK] - frequencies_f[0]
+    coarse_fs = np.exp(2j * np.pi * np.outer(coarse_f, times_s))
+    fine_fs = np.exp(2j * np.pi * np.outer(fine_f, times_s))
+    phases_fs = coarse_fs[:, np.newaxis] * fine_fs
+    return phases_fs.reshape(-1, len(times_s))[:n_f]

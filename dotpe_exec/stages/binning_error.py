@@ -1,0 +1,172 @@
+"""How much relative binning changes the likelihood: exact ones of the heaviest samples.
+
+Generating a waveform at every frequency of the data is what an exact likelihood costs,
+about a second for long data. It is spread over the executor by waveform and by parts of
+the grid; samples that share a waveform share the work.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..executors.phases import PhaseRunner
+from ..executors.task import Task
+from .exact_tasks import ExactTask, FullData, Source, exact_overlaps
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from cogwheel.posterior import Posterior
+
+N_FREQUENCIES = 2**14
+"""Frequencies per task, about."""
+
+
+def relative_binning_error(
+    runner: PhaseRunner, posterior: Posterior, samples: pd.DataFrame, n_samples: int = 50
+) -> tuple[float, float] | None:
+    """Return the mean and the largest error of relative binning among heavy samples.
+
+    The error of a sample is the absolute difference of its binned ln likelihood and the
+    exact one, on the full frequency grid (cogwheel's ``lnlike_fft``).
+
+    Parameters
+    ----------
+    runner : PhaseRunner
+        Runs the phase ``"exact likelihoods"``.
+    posterior : cogwheel.posterior.Posterior
+    samples : pandas.DataFrame
+        Waveform parameters, ``lnl`` (binned) and ``weights`` if they are not equal.
+    n_samples : int
+        How many of the heaviest to look at; the same sample drawn twice counts once.
+
+    Returns
+    -------
+    (float, float) or None
+        None without samples.
+    """
+    likelihood = posterior.likelihood
+    params = list(likelihood.params)
+    if "weights" in samples and samples["weights"].nunique() > 1:
+        # A few more than needed, for duplicates among them.
+        heaviest = samples.nlargest(10 * n_samples, "weights")
+    else:
+        # Drawn by weight: the heaviest were drawn most often.
+        heaviest = samples.assign(weights=samples.groupby(params)["lnl"].transform("size"))
+        heaviest = heaviest.nlargest(len(heaviest), "weights")
+    heaviest = heaviest[heaviest["weights"] > 0].drop_duplicates(subset=params)
+    # Neighbours with the same intrinsic parameters share a waveform.
+    slow = list(likelihood.waveform_generator.slow_params)
+    heaviest = heaviest.head(n_samples).sort_values(slow)
+    if not len(heaviest):
+        return None
+    exact_s = exact_lnlikes(runner, likelihood, heaviest[params].to_dict("records"))
+    errors_s = np.abs(exact_s - heaviest["lnl"].to_numpy())
+    return float(np.mean(errors_s)), float(np.max(errors_s))
+
+
+def exact_lnlikes(
+    runner: PhaseRunner, likelihood: Any, par_dics: Sequence[dict[str, float]]
+) -> np.ndarray:
+    """Return ln likelihoods on the FFT grid, cogwheel's ``lnlike_fft``, (n,).
+
+    Parameters
+    ----------
+    runner : PhaseRunner
+        Runs the phase ``"exact likelihoods"``.
+    likelihood : cogwheel.likelihood.CBCLikelihood
+        One whose waveforms do not come from LALSimulation, or that computes exact
+        likelihoods in its own way, is evaluated here instead.
+    par_dics : sequence of dict
+        Within physical bounds.
+    """
+    if not _is_lals(likelihood):
+        return np.array([likelihood.lnlike_fft(par_dic) for par_dic in par_dics])
+    event, generator = likelihood.event_data, likelihood.waveform_generator
+    inside = np.zeros(len(event.frequencies), dtype=bool)
+    inside[event.fslice] = True
+    inside &= event.frequencies > 0  # Waveforms vanish there
+    data = FullData(
+        frequencies_f=event.frequencies[inside],
+        blued_strain_df=event.blued_strain[:, inside],
+        weight_df=event.wht_filter[:, inside] ** 2,
+    )
+    handle = runner.store.put(data)
+    n_parts = -(-len(data.frequencies_f) // N_FREQUENCIES)
+    sources: dict[tuple[float, ...], list[int]] = {}
+    for s, par_dic in enumerate(par_dics):
+        slow = tuple(par_dic[name] for name in generator.slow_params)
+        sources.setdefault(slow, []).append(s)
+    tasks, members = [], {}
+    for number, (slow, inds) in enumerate(sources.items()):
+        source = _source(generator, dict(zip(generator.slow_params, slow, strict=True)))
+        samples = _samples(generator, [par_dics[s] for s in inds])
+        for part in range(n_parts):
+            key = f"{number:03d}/{part:04d}"
+            members[key] = inds
+            tasks.append(Task(key, ExactTask(source, handle, part, n_parts, *samples)))
+    results = {
+        task.key: result
+        for task, result in runner.map(
+            "exact likelihoods", exact_overlaps, tasks, n_tasks=len(tasks)
+        )
+    }
+    dh_ds, hh_ds = np.zeros((2, len(event.detector_names), len(par_dics)))
+    for key, inds in members.items():  # In the tasks' order
+        dh_ds[:, inds] += results[key].dh_ds
+        hh_ds[:, inds] += results[key].hh_ds
+    return 4 * event.df * likelihood.asd_drift**-2 @ (dh_ds - hh_ds / 2)
+
+
+def _is_lals(likelihood: Any) -> bool:
+    """Return whether the likelihood is cogwheel's, of waveforms as LALSimulation has."""
+    from cogwheel.likelihood import CBCLikelihood
+    from cogwheel.waveform import (
+        APPROXIMANTS,
+        WaveformGenerator,
+        compute_hplus_hcross_by_mode,
+    )
+
+    generator = likelihood.waveform_generator
+    approximant = APPROXIMANTS[generator.approximant]
+    return (
+        type(likelihood).lnlike_fft is CBCLikelihood.lnlike_fft
+        and type(generator) is WaveformGenerator
+        and approximant.hplus_hcross_by_mode_func is compute_hplus_hcross_by_mode
+    )
+
+
+def _source(generator: Any, parameters: dict[str, float]) -> Source:
+    if generator.disable_precession:
+        parameters |= dict.fromkeys(("s1x_n", "s1y_n", "s2x_n", "s2y_n"), 0.0)
+    return Source(
+        approximant=generator.approximant,
+        harmonic_modes=tuple(map(tuple, generator.harmonic_modes)),
+        lal_options=tuple(map(tuple, generator.lalsimulation_commands)),
+        parameters={name: float(value) for name, value in parameters.items()},
+    )
+
+
+def _samples(generator: Any, par_dics: Sequence[dict[str, float]]) -> tuple:
+    """Return responses, arrival times, phases and distances of samples."""
+    from cogwheel import gw_utils
+
+    names, tgps = generator.detector_names, generator.tgps
+    response_dps = np.empty((len(names), 2, len(par_dics)))
+    times_ds = np.empty((len(names), len(par_dics)))
+    for s, par in enumerate(par_dics):
+        response_dps[..., s] = gw_utils.fplus_fcross(
+            names, par["ra"], par["dec"], par["psi"], tgps
+        ).T
+        times_ds[:, s] = (
+            generator.tcoarse
+            + par["t_geocenter"]
+            + gw_utils.time_delay_from_geocenter(names, par["ra"], par["dec"], tgps)
+        )
+    phi_s, distance_s = (
+        np.array([par[name] for par in par_dics], dtype=float)
+        for name in ("phi_ref", "d_luminosity")
+    )
+    return response_dps, times_ds, phi_s, distance_s
