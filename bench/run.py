@@ -56,6 +56,9 @@ BENCHMARKS = {
         "executors.py", "start-up, overhead per phase and task, recovery after a kill"
     ),
     "results": Benchmark("results.py", "the results stage on 10^6 samples"),
+    "checkpoint": Benchmark(
+        "checkpoint.py", "what keeping the results of finished tasks costs a run"
+    ),
 }
 
 

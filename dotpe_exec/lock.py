@@ -4,8 +4,10 @@ The lock is a POSIX record lock (``fcntl``): the kernel gives it back when the p
 ends, however it ends; NFS passes it on to the server; and unlike ``flock`` it is not
 inherited by forked workers, which may outlive a killed parent. The file also says who
 holds it, and its holder touches it every :data:`HEARTBEAT` seconds. That is for file
-systems that grant such locks to each host separately or not at all: a record of another
-host is believed for as long as somebody keeps touching it.
+systems that grant such locks to each host separately or not at all (``nolock`` mounts of
+NFS, Lustre without ``flock``): a record of another host is believed for as long as
+somebody keeps touching it, and of two that write theirs at the same moment the one that
+finds the other's gives up.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ import os
 import socket
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -34,12 +37,14 @@ except ImportError:  # not POSIX: only the record protects
 logger = logging.getLogger(__name__)
 
 HEARTBEAT = 10.0  # seconds
+SETTLE = 1.0  # seconds; a record may need as long to reach other processes and hosts
 _UNSUPPORTED = {errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK, errno.EINVAL}
 
 # A POSIX lock does not exclude its own process (and closing any descriptor of the file
 # gives it up), so those that this process holds are remembered here.
 _held: set[tuple[int, int]] = set()
 _held_guard = threading.Lock()
+_acquiring = threading.Lock()
 
 
 class DirectoryLock:
@@ -76,6 +81,21 @@ class DirectoryLock:
         """
         if self.held:
             return
+        with _acquiring:  # a thread that finds the lock held here must not open the file
+            descriptor, identity = self._acquire()
+            with _held_guard:
+                _held.add(identity)
+        self._descriptor, self._pid, self._identity = descriptor, os.getpid(), identity
+        self._stop = threading.Event()
+        threading.Thread(
+            target=_beat,
+            args=(descriptor, self._stop, self.heartbeat),
+            name="dotpe-exec-heartbeat",
+            daemon=True,
+        ).start()
+
+    def _acquire(self) -> tuple[int, tuple[int, int]]:
+        """Return the open, locked file and its identity."""
         while True:
             identity = self._identify()
             with _held_guard:
@@ -92,22 +112,13 @@ class DirectoryLock:
                     continue
                 self._check_record(descriptor, locks_work)
                 with writing(self.path):
-                    _write_record(descriptor)
+                    record = _write_record(descriptor)
+                if not locks_work:
+                    self._check_alone(record)
             except BaseException:
                 os.close(descriptor)
                 raise
-            break
-        self._descriptor, self._pid = descriptor, os.getpid()
-        self._identity = (stat.st_dev, stat.st_ino)
-        with _held_guard:
-            _held.add(self._identity)
-        self._stop = threading.Event()
-        threading.Thread(
-            target=_beat,
-            args=(descriptor, self._stop, self.heartbeat),
-            name="dotpe-exec-heartbeat",
-            daemon=True,
-        ).start()
+            return descriptor, (stat.st_dev, stat.st_ino)
 
     def release(self) -> None:
         """Give the lock back; a no-op in a process that does not hold it."""
@@ -144,10 +155,17 @@ class DirectoryLock:
             fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             if error.errno in _UNSUPPORTED:
+                logger.warning(
+                    "the file system of %s has no locks (%s): that no other process works "
+                    "there is only certain as far as %s tells",
+                    self.path.parent, error.strerror, self.path.name,
+                )  # fmt: skip
                 return False
             if error.errno in (errno.EACCES, errno.EAGAIN):
                 raise self._refusal(_describe(_read_record(descriptor))) from None
-            raise
+            raise RunDirectoryError(
+                f"{self.path} cannot be locked: {error.strerror}"
+            ) from error
         return True
 
     def _check_record(self, descriptor: int, locks_work: bool) -> None:
@@ -159,14 +177,22 @@ class DirectoryLock:
             # With working locks, having got it proves that the last holder is gone.
             if not locks_work and _alive(record):
                 raise self._refusal(_describe(record))
-        elif self._beats(descriptor):
+        elif self._beats(descriptor, locks_work):
             raise self._refusal(_describe(record))
         logger.info("%s was left behind in use %s", self.path, _describe(record))
 
-    def _beats(self, descriptor: int) -> bool:
+    def _check_alone(self, record: dict[str, Any]) -> None:
+        """Refuse where another process wrote its record at the same moment."""
+        time.sleep(SETTLE)
+        with writing(self.path), _opened(self.path) as descriptor:
+            found = _read_record(descriptor)
+        if found != record:
+            raise self._refusal(_describe(found))
+
+    def _beats(self, descriptor: int, locks_work: bool) -> bool:
         """Watch a record of another host until it moves or is certainly abandoned."""
         patience = 3 * self.heartbeat
-        last = os.fstat(descriptor).st_mtime
+        last = self._touched(descriptor, locks_work)
         # Clocks of hosts differ, so an old file is believed to be old only when it is
         # older than any difference that occurs.
         if time.time() - last > patience + 3600:
@@ -175,9 +201,21 @@ class DirectoryLock:
         deadline = time.monotonic() + patience
         while time.monotonic() < deadline:
             time.sleep(min(0.5, self.heartbeat / 5))
-            if os.fstat(descriptor).st_mtime != last:
+            if self._touched(descriptor, locks_work) != last:
                 return True
         return False
+
+    def _touched(self, descriptor: int, locks_work: bool) -> float:
+        """Return when the file was last touched, as its server knows it.
+
+        NFS answers from memory for up to a minute, unless a file is opened or locked.
+        """
+        if locks_work:  # opening and closing it again would give our lock up
+            with contextlib.suppress(OSError):
+                fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return os.fstat(descriptor).st_mtime
+        with writing(self.path), _opened(self.path) as fresh:
+            return os.fstat(fresh).st_mtime
 
     def _refusal(self, holder: str) -> RunDirectoryError:
         return RunDirectoryError(
@@ -202,7 +240,16 @@ def _read_record(descriptor: int) -> dict[str, Any]:
     return record if isinstance(record, dict) else {}
 
 
-def _write_record(descriptor: int) -> None:
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[int]:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _write_record(descriptor: int) -> dict[str, Any]:
     process = psutil.Process()
     record = {
         "host": socket.gethostname(),
@@ -212,6 +259,7 @@ def _write_record(descriptor: int) -> None:
     os.ftruncate(descriptor, 0)
     os.pwrite(descriptor, json.dumps(record).encode(), 0)
     os.fsync(descriptor)
+    return record
 
 
 def _alive(record: dict[str, Any]) -> bool:

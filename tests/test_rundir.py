@@ -471,16 +471,85 @@ def test_holder_gives_signs_of_life(tmp_path):
         assert path.stat().st_mtime > 0
 
 
+NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)
+
+
+def without_locks(monkeypatch, number=errno.ENOLCK, settle=0.05):
+    def lockf(*_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("dotpe_exec.lock.fcntl.lockf", lockf)
+    monkeypatch.setattr("dotpe_exec.lock.SETTLE", settle)
+
+
+@pytest.mark.parametrize("number", NO_LOCKS, ids=errno.errorcode.get)
+def test_file_system_without_locks_is_used_with_a_warning(
+    tmp_path, monkeypatch, caplog, number
+):
+    without_locks(monkeypatch, number)
+    path = tmp_path / "lock"
+    with DirectoryLock(path):
+        assert json.loads(path.read_text())["pid"] == os.getpid()
+    assert f"has no locks ({os.strerror(number)})" in caplog.text
+    assert not path.exists()
+
+
+def test_other_errors_of_locking_are_not_taken_for_that(tmp_path, monkeypatch):
+    without_locks(monkeypatch, errno.EIO)
+    with pytest.raises(RunDirectoryError, match="lock cannot be locked"):
+        DirectoryLock(tmp_path / "lock").acquire()
+
+
+def test_without_locks_the_one_that_wrote_its_record_last_stays(tmp_path, monkeypatch):
+    without_locks(monkeypatch, settle=0.5)
+    path = tmp_path / "lock"
+    writer = threading.Timer(
+        0.2, write_record, args=[path], kwargs={"host": "elsewhere", "pid": 1}
+    )
+    writer.start()
+    with pytest.raises(RunDirectoryError, match="process 1 on elsewhere"):
+        DirectoryLock(path).acquire()
+    writer.join()
+    assert json.loads(path.read_text())["pid"] == 1  # which is left alone
+
+
+def test_without_locks_a_record_of_another_host_that_beats_is_believed(
+    tmp_path, monkeypatch
+):
+    without_locks(monkeypatch)
+    test_record_of_another_host_that_beats_is_believed(tmp_path)
+
+
+def test_threads_of_one_process_exclude_each_other(tmp_path):
+    """Locks of the system do not: they belong to a process."""
+    path, outcomes, gate = tmp_path / "lock", [], threading.Barrier(8)
+
+    def take():
+        lock = DirectoryLock(path)
+        gate.wait()
+        try:
+            lock.acquire()
+        except RunDirectoryError:
+            outcomes.append(None)
+        else:
+            outcomes.append(lock)
+
+    threads = [threading.Thread(target=take) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    (holder,) = (lock for lock in outcomes if lock is not None)
+    holder.release()
+
+
 @pytest.mark.parametrize("alive", [True, False])
 def test_file_system_without_locks_goes_by_the_record(tmp_path, monkeypatch, alive):
     import socket
 
     import psutil
 
-    def lockf(*_):
-        raise OSError(errno.ENOLCK, "No locks available")
-
-    monkeypatch.setattr("dotpe_exec.lock.fcntl.lockf", lockf)
+    without_locks(monkeypatch)
     parent = psutil.Process(os.getppid())
     started = parent.create_time() - (0 if alive else 1000)
     path = tmp_path / "lock"

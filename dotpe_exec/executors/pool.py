@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
 import os
 import signal
@@ -31,7 +32,7 @@ class PoolExecutor(Executor):
     Raises
     ------
     ExecutorError
-        From ``submit`` after ``shutdown``.
+        From ``submit``, after ``shutdown`` or where no process can be started.
     """
 
     can_rebuild = True
@@ -52,12 +53,24 @@ class PoolExecutor(Executor):
                 f"the {self.name} executor was shut down and takes no more tasks"
             )
         # Pools start processes inside submit, when they find that one is missing.
-        with child_conditions():
-            if self._pool is None:
-                self._pool = self._start()
-            future = self._pool.submit(function, *args)
+        try:
+            with child_conditions():
+                if self._pool is None:
+                    self._pool = self._start()
+                future = self._pool.submit(function, *args)
+        except OSError as error:
+            raise self._cannot_start(error) from error
         future.add_done_callback(functools.partial(self._find_dead, self._pool))
         return future
+
+    def _cannot_start(self, error: OSError) -> ExecutorError:
+        hint = ""
+        if error.errno in (errno.ENOSPC, errno.EROFS, errno.EACCES, errno.ENOENT):
+            hint = " (semaphores need a little room in /dev/shm)"
+        return ExecutorError(
+            f"the {self.name} executor cannot start worker processes: "
+            f"{error.strerror or error}{hint}; executor='serial' needs none"
+        )
 
     def _find_dead(self, pool: Any, future: Future) -> None:
         """Note who died. Runs in the pool's own thread, before it ends the others."""
