@@ -2,4 +2,5 @@
 
 from .cli import main
 
-main(prog_name="dotpe-exec")
+if __name__ == "__main__":  # not in processes that import the main module again
+    main(prog_name="dotpe-exec")

@@ -2,31 +2,52 @@
 
 from __future__ import annotations
 
+import dataclasses
+import logging
+import os
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
 
-from distributed import Client, LocalCluster
+import dask.config
+from distributed import Client, get_worker
 from distributed.scheduler import KilledWorker
 
+from ..errors import ExecutorError
+from . import delivery
+from .dask_local import LocalDask
 from .interface import Executor
-from .threads import ENVIRONMENT
 
-_COUNT_SECONDS = 2.0
+logger = logging.getLogger(__name__)
+
+CONNECT_SECONDS = 30.0
+_COUNT_SECONDS = 1.0
 
 
 class DaskExecutor(Executor):
     """Messages as dask tasks; the cluster replaces its own workers.
 
+    Workers that do not see the store's folder get its arrays scattered: once from here
+    into the cluster, from there once to each worker, worker to worker.
+
     Parameters
     ----------
     n_workers : int, optional
-        Size of the local cluster that is made when neither of the others is given.
+        Size of the local cluster that is made when nothing else says where one is:
+        neither the parameters below nor dask's own configuration (``scheduler-address``,
+        as in the environment variable ``DASK_SCHEDULER_ADDRESS``).
     client : distributed.Client, optional
         The caller's; left open.
-    address : str, optional
+    scheduler_address : str, optional
         Of a running scheduler; only the connection to it is ours.
+    scheduler_file : path, optional
+        Written by ``dask scheduler --scheduler-file``; waited for.
+
+    Raises
+    ------
+    ExecutorError
+        No scheduler answers, or the local cluster does not come up.
     """
 
     name = "dask"
@@ -36,43 +57,107 @@ class DaskExecutor(Executor):
         n_workers: int | None = None,
         *,
         client: Any = None,
-        address: str | None = None,
+        scheduler_address: str | None = None,
+        scheduler_file: str | os.PathLike | None = None,
     ):
-        self._cluster: Any = None
+        self._local: LocalDask | None = None
         self._is_own_client = client is None
-        if client is None and address is None:
-            self._cluster = LocalCluster(
-                n_workers=n_workers,
-                threads_per_worker=1,
-                dashboard_address=None,
-                env=ENVIRONMENT,
-            )
-            address = self._cluster.scheduler_address
-        self._client = client or Client(address, set_as_default=False)
-        self._executor = self._client.get_executor(pure=False)
+        if client is None:
+            address = scheduler_address or dask.config.get("scheduler-address", None)
+            if address is None and scheduler_file is None:
+                self._local = LocalDask(n_workers or 1)
+                address = self._local.address
+            client = _connect(address, scheduler_file)
+        self._client = client
+        self._address = getattr(client.scheduler, "address", "an unknown address")
+        self._executor = client.get_executor(pure=False)
+        self._delivery = delivery.Delivery(self._send, self._was_cancelled)
+        self._scattered: dict[str, Any] = {}  # futures of files' contents, by path
         self._counted = -_COUNT_SECONDS
         self._count()
 
     def _count(self) -> None:
         """Ask for the number of workers now and then: adaptive clusters change it."""
         now = time.monotonic()
-        if now - self._counted >= _COUNT_SECONDS:
-            self.n_workers = max(1, sum(self._client.nthreads().values()))
-            self._counted = now
+        if now - self._counted < _COUNT_SECONDS:
+            return
+        try:
+            n_threads = sum(self._client.nthreads().values())
+        except OSError as error:
+            raise ExecutorError(f"{self._gone()} ({error})") from error
+        if n_threads == 0 and self._counted < 0:
+            logger.warning("the dask cluster has no workers yet; waiting for the first")
+        self.n_workers = max(1, n_threads)
+        self._counted = now
 
     def submit(self, function: Callable[..., Any], /, *args: Any) -> Future:
         self._count()
-        return self._executor.submit(function, *args)
+        return self._delivery.submit(function, *args)
+
+    def _send(
+        self, function: Callable[..., Any], args: tuple, paths: tuple[str, ...], worker: str
+    ) -> Future:
+        absent = [path for path in paths if path not in self._scattered]
+        for path, content in delivery.read(absent).items():
+            self._scattered[path] = self._client.scatter(content, hash=False)
+        contents = [self._scattered[path] for path in paths]
+        place = {"workers": [worker], "allow_other_workers": True} if worker else {}
+        return self._executor.submit(_call, function, args, paths, *contents, **place)
+
+    def _was_cancelled(self, paths: tuple[str, ...]) -> bool:
+        """Say whether to send a call again that dask gave up.
+
+        Calls are kept by the scheduler and outlive workers; scattered data does not, when
+        the last worker that has it dies.
+        """
+        if self._client.status != "running":
+            raise ExecutorError(self._gone())
+        for path in paths:
+            self._scattered.pop(path, None)
+        return bool(paths)
+
+    def _gone(self) -> str:
+        return (
+            f"the connection to the dask scheduler at {self._address} was lost; resume the "
+            "run when it is back"
+        )
 
     def is_lost(self, error: BaseException) -> bool:
         return isinstance(error, KilledWorker)
 
     def kill_workers(self) -> None:
-        if self._cluster is not None:
-            self._cluster.close(timeout=1)
+        if self._local is not None:
+            self._client.close(timeout=0.5)  # first, or it tries to connect again
+            self._local.kill()
 
     def shutdown(self) -> None:
         if self._is_own_client:
             self._client.close()
-        if self._cluster is not None:
-            self._cluster.close()
+        if self._local is not None:
+            self._local.close()
+
+
+def _connect(address: str | None, scheduler_file: str | os.PathLike | None) -> Client:
+    where = address or f"described by {os.fspath(scheduler_file or '')}"
+    try:
+        return Client(
+            address,
+            scheduler_file=None if address else scheduler_file,
+            set_as_default=False,
+            timeout=CONNECT_SECONDS,
+        )
+    except (
+        OSError,
+        ValueError,
+    ) as error:  # TimeoutError is an OSError; ValueError: address
+        raise ExecutorError(f"no dask scheduler answers at {where} ({error})") from error
+
+
+def _call(
+    function: Callable[..., Any], args: tuple, paths: tuple[str, ...], *contents: bytes
+) -> Any:
+    """Run in a worker; dask fetched the contents of the files from other workers."""
+    result = delivery.call(function, args, dict(zip(paths, contents, strict=True)))
+    if isinstance(result, delivery.Absent):
+        return dataclasses.replace(result, worker=get_worker().address)
+    return result

@@ -9,9 +9,14 @@ from concurrent.futures import Future
 from typing import Any
 
 from ..errors import ExecutorError
+from . import delivery
 from .interface import Executor, check_n_workers
 
 logger = logging.getLogger(__name__)
+
+# Where executors say how many calls they run at a time: mpi4py, executorlib, and the
+# standard library, which many imitate.
+_SIZES = ("num_workers", "max_workers", "_max_workers")
 
 
 class ForeignExecutor(Executor):
@@ -22,30 +27,43 @@ class ForeignExecutor(Executor):
     executor : concurrent.futures.Executor
         From the standard library or any other: mpi4py, executorlib, ipyparallel, ...
     n_workers : int, optional
-        How many calls it runs at a time. Needed where the executor does not say (neither
-        ``num_workers`` nor the standard library's ``_max_workers``); it decides how many
-        messages are in flight, never a result.
+        How many calls it runs at a time, where the executor does not say. It decides how
+        many messages are in flight, never a result.
     """
 
     def __init__(self, executor: concurrent.futures.Executor, n_workers: int | None = None):
         self._executor = executor
         self.name = type(executor).__name__
         self.shares_memory = isinstance(executor, concurrent.futures.ThreadPoolExecutor)
-        if n_workers is None:
-            n_workers = getattr(executor, "num_workers", None) or getattr(
-                executor, "_max_workers", None
-            )
-        if not isinstance(n_workers, int) or n_workers < 1:
-            logger.info("%s does not say how many workers it has; assuming 1", self.name)
-            n_workers = 1
-        self.n_workers = check_n_workers(n_workers)
+        self.n_workers = check_n_workers(_size(executor) or n_workers or self._assumed())
+        self._delivery = delivery.Delivery(self._send)
+
+    def _assumed(self) -> int:
+        logger.info("%s does not say how many workers it has; assuming 1", self.name)
+        return 1
 
     def submit(self, function: Callable[..., Any], /, *args: Any) -> Future:
         try:
-            return self._executor.submit(function, *args)
-        except concurrent.futures.BrokenExecutor:
+            if self.shares_memory:
+                return self._executor.submit(function, *args)
+            return self._delivery.submit(function, *args)
+        except (concurrent.futures.BrokenExecutor, ExecutorError):
             raise
         except RuntimeError as error:
             raise ExecutorError(
                 f"the {self.name} given as executor= takes no tasks: {error}"
             ) from error
+
+    def _send(
+        self, function: Callable[..., Any], args: tuple, paths: tuple[str, ...], worker: str
+    ) -> Future:
+        files = delivery.read(paths)
+        return self._executor.submit(delivery.call, function, args, files)
+
+
+def _size(executor: concurrent.futures.Executor) -> int | None:
+    for name in _SIZES:
+        size = getattr(executor, name, None)
+        if isinstance(size, int) and not isinstance(size, bool) and size > 0:
+            return size
+    return None

@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import Any
 
 from ..errors import ExecutorError, UnknownExecutorError
+from ..machine import usable_cores
 from .interface import Executor, check_n_workers
 
 _BACKENDS = {
@@ -28,8 +29,9 @@ def resolve_executor(executor: Any = None, n_procs: int | None = None) -> Execut
     ----------
     executor : None, str, Executor, concurrent.futures.Executor or distributed.Client
         None: loky when ``n_procs`` is more than one, else serial. A name: one of
-        :data:`NAMES`, or the address of a dask scheduler (``"tcp://host:8786"``).
-        An object: used, and left to whoever made it.
+        :data:`NAMES`, the address of a dask scheduler (``"tcp://host:8786"``), or the
+        path of the ``.json`` file that it wrote. An object: used, and left to whoever
+        made it.
     n_procs : int, optional
         Number of workers for names; for foreign executors, how many they run at a time
         where they do not say. Default: the usable cores.
@@ -68,20 +70,15 @@ def resolve_executor(executor: Any = None, n_procs: int | None = None) -> Execut
     )
 
 
-def usable_cores() -> int:
-    """Return the cores this process may use: affinity, cgroups and job schedulers."""
-    from loky import cpu_count
-
-    return cpu_count()
-
-
 def _by_name(name: str, n_procs: int | None) -> Executor:
     if "://" in name:
-        return _load("dask")(address=name)
+        return _load("dask")(scheduler_address=name)
+    if name.endswith(".json"):
+        return _load("dask")(scheduler_file=name)
     if name not in _BACKENDS:
         raise UnknownExecutorError(
-            f"executor={name!r} is not known; expected one of {', '.join(NAMES)} or the "
-            "address of a dask scheduler"
+            f"executor={name!r} is not known; expected one of {', '.join(NAMES)}, or the "
+            "address of a dask scheduler or the .json file that it wrote"
         )
     if name == "serial":
         return _load(name)()

@@ -2,7 +2,9 @@
 
 ``store.put(obj)`` takes an array, or a dataclass of arrays (nested ones too), and
 returns a small picklable handle; ``handle.load()`` gives it back, read-only and shared
-through the page cache.
+through the page cache. A worker that does not see the store's folder, because it is on
+another host, says so to whoever called it (:func:`absent_paths`) and is given the content
+once (:func:`accept`); :mod:`delivery` does both.
 """
 
 from __future__ import annotations
@@ -12,11 +14,14 @@ import dataclasses
 import fcntl
 import getpass
 import hashlib
+import io
 import os
 import shutil
 import socket
 import tempfile
+import threading
 import weakref
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +34,7 @@ SCRATCH_VARIABLE = "DOTPE_EXEC_SCRATCH"
 """Environment variable that names the folder under which stores are made."""
 
 _LOCK = "in-use"
+_ALIGNMENT = 64  # bytes, of the data in an .npy file
 
 
 @dataclass(frozen=True)
@@ -38,7 +44,7 @@ class ArrayHandle:
     path: str
 
     def load(self) -> np.ndarray:
-        """Return the array, memory-mapped read-only.
+        """Return the array, read-only: memory-mapped, or what :func:`accept` was given.
 
         Raises
         ------
@@ -47,6 +53,8 @@ class ArrayHandle:
             host that does not see its folder.
         """
         array = _loaded.get(self.path)
+        if array is None:
+            array = _accepted.get(self.path)
         if array is None:
             _forget_deleted()
             array = _loaded[self.path] = _open(self.path)
@@ -61,24 +69,36 @@ class BundleHandle:
     fields: tuple[tuple[str, Any], ...]
 
     def load(self) -> Any:
-        """Return the dataclass with its arrays memory-mapped."""
-        return self.cls(
-            **{
-                name: value.load()
-                if isinstance(value, ArrayHandle | BundleHandle)
-                else value
-                for name, value in self.fields
-            }
-        )
+        """Return the dataclass with its arrays loaded; errors as for one array."""
+        values: dict[str, Any] = {}
+        absent: ExecutorError | None = None
+        for name, value in self.fields:
+            if isinstance(value, ArrayHandle | BundleHandle):
+                try:
+                    value = value.load()
+                except ExecutorError as error:  # go on: all that is absent is noted
+                    absent = error
+            values[name] = value
+        if absent is not None:
+            raise absent
+        return self.cls(**values)
 
 
-_loaded: dict[str, np.ndarray] = {}
+_loaded: dict[str, np.ndarray] = {}  # by path, maps of files
+_accepted: dict[str, np.ndarray] = {}  # by path on the host where the store is
+_call = threading.local()  # .absent: what the call that runs in this thread did not find
+
+KEPT_STORES = 2
+"""Of how many stores a worker keeps what it was given: as many runs may share it."""
 
 
 def _open(path: str) -> np.ndarray:
     try:
         return np.load(path, mmap_mode="r", allow_pickle=False)
     except FileNotFoundError as error:
+        absent = getattr(_call, "absent", None)
+        if absent is not None:
+            absent.add(path)
         raise ExecutorError(
             f"the array store has no file {path} on host {socket.gethostname()}: it was "
             f"closed, or it lies in a folder that this host does not share (set "
@@ -91,6 +111,51 @@ def _forget_deleted() -> None:
     for path in list(_loaded):  # a copy: other threads load at the same time
         if not os.path.exists(path):  # noqa: PTH110
             _loaded.pop(path, None)
+
+
+@contextlib.contextmanager
+def absent_paths() -> Iterator[set[str]]:
+    """Yield a set that fills with the files that loads in this thread do not find."""
+    absent: set[str] = set()
+    _call.absent = absent
+    try:
+        yield absent
+    finally:
+        _call.absent = None
+
+
+def accept(files: Mapping[str, bytes]) -> None:
+    """Keep arrays of a store that this process does not see, until newer ones come.
+
+    Parameters
+    ----------
+    files : mapping
+        Contents of files of the store, by path there.
+    """
+    for path, content in files.items():
+        array = _accepted.pop(path, None)
+        if array is None:
+            file = io.BytesIO(content)
+            array = _aligned(np.lib.format.read_array(file, allow_pickle=False))
+        _accepted[path] = array  # last: the latest
+    stores = dict.fromkeys(os.path.dirname(path) for path in reversed(_accepted))  # noqa: PTH120
+    for path in list(_accepted):
+        if os.path.dirname(path) not in list(stores)[:KEPT_STORES]:  # noqa: PTH120
+            _accepted.pop(path, None)
+
+
+def _aligned(array: np.ndarray) -> np.ndarray:
+    """Return a read-only copy that lies in memory as the map of a file would.
+
+    Vector instructions may take other paths, and sums other orders, where data is not
+    aligned; the bits of a result must not depend on how an array came.
+    """
+    room = np.empty(array.nbytes + _ALIGNMENT, dtype=np.uint8)
+    start = -room.ctypes.data % _ALIGNMENT
+    copy = room[start : start + array.nbytes].view(array.dtype).reshape(array.shape)
+    copy[...] = array
+    copy.flags.writeable = False
+    return copy
 
 
 class ArrayStore:
@@ -204,7 +269,12 @@ class ArrayStore:
 def _scratch_root(scratch: str | os.PathLike | None) -> Path:
     """Return the folder for stores; where nobody chose one, it is private to the user."""
     chosen = scratch or os.environ.get(SCRATCH_VARIABLE)
-    root = Path(chosen) if chosen else Path(tempfile.gettempdir(), f"dotpe-exec-{_user()}")
+    try:
+        root = Path(chosen or Path(tempfile.gettempdir(), f"dotpe-exec-{_user()}"))
+    except FileNotFoundError as error:
+        raise ExecutorError(
+            f"{error.strerror or error}: set {SCRATCH_VARIABLE} to a folder for scratch files"
+        ) from error
     try:
         root.mkdir(mode=0o700 if not chosen else 0o777, parents=True, exist_ok=True)
         status = root.stat()
