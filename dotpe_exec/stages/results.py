@@ -10,7 +10,6 @@ numbers; tables are made of them chunk by chunk (:mod:`dotpe_exec.stages.samples
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 import warnings
 from collections.abc import Sequence
@@ -181,7 +180,11 @@ def _ln_posterior(
     log_prior_weights_e: np.ndarray,
     table: DistanceTable,
 ) -> tuple[np.ndarray, np.ndarray]:
-    lnl_marginalized = lnlike_marginalized(samples.d_h, samples.h_h, table)
+    # The table ends where data and waveform are opposite by ten sigmas, and its
+    # continuation grows from there; the likelihood does not.
+    opposite = _LOWEST_OVERLAP * np.sqrt(np.maximum(samples.h_h, 0.0))
+    d_h = np.maximum(samples.d_h, opposite)
+    lnl_marginalized = lnlike_marginalized(d_h, samples.h_h, table)
     ln_posterior = lnl_marginalized + log_prior_weights_i[samples.i]
     ln_posterior += log_prior_weights_e[samples.e]
     bad = np.isnan(ln_posterior) | (ln_posterior == np.inf)
@@ -205,10 +208,6 @@ def _ln_evidence_discarded(
 ) -> float:
     """Return ln of the mean over waveforms of the mean over probes of what is outside."""
     probes = coherent_set.probes
-    # The table ends where data and waveform are opposite by ten sigmas, and its
-    # continuation grows from there; the likelihood does not.
-    opposite = _LOWEST_OVERLAP * np.sqrt(np.maximum(probes.h_h, 0.0))
-    probes = dataclasses.replace(probes, d_h=np.maximum(probes.d_h, opposite))
     ln_outside = _ln_posterior(
         bank_id, probes, log_prior_weights_i, log_prior_weights_e, table
     )[1][~probes.inside]

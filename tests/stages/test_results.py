@@ -50,6 +50,16 @@ def test_golden_posterior(golden, table):
     np.testing.assert_allclose(our_weights, case.prob_samples["weights"], rtol=1e-6)
 
 
+def test_accepted_samples_opposite_to_the_data_have_no_more_than_the_noise(table):
+    """A wide set accepts them; what continues the distance table beyond its end grows."""
+    members = make_set(np.random.default_rng(1), 50)
+    opposite = dataclasses.replace(
+        members, d_h=-2 * members.d_h, bestfit_lnlike=np.zeros(len(members.i))
+    )
+    bank = make_bank_posterior(table, opposite)
+    assert np.all(bank.lnl_marginalized < 0)
+
+
 def test_golden_evidence_of_each_bank(golden, table):
     case = load_golden(golden, table)
     for bank in case.banks:
