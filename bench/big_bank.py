@@ -14,13 +14,23 @@ import argparse
 import json
 from pathlib import Path
 
-import pandas as pd
+import numpy as np
 
 from dotpe_exec.banks.format import CONFIG_NAME, KINDS, TABLE_NAME, block_name, open_bank
 
 
-def make_big_bank(source: Path, folder: Path, n_waveforms: int) -> Path:
+def make_big_bank(
+    source: Path, folder: Path, n_waveforms: int, first_block: int = 0
+) -> Path:
     """Link the full blocks of the bank ``source`` into a bank of ``n_waveforms``.
+
+    Parameters
+    ----------
+    source, folder : Path
+        A bank, and where the new one goes.
+    n_waveforms : int
+    first_block : int
+        Of the source, to begin with.
 
     Raises
     ------
@@ -37,13 +47,13 @@ def make_big_bank(source: Path, folder: Path, n_waveforms: int) -> Path:
         )
     (folder / "waveforms").mkdir(parents=True)
     n_blocks = n_waveforms // blocksize
-    for k in range(n_blocks):
+    taken = [(first_block + k) % n_full for k in range(n_blocks)]
+    for k, block in enumerate(taken):
         for kind in KINDS:
             link = folder / block_name(kind, k)
-            link.symlink_to((Path(bank.folder) / block_name(kind, k % n_full)).resolve())
-    full = bank.table().iloc[: n_full * blocksize]
-    repeats = -(-n_blocks // n_full)
-    table = pd.concat([full] * repeats, ignore_index=True).iloc[:n_waveforms]
+            link.symlink_to((Path(bank.folder) / block_name(kind, block)).resolve())
+    rows = np.concatenate([np.arange(blocksize) + block * blocksize for block in taken])
+    table = bank.table().iloc[rows].reset_index(drop=True)
     table.to_feather(folder / TABLE_NAME)
     config = json.loads((Path(source) / CONFIG_NAME).read_text(encoding="utf-8"))
     config["bank_size"] = n_waveforms

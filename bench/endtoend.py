@@ -46,9 +46,9 @@ def warm_page_cache(bank: Path) -> None:
 
 
 def measure_run(
-    bank: Path, rundir: Path, n_procs: int, **kwargs: Any
+    bank: Path | dict[str, str], rundir: Path, n_procs: int, **kwargs: Any
 ) -> tuple[FreshRun, dict[str, float]]:
-    """Run the standard event on a bank; return what it took and figures of the run.
+    """Run the standard event on a bank or several; return what it took and figures of it.
 
     Returns
     -------
@@ -62,7 +62,7 @@ def measure_run(
         _TARGET,
         {
             "event": str(make_event()),
-            "bank_folder": str(bank),
+            "bank_folder": bank if isinstance(bank, dict) else str(bank),
             "rundir": str(rundir),
             "executor": "loky" if n_procs > 1 else "serial",
             "n_procs": n_procs,
@@ -139,6 +139,32 @@ def case_tables(
     return times, rest
 
 
+def bank_of_size(size: int, folder: Path) -> Path:
+    """Return a bank with at least so many waveforms: the standard one, or made here.
+
+    Above the standard one's 16384 waveforms its blocks are repeated through links.
+    """
+    standard = make_bank()
+    if size <= CASES["w16k"]:
+        return standard
+    return make_big_bank(standard, folder / f"bank_{size}", size)
+
+
+def given_inputs(folder: Path, n_procs: int) -> dict[str, str]:
+    """Return arguments of runs that take reference and extrinsic samples from a first."""
+    first = folder / "first"
+    measure_run(make_bank(), first, n_procs)
+    posterior = json.loads(RunFiles(first).posterior.read_text())
+    par_dic_0 = folder / "par_dic_0.json"
+    par_dic_0.write_text(
+        json.dumps(posterior["init_kwargs"]["likelihood"]["init_kwargs"]["par_dic_0"])
+    )
+    return {
+        "extrinsic_samples": str(RunFiles(first).extrinsic_samples),
+        "par_dic_0": str(par_dic_0),
+    }
+
+
 def line_fit(sizes: Sequence[int], seconds: Sequence[float]) -> tuple[float, float, float]:
     """Fit seconds = start + slope * size, relative deviations weighted equally.
 
@@ -157,29 +183,13 @@ def growth_table(sizes: Sequence[int], n_procs: int, repeats: int, folder: Path)
     """Return time and memory against the size of the bank, with a line fitted."""
     standard = make_bank()
     warm_page_cache(standard)
-    first = folder / "first"
-    measure_run(standard, first, n_procs)
-    given = {
-        "extrinsic_samples": str(RunFiles(first).extrinsic_samples),
-        "par_dic_0": str(folder / "par_dic_0.json"),
-    }
-    posterior = json.loads(RunFiles(first).posterior.read_text())
-    Path(given["par_dic_0"]).write_text(
-        json.dumps(posterior["init_kwargs"]["likelihood"]["init_kwargs"]["par_dic_0"])
-    )
-    largest = CASES["w16k"]
-    banks = {
-        size: standard
-        if size <= largest
-        else make_big_bank(standard, folder / f"bank_{size}", size)
-        for size in sizes
-    }
+    given = given_inputs(folder, n_procs)
+    banks = {size: bank_of_size(size, folder) for size in sizes}
     measured: dict[int, list[FreshRun]] = {size: [] for size in sizes}
     for repeat in range(repeats):
         for size, bank in banks.items():
-            n_int = size if size < largest else None
             rundir = folder / f"growth_{size}_{repeat}"
-            fresh, _ = measure_run(bank, rundir, n_procs, n_int=n_int, **given)
+            fresh, _ = measure_run(bank, rundir, n_procs, n_int=size, **given)
             measured[size].append(fresh)
     totals = {
         size: Spread.of([run.seconds for run in runs]) for size, runs in measured.items()
@@ -188,7 +198,7 @@ def growth_table(sizes: Sequence[int], n_procs: int, repeats: int, folder: Path)
     table = Table(
         "growth",
         f"{n_procs} workers, reference and extrinsic samples given, blocks of the standard "
-        f"bank repeated above {largest} waveforms. Fit: {start:.2f} s + "
+        f"bank repeated above {CASES['w16k']} waveforms. Fit: {start:.2f} s + "
         f"{slope * 1e6:.1f} s per million waveforms, largest deviation {worst:.0%}.",
     )
     for size, runs in measured.items():

@@ -3,8 +3,8 @@
     python bench/fresh.py SPECIFICATION.json
 
 is what the fresh process executes: import ``target`` ("module:function") with ``paths``
-before all others on the import path, call it with ``kwargs``, write what it returns (as
-text) to ``answer``.
+before all others on the import path, call it with ``kwargs``, write its CPU time and what
+it returns (as text) to ``answer``.
 """
 
 from __future__ import annotations
@@ -40,6 +40,8 @@ class FreshRun:
         Wall clock from the start of the process to its end.
     cpu_seconds : float
         Of it and all its descendants.
+    own_cpu_seconds : float
+        Of it alone, from its start to the return of the function.
     peak_bytes : int
         Largest private memory of all its processes together.
     peak_parent_bytes : int
@@ -52,6 +54,7 @@ class FreshRun:
     answer: str
     seconds: float
     cpu_seconds: float
+    own_cpu_seconds: float
     peak_bytes: int
     peak_parent_bytes: int
     peak_uss_bytes: int
@@ -110,11 +113,13 @@ def run_fresh(
         if code != 0:
             text = log.read_text(errors="replace")
             raise RuntimeError(f"{target} ended with {code}:\n{text[-3000:]}")
+        own_cpu, _, returned = answer.read_text().partition("\n")
         cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
         return FreshRun(
-            answer.read_text(),
+            returned,
             seconds,
             cpu,
+            float(own_cpu),
             memory.peak_bytes,
             memory.peak_parent_bytes,
             memory.peak_uss_bytes,
@@ -197,7 +202,7 @@ def _main(specification: Path) -> None:
     sys.path[:1] = spec["paths"]  # the first is this file's folder, no place for modules
     module, _, name = spec["target"].partition(":")
     answer = getattr(importlib.import_module(module), name)(**spec["kwargs"])
-    Path(spec["answer"]).write_text(str(answer))
+    Path(spec["answer"]).write_text(f"{time.process_time()}\n{answer}")
 
 
 if __name__ == "__main__":

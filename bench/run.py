@@ -52,6 +52,13 @@ BENCHMARKS = {
     "growth": Benchmark(
         "endtoend.py", "whole runs against the size of the bank, line fitted", ("--growth",)
     ),
+    "banks": Benchmark(
+        "banks.py", "ten small banks against one of their total size, whole runs in pairs"
+    ),
+    "scale": Benchmark(
+        "scale.py",
+        "whole runs against a model of them, which predicts 1 to 1024 workers; six minutes",
+    ),
     "executors": Benchmark(
         "executors.py", "start-up, overhead per phase and task, recovery after a kill"
     ),
