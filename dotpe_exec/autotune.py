@@ -2,22 +2,24 @@
 
 With a workload of the user's, every combination of the candidates is measured. On the
 real kernels (:mod:`dotpe_exec.workload`) the batch sizes are found on one core first,
-then the number of processes with those.
+then the number of processes with those. There, a candidate replaces the default only
+where it was faster in every round: a busy machine must not make later runs slower.
 """
 
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from . import types
 from .arguments import positive_integer
-from .config import MulticoreConfig, save_config
+from .config import DEFAULT_BLOCKSIZE, MulticoreConfig, save_config
 from .errors import InputError
-from .machine import check_memory_gb, usable_cores
-from .trials import Trial, TuningResult, best_first, choose, verdict
+from .machine import available_memory, check_memory_gb, usable_cores
+from .trials import Trial, TuningResult, best_first, choose, covers, verdict
 
 if TYPE_CHECKING:
     from .workload import KernelWorkload
@@ -28,6 +30,8 @@ Benchmark = Callable[[int, int, int], tuple[float, float]]
 
 _N_FINALISTS = 3
 _N_ROUNDS = 3
+# Load per core above which the machine counts as busy with something else.
+_BUSY = 0.5
 
 
 def autotune_multicore_config(
@@ -72,6 +76,32 @@ def autotune_multicore_config(
     InputError
         No candidate works within the memory, or a candidate is not a positive integer.
     """
+    return tune_and_keep(
+        benchmark_workload,
+        candidate_n_procs,
+        candidate_i_batch,
+        candidate_batches_per_task,
+        max_memory_gb_per_worker,
+        event=event,
+        bank_folder=bank_folder,
+        progress=progress,
+        save=save,
+    ).config
+
+
+def tune_and_keep(
+    benchmark_workload: Benchmark | None = None,
+    candidate_n_procs: Sequence[int] | None = None,
+    candidate_i_batch: Sequence[int] | None = None,
+    candidate_batches_per_task: Sequence[int] | None = None,
+    max_memory_gb_per_worker: float | None = None,
+    *,
+    event: Any = None,
+    bank_folder: Any = None,
+    progress: bool = True,
+    save: bool = True,
+) -> TuningResult:
+    """Do what :func:`autotune_multicore_config` does, and return all that was found."""
     result = tune(
         benchmark_workload,
         candidate_n_procs,
@@ -87,11 +117,14 @@ def autotune_multicore_config(
 
         Console(stderr=True).print(result.table())
     logger.info("autotuning: %s; %s", result.config, result.verdict)
-    if save:
-        save_config(
-            result.config, tuned_on=_tuned_on(benchmark_workload, event, bank_folder)
-        )
-    return result.config
+    if not save:
+        return result
+    kept_in = save_config(
+        result.config,
+        tuned_on=_tuned_on(benchmark_workload, event, bank_folder),
+        verdict=result.verdict,
+    )
+    return replace(result, kept_in=kept_in)
 
 
 def _tuned_on(benchmark_workload: Benchmark | None, event: Any, bank_folder: Any) -> str:
@@ -209,27 +242,39 @@ def _tune_on_kernels(
     cap: float | None,
     progress: bool,
 ) -> TuningResult:
-    e_blocksize = workload.candidate_e_blocksize
+    busy = _busy()
     batches = [Trial(MulticoreConfig(i_batch=size)) for size in i_batch]
-    blocks = [Trial(MulticoreConfig(e_blocksize=size)) for size in e_blocksize]
+    blocks = [
+        Trial(MulticoreConfig(e_blocksize=size)) for size in workload.candidate_e_blocksize
+    ]
     procs = [
         Trial(MulticoreConfig(n_procs=n, batches_per_task=b))
         for n in n_procs
         for b in per_task
     ]
-    n_steps = _N_ROUNDS * (len(batches) + len(blocks) + len(procs))
+    for trial in procs:
+        trial.problem = _too_many(trial.config.n_procs or 1, workload.worker_bytes)
+    n_steps = _N_ROUNDS * (len(batches) + len(blocks)) + (_N_ROUNDS + 1) * len(procs)
     with _bar(progress, n_steps) as advance:
 
-        def measure(trials: list[Trial], run: Callable[[MulticoreConfig], Any]) -> Trial:
+        def measure(
+            trials: list[Trial],
+            run: Callable[[MulticoreConfig], tuple[float, float]],
+            default: MulticoreConfig,
+        ) -> MulticoreConfig:
             # Round by round: what else the machine does then hits all of them.
             for _ in range(_N_ROUNDS):
                 for trial in trials:
                     _measure_kernels(run, trial, cap)
                     advance()
-            return choose(trials)
+            return choose(trials, default).config
 
-        best = measure(batches, workload.incoherent).config
-        block = measure(blocks, workload.coherent).config
+        best = measure(
+            batches, workload.incoherent, MulticoreConfig(i_batch=DEFAULT_BLOCKSIZE)
+        )
+        block = measure(
+            blocks, workload.coherent, MulticoreConfig(e_blocksize=DEFAULT_BLOCKSIZE)
+        )
         best = replace(best, e_blocksize=block.e_blocksize)
 
         def both(config: MulticoreConfig) -> tuple[float, float]:
@@ -239,20 +284,43 @@ def _tune_on_kernels(
                 )
             )
 
-        # One after the other: with another number, workers start anew.
-        for trial in procs:
+        for trial in procs:  # workers start and load what they need
             _measure_kernels(both, replace(trial, throughputs=[]), None)
-            for _ in range(_N_ROUNDS):
-                _measure_kernels(both, trial, cap)
-                advance()
-        chosen = choose(procs)
-    best = replace(
-        best,
-        n_procs=chosen.config.n_procs,
-        batches_per_task=chosen.config.batches_per_task,
+            advance()
+        chosen = measure(procs, both, MulticoreConfig(n_procs=usable_cores()))
+    best = replace(best, n_procs=chosen.n_procs, batches_per_task=chosen.batches_per_task)
+    said = [verdict(_of(best, some), some) for some in (batches, blocks, procs)]
+    return TuningResult(
+        best, [*batches, *blocks, *procs], "; ".join(said + ([busy] if busy else []))
     )
-    said = "; ".join(verdict(choose(some), some) for some in (batches, blocks, procs))
-    return TuningResult(best, [*batches, *blocks, *procs], said)
+
+
+def _of(best: MulticoreConfig, trials: list[Trial]) -> Trial:
+    """Return the trial that went into the result."""
+    return next(trial for trial in trials if covers(best, trial.config))
+
+
+def _busy() -> str | None:
+    """Say so if the machine does other work at the beginning."""
+    if not hasattr(os, "getloadavg"):
+        return None
+    load, cores = os.getloadavg()[0], usable_cores()
+    if load <= _BUSY * cores:
+        return None
+    return (
+        f"the machine was busy (load average {load:.1f}, {cores} usable cores): tune again "
+        "when it is quiet"
+    )
+
+
+def _too_many(n_procs: int, worker_bytes: int) -> str | None:
+    available = available_memory()
+    if n_procs * worker_bytes <= available:
+        return None
+    return (
+        f"{n_procs} workers need {n_procs * worker_bytes / 1e9:.3g} GB, available are "
+        f"{available / 1e9:.3g}"
+    )
 
 
 def _measure_kernels(

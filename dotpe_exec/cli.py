@@ -34,7 +34,10 @@ class _Group(click.Group):
         except (DotpeExecError, OSError) as error:
             if ctx.params.get("debug"):
                 raise
-            click.echo(f"dotpe-exec: {error}", err=True)
+            text = str(error)
+            if not isinstance(error, ExecutorError):  # whose tracebacks have lines
+                text = text.replace("\n", "\\n")  # of names that were given
+            click.echo(f"dotpe-exec: {text}", err=True)
             failed_at_work = isinstance(error, TaskError | WorkerCrashError) or (
                 isinstance(error, ExecutorError) and not isinstance(error, ValueError)
             )
@@ -143,6 +146,11 @@ def executor_options(command: Callable) -> Callable:
 @click.option("--pairs-per-task", type=int, help="Coherent pairs per message.")
 @click.option("--e-blocksize", type=int, help="Extrinsic samples per coherent block.")
 @click.option(
+    "--multicore-config",
+    type=_VALUE,
+    help="JSON dictionary of a MulticoreConfig; the flags for single values win.",
+)
+@click.option(
     "--multicore",
     type=click.Choice(["auto", "manual"]),
     help="auto: this machine's tuned configuration, tuned first if there is none; "
@@ -174,10 +182,14 @@ def run(multicore: str | None, autotune_only: bool, **arguments: Any) -> None:
         from .config import MulticoreConfig
         from .machine import usable_cores
 
-        arguments["multicore_config"] = MulticoreConfig(
+        defaults = MulticoreConfig(
             n_procs=usable_cores(),
             i_batch=arguments["single_detector_blocksize"],
             e_blocksize=arguments["blocksize"],
+        ).to_dict()
+        given = MulticoreConfig.from_dict(arguments["multicore_config"] or {}).to_dict()
+        arguments["multicore_config"] = MulticoreConfig(
+            **{name: given[name] or value for name, value in defaults.items()}
         )
     rundir = run_multicore(**arguments)
     show_results(rundir)
@@ -190,14 +202,17 @@ def _is_tuned() -> bool:
 
 
 def _tune(event: Any, bank_folder: Any, progress: bool, **limits: Any) -> None:
-    from .autotune import autotune_multicore_config
-    from .config import get_shared_config_cache_path
+    from .autotune import tune_and_keep
 
-    config = autotune_multicore_config(
+    result = tune_and_keep(
         event=event, bank_folder=bank_folder, progress=progress, **limits
     )
-    values = {name: value for name, value in config.to_dict().items() if value is not None}
-    click.echo(f"{json.dumps(values)}\nkept in {get_shared_config_cache_path()}")
+    values = {name: v for name, v in result.config.to_dict().items() if v is not None}
+    if not progress:  # else it stands below the table
+        click.echo(result.verdict)
+    click.echo(json.dumps(values))
+    if result.kept_in is not None:
+        click.echo(f"kept in {result.kept_in}")
 
 
 @main.command()
@@ -323,7 +338,7 @@ def plot(rundir: str, what: str, output: str | None) -> None:
     from .report.view import open_views
 
     (view,) = open_views([rundir])
-    click.echo(save_figure(view, what, output or f"{what}.png"))
+    click.echo(save_figure(view, what, f"{what}.png" if output is None else output))
 
 
 @main.command()
@@ -444,7 +459,7 @@ def event_simulate(
     from .events import simulate_event
 
     asds = arguments.pop("asds")
-    overwrite = arguments.pop("overwrite")
+    _check_event_path(path, arguments.pop("overwrite"))
     par_dic = None
     if injection is not None:
         inline = injection.lstrip().startswith("{")
@@ -458,7 +473,7 @@ def event_simulate(
         injection=par_dic,
         **arguments,
     )
-    _save_event(data, path, overwrite)
+    _save_event(data, path)
 
 
 @event.command("from-strain")
@@ -486,15 +501,22 @@ def event_from_strain(
     """
     from .events import event_from_strain as make_event
 
+    _check_event_path(path, overwrite)
     data = make_event(list(files), path.stem, _detector_list(detectors), **arguments)
-    _save_event(data, path, overwrite)
+    _save_event(data, path)
 
 
-def _save_event(data: Any, path: Path, overwrite: bool) -> None:
+def _check_event_path(path: Path, overwrite: bool) -> None:
+    from .atomic import check_writable
+
     if path.suffix != ".npz":
         raise InputError(f"the event file {path} must end in .npz")
     if path.exists() and not overwrite:
         raise InputError(f"{path} exists already; give --overwrite to replace it")
+    check_writable(path)
+
+
+def _save_event(data: Any, path: Path) -> None:
     from .events import save_event
 
     save_event(data, path)

@@ -238,6 +238,7 @@ def save_config(
     config: MulticoreConfig,
     *,
     tuned_on: str | None = None,
+    verdict: str | None = None,
     path: str | os.PathLike | None = None,
 ) -> Path | None:
     """Keep a configuration for the next runs on this machine.
@@ -247,6 +248,8 @@ def save_config(
     config : MulticoreConfig
     tuned_on : str, optional
         The data with which it was found, for the reader of the file.
+    verdict : str, optional
+        How sure that is, for the same reader.
     path : path, optional
         Default: :func:`get_shared_config_cache_path`.
 
@@ -262,6 +265,7 @@ def save_config(
         "version": __version__,
         "kernels": kernels_digest(),
         "tuned_on": tuned_on,
+        "verdict": verdict,
         "created": datetime.datetime.now(datetime.timezone.utc).isoformat(
             timespec="seconds"
         ),

@@ -15,7 +15,7 @@ from .errors import InputError
 from .executors.phases import PhaseRunner
 from .executors.resolve import resolve_executor
 from .executors.store import ArrayStore
-from .inputs import gather_inputs, input_files, run_identity
+from .inputs import RunInputs, gather_inputs, input_files, run_identity
 from .memory import ProblemSize, fit_memory
 from .monitor import Monitor
 from .pipeline import run_stages
@@ -201,10 +201,8 @@ def run_multicore(
         e_blocksize=e_blocksize,
     )
     inputs = gather_inputs(arguments)
-    bank_config = inputs.bank_config
-    config = fit_memory(
-        config, ProblemSize(len(bank_config.m_arr), len(bank_config.fbin), arguments.n_ext)
-    )
+    size = _problem_size(arguments, inputs)
+    config = fit_memory(config, size)
     workers = resolve_executor(executor, config.n_procs)
     runner_class = ProfilingRunner if profile else PhaseRunner
     directory = choose(rundir, event_dir, resume=resume)
@@ -218,7 +216,10 @@ def run_multicore(
         )
         if state is RunState.FINISHED:
             return directory.path
-        config = config.with_sizes(directory.record_sizes(config.sizes()))
+        recorded = config.with_sizes(directory.record_sizes(config.sizes()))
+        if recorded != config:  # resumed with larger batches: perhaps fewer workers
+            config = fit_memory(recorded, size, keep_sizes=True)
+            workers = resolve_executor(executor, config.n_procs)
         with (
             directory.checkpoint() as checkpoint,
             Monitor(progress, workers.n_workers) as monitor,
@@ -280,6 +281,20 @@ def run(*args: Any, **kwargs: Any) -> Path:
     reference, and the debugger's friend. Takes the same arguments.
     """
     return run_multicore(*args, **{"executor": "serial", **kwargs})
+
+
+def _problem_size(arguments: RunArguments, inputs: RunInputs) -> ProblemSize:
+    return ProblemSize(
+        n_m=len(inputs.bank_config.m_arr),
+        n_b=len(inputs.bank_config.fbin),
+        n_ext=arguments.n_ext,
+        n_d=len(inputs.event.detector_names),
+        n_phi=arguments.n_phi,
+        n_phi_incoherent=arguments.n_phi_incoherent or arguments.n_phi,
+        n_t=arguments.n_t,
+        n_waveforms=max(len(some.inds) for some in inputs.candidates.values()),
+        extrinsic_drawn=arguments.extrinsic_samples is None,
+    )
 
 
 def _with_seed(

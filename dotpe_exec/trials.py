@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .config import MulticoreConfig
@@ -73,11 +74,14 @@ class TuningResult:
         In the order in which they were measured.
     verdict : str
         How sure it is.
+    kept_in : Path, optional
+        The file where it is kept for later runs.
     """
 
     config: MulticoreConfig
     trials: list[Trial]
     verdict: str
+    kept_in: Path | None = None
 
     def table(self) -> Table:
         """Return the trials as a table for the terminal."""
@@ -99,7 +103,7 @@ class TuningResult:
                 if trial.throughputs
                 else ["", ""]
             )
-            chosen = _covers(self.config, trial.config) and not trial.problem
+            chosen = covers(self.config, trial.config) and not trial.problem
             remark = trial.problem or ("chosen" if chosen else "")
             memory = f"{trial.peak_memory_gb:.2g}" if trial.peak_memory_gb else ""
             table.add_row(*sizes, *measured, memory, remark)
@@ -110,7 +114,8 @@ def _text(value: Any) -> str:
     return "" if value is None else str(value)
 
 
-def _covers(config: MulticoreConfig, part: MulticoreConfig) -> bool:
+def covers(config: MulticoreConfig, part: MulticoreConfig) -> bool:
+    """Return whether a configuration has all values that are set in another."""
     values = config.to_dict()
     return all(values[name] == value for name, value in part.to_dict().items() if value)
 
@@ -121,8 +126,15 @@ def best_first(trials: Iterable[Trial]) -> list[Trial]:
     return sorted(valid, key=lambda trial: -trial.throughput)
 
 
-def choose(trials: Sequence[Trial]) -> Trial:
+def choose(trials: Sequence[Trial], default: MulticoreConfig | None = None) -> Trial:
     """Return the trial that takes least of those as fast as the fastest.
+
+    Parameters
+    ----------
+    trials : sequence of Trial
+    default : MulticoreConfig, optional
+        A trial with these values is chosen unless the other was faster in every round;
+        the trials were then measured in rounds.
 
     Raises
     ------
@@ -140,7 +152,13 @@ def choose(trials: Sequence[Trial]) -> Trial:
     confirmed = [trial for trial in valid if len(trial.throughputs) == most]
     least = (1 - INDIFFERENCE) * confirmed[0].throughput
     good = [trial for trial in confirmed if trial.throughput >= least]
-    return min(good, key=lambda trial: _cost(trial.config))
+    best = min(good, key=lambda trial: _cost(trial.config))
+    for trial in confirmed:
+        if default is not None and covers(trial.config, default):
+            rounds = zip(best.throughputs, trial.throughputs, strict=True)
+            if not all(ours > (1 + INDIFFERENCE) * theirs for ours, theirs in rounds):
+                return trial
+    return best
 
 
 def _cost(config: MulticoreConfig) -> tuple[int, ...]:

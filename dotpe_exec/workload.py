@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import shutil
 import tempfile
-import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,9 +19,12 @@ import numpy as np
 
 from .banks.format import BankHandle
 from .config import DEFAULT_BLOCKSIZE, MulticoreConfig
+from .executors.interface import Executor
 from .executors.phases import PhaseRunner
+from .executors.resolve import resolve_executor
 from .executors.store import ArrayStore
 from .kernels.summary import IncoherentSummary, LineFit, Summary, mode_pairs
+from .memory import ProblemSize, coherent_worker_bytes
 from .monitor import Monitor
 from .stages.coherent import coherent_sets
 from .stages.incoherent import Candidates, incoherent_lnlikes
@@ -33,6 +35,7 @@ _N_PHI = 32
 _N_T = 64
 _TARGET_SECONDS = 0.5  # of one measurement, on however many processes
 _N_SURVIVORS = 512
+_CANDIDATE_E_BLOCKSIZE = [128, 256, 512]
 
 
 @dataclass
@@ -65,6 +68,7 @@ class KernelWorkload:
 
     def __post_init__(self) -> None:
         self._repeats = {"incoherent": 1, "coherent": 1}
+        self._pools: dict[int, Executor] = {}
         # Compilation, page cache and warm-up, once for all measurements.
         lnlikes = self._incoherent(MulticoreConfig(i_batch=self.n_waveforms), "serial")[1]
         sums = lnlikes["copy_0"].sum(axis=0)
@@ -72,38 +76,65 @@ class KernelWorkload:
         self._survivors = Survivors(keep, lnlikes["copy_0"][:, keep], sums[keep])
         self._coherent(MulticoreConfig(e_blocksize=_N_EXT), "serial")
         for phase, run in (("incoherent", self.incoherent), ("coherent", self.coherent)):
-            started = time.perf_counter()
-            run(MulticoreConfig(e_blocksize=_N_EXT))
-            seconds = time.perf_counter() - started
-            self._repeats[phase] = max(1, round(_TARGET_SECONDS / seconds))
+            rate, _ = run(MulticoreConfig(e_blocksize=_N_EXT))
+            n_once = self.n_waveforms
+            if phase == "coherent":
+                n_once = len(self._survivors.inds) * self.response_dpe.shape[2]
+            self._repeats[phase] = max(1, round(_TARGET_SECONDS * rate / n_once))
+
+    @property
+    def worker_bytes(self) -> int:
+        """Predicted memory of a worker [bytes]."""
+        size = ProblemSize(
+            n_m=self.bank.n_m, n_b=self.bank.n_b, n_ext=self.response_dpe.shape[2]
+        )
+        return coherent_worker_bytes(size, DEFAULT_BLOCKSIZE)
+
+    def close(self) -> None:
+        """End the workers."""
+        for pool in self._pools.values():
+            pool.shutdown()
+        self._pools.clear()
 
     def incoherent(self, config: MulticoreConfig) -> tuple[float, float]:
-        """Return waveforms per second on one core, and its peak memory [GB]."""
+        """Return waveforms per CPU second of one core, and its peak memory [GB]."""
         report, _ = self._incoherent(config, "serial")
-        return _rate(report), report["peak_worker_memory_bytes"] / 1e9
+        return _cpu_rate(report), report["peak_worker_memory_bytes"] / 1e9
 
     def coherent(self, config: MulticoreConfig) -> tuple[float, float]:
-        """Return (i, e) pairs per second on one core, and its peak memory [GB]."""
+        """Return (i, e) pairs per CPU second of one core, and its peak memory [GB]."""
         report = self._coherent(config, "serial")
-        return _rate(report), report["peak_worker_memory_bytes"] / 1e9
+        return _cpu_rate(report), report["peak_worker_memory_bytes"] / 1e9
 
     def both_phases(self, config: MulticoreConfig) -> tuple[float, float]:
         """Return passes through both phases per second, and peak memory [GB] per worker.
 
-        On one core as much time goes into one phase as into the other.
+        On one core as much time goes into one phase as into the other. Workers stay, so
+        that numbers of processes can be compared in turn.
         """
-        executor = "serial" if config.n_procs == 1 else "loky"
+        executor = self._executor(config.n_procs or 1)
         reports = [self._incoherent(config, executor)[0], self._coherent(config, executor)]
         memory = max(report["peak_worker_memory_bytes"] for report in reports)
         n_procs = config.n_procs or 1
         seconds = sum(report["seconds"] for report in reports)
         return n_procs * 2 * _TARGET_SECONDS / seconds, memory / 1e9
 
+    def _executor(self, n_procs: int) -> Executor | str:
+        if n_procs == 1:
+            return "serial"
+        if n_procs not in self._pools:
+            pool = resolve_executor("loky", n_procs)
+            pool.owned = False  # neither shared with runs nor ended by a phase
+            self._pools[n_procs] = pool
+        return self._pools[n_procs]
+
     def _copies(self, phase: str, config: MulticoreConfig) -> list[str]:
         # As many banks of the same waveforms as keep every process busy as long.
         return [f"copy_{k}" for k in range(self._repeats[phase] * (config.n_procs or 1))]
 
-    def _incoherent(self, config: MulticoreConfig, executor: str) -> tuple[dict, dict]:
+    def _incoherent(
+        self, config: MulticoreConfig, executor: Executor | str
+    ) -> tuple[dict, dict]:
         candidates = Candidates(self.bank, range(self.n_waveforms))
         copies = self._copies("incoherent", config)
         with self._measured(executor, config.n_procs) as (runner, monitor):
@@ -117,7 +148,7 @@ class KernelWorkload:
             )
         return monitor.report()["phases"]["incoherent"], lnlikes
 
-    def _coherent(self, config: MulticoreConfig, executor: str) -> dict:
+    def _coherent(self, config: MulticoreConfig, executor: Executor | str) -> dict:
         copies = self._copies("coherent", config)
         banks = {name: replace(self.bank, bank_id=name) for name in copies}
         with self._measured(executor, config.n_procs) as (runner, monitor):
@@ -140,16 +171,15 @@ class KernelWorkload:
 
     @contextlib.contextmanager
     def _measured(
-        self, executor: str, n_procs: int | None
+        self, executor: Executor | str, n_procs: int | None
     ) -> Iterator[tuple[PhaseRunner, Monitor]]:
         with Monitor(progress=False, n_workers=n_procs) as monitor:
-            runner = PhaseRunner(self.store, executor, n_procs=n_procs, monitor=monitor)
-            yield runner, monitor
-            runner.executor.release()
+            yield PhaseRunner(self.store, executor, monitor=monitor), monitor
 
 
-def _rate(report: Mapping[str, Any]) -> float:
-    return report["work"] / report["seconds"]
+def _cpu_rate(report: Mapping[str, Any]) -> float:
+    # Waiting, for the disk or for a core that others use, is not counted.
+    return report["work"] / report["parent_cpu_seconds"]
 
 
 @contextlib.contextmanager
@@ -179,18 +209,23 @@ def event_workload(event: Any, bank_folder: Any) -> Iterator[KernelWorkload]:
     response_dpe, timeshift_dbe = _extrinsic(
         reference.summary.fbin_b, len(reference.summary.asd_drift_d), event_data.tcoarse
     )
-    with ArrayStore() as store:
-        yield KernelWorkload(
-            bank.handle,
-            n_waveforms,
-            reference.incoherent,
-            reference.summary,
-            response_dpe,
-            timeshift_dbe,
-            _N_PHI,
-            store,
-            [128, 256, 512],
-        )
+    with (
+        ArrayStore() as store,
+        contextlib.closing(
+            KernelWorkload(
+                bank.handle,
+                n_waveforms,
+                reference.incoherent,
+                reference.summary,
+                response_dpe,
+                timeshift_dbe,
+                _N_PHI,
+                store,
+                _CANDIDATE_E_BLOCKSIZE,
+            )
+        ) as workload,
+    ):
+        yield workload
 
 
 @contextlib.contextmanager
@@ -218,18 +253,23 @@ def synthetic_workload(
         )
         times_t = tcoarse + (np.arange(_N_T) - _N_T // 2) / 2048.0
         response_dpe, timeshift_dbe = _extrinsic(fbin_b, n_d, tcoarse)
-        with ArrayStore() as store:
-            yield KernelWorkload(
-                bank,
-                n_waveforms,
-                IncoherentSummary(summary, np.tile(times_t, (n_d, 1))),
-                summary,
-                response_dpe,
-                timeshift_dbe,
-                _N_PHI,
-                store,
-                [128, 256, 512],
-            )
+        with (
+            ArrayStore() as store,
+            contextlib.closing(
+                KernelWorkload(
+                    bank,
+                    n_waveforms,
+                    IncoherentSummary(summary, np.tile(times_t, (n_d, 1))),
+                    summary,
+                    response_dpe,
+                    timeshift_dbe,
+                    _N_PHI,
+                    store,
+                    _CANDIDATE_E_BLOCKSIZE,
+                )
+            ) as workload,
+        ):
+            yield workload
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import math
 import time
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 
 from dotpe_exec import MulticoreConfig, autotune_multicore_config, load_cached_config
 from dotpe_exec.autotune import tune
+from dotpe_exec.config import get_shared_config_cache_path
 from dotpe_exec.errors import InputError
 from dotpe_exec.machine import usable_cores
 from dotpe_exec.trials import Trial
@@ -198,33 +200,90 @@ def test_trial_takes_its_best_measurement():
 
 
 class FakeWorkload:
-    """Fastest at i_batch 512, e_blocksize 256 and 2 processes; 4 take too much memory."""
+    """Fastest at i_batch 1024, e_blocksize 256 and 2 processes; 4 take too much memory."""
+
+    worker_bytes = 10**6
 
     def __init__(self):
         self.candidate_e_blocksize = [128, 256, 512]
         self.measured = []
+        self.disturbance = lambda: 1.0
 
     def incoherent(self, config):
-        return 1000.0 - abs(config.i_batch - 512), 0.1
+        return self.disturbance() / (1000 + abs(config.i_batch - 1024)), 0.1
 
     def coherent(self, config):
-        return 1000.0 - abs(config.e_blocksize - 256), 0.1
+        return self.disturbance() / (1000 + abs(config.e_blocksize - 256)), 0.1
 
     def both_phases(self, config):
         self.measured.append((config.n_procs, config.i_batch, config.e_blocksize))
-        return float(config.n_procs), 0.1 if config.n_procs < 4 else 100.0
+        speed = self.disturbance() * config.n_procs
+        return speed, 0.1 if config.n_procs < 4 else 100.0
 
 
-def test_batch_sizes_are_found_on_one_core_first_then_processes(monkeypatch):
-    fake = FakeWorkload()
+@pytest.fixture
+def fake(monkeypatch):
+    made = FakeWorkload()
     monkeypatch.setattr(
-        "dotpe_exec.workload.synthetic_workload", lambda: contextlib.nullcontext(fake)
+        "dotpe_exec.workload.synthetic_workload", lambda: contextlib.nullcontext(made)
     )
-    result = tune(None, [1, 2, 4], [256, 512], None, 2.0, progress=False)
-    assert result.config == MulticoreConfig(n_procs=2, i_batch=512, e_blocksize=256)
-    assert set(fake.measured) == {(n, 512, 256) for n in (1, 2, 4)}
+    monkeypatch.setattr("dotpe_exec.autotune.usable_cores", lambda: 2)
+    monkeypatch.setattr("os.getloadavg", lambda: (0.1, 0.1, 0.1), raising=False)
+    return made
+
+
+def test_batch_sizes_are_found_on_one_core_first_then_processes(fake):
+    result = tune(None, [1, 2, 4], [256, 512, 1024], None, 2.0, progress=False)
+    assert result.config == MulticoreConfig(n_procs=2, i_batch=1024, e_blocksize=256)
+    assert set(fake.measured) == {(n, 1024, 256) for n in (1, 2, 4)}
     assert "n_procs=2 is fastest" in result.verdict
     assert [t.problem for t in result.trials][-1] == "100 GB per worker, allowed are 2"
+
+
+def test_numbers_of_processes_are_compared_in_turn(fake):
+    tune(None, [1, 2], [512], None, progress=False)
+    assert [n for n, *_ in fake.measured] == [1, 2, 1, 2, 1, 2, 1, 2]
+
+
+def test_default_is_replaced_only_by_what_is_faster_in_every_round(fake):
+    # Something else takes most of the machine for all but a few moments.
+    quiet_moments = iter([1.0] + [0.1] * 10_000)
+    fake.disturbance = lambda: next(quiet_moments)
+    assert tune(None, [1, 2], [256, 512], progress=False).config.i_batch == 512
+    result = tune(None, [2, 1], [512], progress=False)
+    assert result.config.n_procs == 2
+
+
+def test_busy_machine_is_part_of_the_verdict(fake, monkeypatch):
+    assert "busy" not in tune(None, [1, 2], [512], progress=False).verdict
+    monkeypatch.setattr("os.getloadavg", lambda: (5.5, 1.0, 1.0), raising=False)
+    verdict = tune(None, [1, 2], [512], progress=False).verdict
+    assert "busy (load average 5.5, 2 usable cores)" in verdict
+
+
+def test_more_workers_than_fit_are_not_started(fake):
+    fake.worker_bytes = 10**18
+    with pytest.raises(InputError, match="2 workers need 2e"):
+        tune(None, [2], [512], progress=False)
+    assert fake.measured == []
+
+
+def test_how_sure_it_was_is_kept_with_the_result(fake):
+    quiet(None, [1, 2], [512])
+    content = json.loads(get_shared_config_cache_path().read_text())
+    assert "n_procs=2 is fastest" in content["verdict"]
+
+
+def test_interrupted_tuning_leaves_the_earlier_result_alone(fake):
+    kept = quiet(None, [2], [512])
+
+    def interrupt():
+        raise KeyboardInterrupt
+
+    fake.disturbance = interrupt
+    with pytest.raises(KeyboardInterrupt):
+        quiet(None, [1, 2], [512])
+    assert load_cached_config() == kept
 
 
 def test_synthetic_problem_is_like_a_run():

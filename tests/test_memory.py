@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 from dotpe_exec.config import resolve_config
+from dotpe_exec.errors import InputError
 from dotpe_exec.executors.phases import PhaseRunner
 from dotpe_exec.memory import (
     BASE_BYTES,
+    PARENT_BYTES,
     ProblemSize,
     coherent_worker_bytes,
+    extrinsic_worker_bytes,
     fit_memory,
     incoherent_worker_bytes,
+    parent_bytes,
     worker_bytes,
 )
 from dotpe_exec.monitor import Monitor
@@ -35,23 +41,67 @@ def test_batches_shrink_before_workers_go(caplog):
     config = resolve_config(n_procs=100, blocksize=2048)
     fitted = fit_memory(config, SIZE, 20 * GB)
     assert fitted.n_procs == 100 and 32 <= fitted.i_blocksize < 2048
-    assert fitted.n_procs * worker_bytes(SIZE, fitted) <= 0.8 * 20 * GB
+    assert fitted.n_procs * worker_bytes(SIZE, fitted.i_blocksize) <= 0.8 * 20 * GB
     assert len(caplog.records) == 1 and "per coherent batch" in caplog.text
 
 
 def test_workers_go_when_batches_cannot_shrink():
     fitted = fit_memory(resolve_config(n_procs=100), SIZE, 2 * GB)
     assert fitted.i_blocksize == 32 and 1 < fitted.n_procs < 100
-    assert fitted.n_procs * worker_bytes(SIZE, fitted) <= 0.8 * 2 * GB
+    assert fitted.n_procs * worker_bytes(SIZE, fitted.i_blocksize) <= 0.8 * 2 * GB
 
 
-def test_one_worker_is_left_whatever_happens():
-    assert fit_memory(resolve_config(n_procs=4), SIZE, 1).n_procs == 1
+def test_what_memory_decided_is_recorded():
+    fitted = fit_memory(resolve_config(n_procs=100), SIZE, 2 * GB)
+    assert fitted.sources["n_procs"] == fitted.sources["i_blocksize"] == "memory"
+    assert fitted.sources["i_batch"] == "default"
 
 
-def test_cap_of_the_configuration_counts():
-    config = resolve_config(n_procs=8, max_memory_gb=1.0)
-    assert fit_memory(config, SIZE, 64 * GB).n_procs * BASE_BYTES < 1 * GB
+def test_resumed_run_keeps_its_batches_and_has_fewer_workers():
+    config = resolve_config(n_procs=100)
+    fitted = fit_memory(config, SIZE, 2 * GB, keep_sizes=True)
+    assert fitted.i_blocksize == 512
+    assert fitted.n_procs < fit_memory(config, SIZE, 2 * GB).n_procs
+
+
+def test_batch_is_no_larger_than_the_bank():
+    size = dataclasses.replace(SIZE, n_waveforms=100)
+    assert coherent_worker_bytes(size, 10**9) == coherent_worker_bytes(SIZE, 100)
+    config = resolve_config(n_procs=2, blocksize=10**9)
+    assert fit_memory(config, size, 4 * GB) == config
+
+
+def test_one_worker_is_left_where_little_more_than_one_fits():
+    least = worker_bytes(SIZE, 32) + sum(parent_bytes(SIZE).values())
+    assert fit_memory(resolve_config(n_procs=4), SIZE, int(1.05 * least)).n_procs == 1
+    with pytest.raises(InputError, match="one process and the smallest batches"):
+        fit_memory(resolve_config(n_procs=4), SIZE, int(0.95 * least))
+
+
+@pytest.mark.parametrize("name", ["n_ext", "n_phi", "n_phi_incoherent", "n_t"])
+def test_what_no_machine_can_hold_is_refused_by_name(name):
+    size = dataclasses.replace(SIZE, **{name: 10**9})
+    with pytest.raises(InputError, match=f"^{name} is 1000000000: .* available are 64 GB"):
+        fit_memory(resolve_config(n_procs=1), size, 64 * GB)
+
+
+def test_cap_of_the_configuration_counts_the_main_process():
+    config = resolve_config(n_procs=8, max_memory_gb=1.2)
+    fitted = fit_memory(config, SIZE, 64 * GB)
+    workers = fitted.n_procs * worker_bytes(SIZE, fitted.i_blocksize)
+    assert 1 <= fitted.n_procs < 8 and PARENT_BYTES + workers < 1.2 * GB
+
+
+def test_cap_below_the_least_is_refused():
+    with pytest.raises(InputError, match=r"max_memory_gb is 0\.3, expected at least 0\.8"):
+        fit_memory(resolve_config(n_procs=8, max_memory_gb=0.3), SIZE, 64 * GB)
+
+
+def test_given_extrinsic_samples_need_no_pool():
+    drawn = dataclasses.replace(SIZE, n_ext=10_000)
+    given = dataclasses.replace(drawn, extrinsic_drawn=False)
+    assert extrinsic_worker_bytes(given) == BASE_BYTES < extrinsic_worker_bytes(drawn)
+    assert parent_bytes(given)["n_ext"] < parent_bytes(drawn)["n_ext"]
 
 
 def test_small_batches_stay_as_they_are():
