@@ -79,6 +79,23 @@ def writing(path: str | os.PathLike) -> Iterator[None]:
         raise _explain(Path(path), error) from error
 
 
+def check_writable(path: str | os.PathLike) -> None:
+    """Refuse a file that could not be written, before the work whose result it shall be.
+
+    Raises
+    ------
+    RunDirectoryError
+        Its folder does not exist or cannot be written, or a folder has its name.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise RunDirectoryError(f"{path} is a folder, expected a file or nothing there")
+    temporary = path.with_name(f"{TEMPORARY_PREFIX}{secrets.token_hex(4)}")
+    with writing(path):
+        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+        temporary.unlink()
+
+
 def _explain(path: Path, error: OSError) -> RunDirectoryError:
     # NumPy reports a short write of fwrite() without an error number.
     short_write = error.errno is None and "requested and" in str(error)

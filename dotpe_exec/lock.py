@@ -112,7 +112,11 @@ class DirectoryLock:
                     continue
                 self._check_record(descriptor, locks_work)
                 with writing(self.path):
-                    record = _write_record(descriptor)
+                    try:
+                        record = _write_record(descriptor)
+                    except OSError:  # a full disk; the lock is ours, so the file is too
+                        self.path.unlink(missing_ok=True)
+                        raise
                 if not locks_work:
                     self._check_alone(record)
             except BaseException:

@@ -7,7 +7,8 @@ import numpy as np
 from ..errors import InputError
 
 _N_GRID = 10000
-_FEWEST_BINS = 4
+_MOST_BINS = 1e7
+FEWEST_BINS = 4
 
 
 def pn_bins(
@@ -38,7 +39,8 @@ def pn_bins(
     Raises
     ------
     InputError
-        The tolerance is not positive, or so large that fewer than four edges result.
+        The tolerance is not positive, so large that fewer than four edges result, or so
+        small that the bins would not fit into memory.
     """
     if not 0 < pn_phase_tol < np.inf:
         raise InputError(f"pn_phase_tol is {pn_phase_tol}, expected a positive number")
@@ -51,13 +53,18 @@ def pn_bins(
         axis=0,
     )
     phase -= phase[0]
+    if not phase[-1] / pn_phase_tol < _MOST_BINS:
+        raise InputError(
+            f"pn_phase_tol is {pn_phase_tol}, which makes more than {_MOST_BINS:.0e} bins, "
+            "expected a larger tolerance"
+        )
     n_bins = int(np.ceil(phase[-1] / pn_phase_tol))
     edges = np.interp(np.linspace(0, phase[-1], n_bins + 1), phase, f)
     df = frequencies[1] - frequencies[0]
     fbin = frequencies[np.unique(np.searchsorted(frequencies, edges - df / 2))]
-    if len(fbin) < _FEWEST_BINS:
+    if len(fbin) < FEWEST_BINS:
         raise InputError(
             f"pn_phase_tol is {pn_phase_tol}, which makes {len(fbin)} bin edges, expected "
-            f"a smaller tolerance and at least {_FEWEST_BINS}"
+            f"a smaller tolerance and at least {FEWEST_BINS}"
         )
     return fbin

@@ -8,6 +8,7 @@ goes when the bank is complete.
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import warnings
 from collections.abc import Iterator, Sequence
@@ -26,9 +27,11 @@ from ..executors.store import ArrayStore
 from ..executors.task import Task
 from ..identity import file_digest
 from ..monitor import Monitor
+from .bins import FEWEST_BINS
 from .blocks import BlockWriter
 from .build_folder import (
     BlockRecord,
+    check_space,
     is_finished,
     locked,
     prepare_folder,
@@ -161,6 +164,9 @@ def build_bank(
         refuse_other(folder, recipe)
         open_bank(folder)
         return folder
+    check_space(
+        folder, recipe.bank_size * math.prod(recipe.handle(folder).block_shape(0)[1:])
+    )
     with _runner(runner, executor, n_procs, progress) as phase_runner, locked(folder):
         prepare_folder(folder, recipe, resume, overwrite)
         _generate_blocks(folder, recipe, phase_runner)
@@ -210,6 +216,9 @@ def build_banks(
     alpha = number("alpha", alpha, minimum=-np.inf)
     if arguments.get("prior_mchirp_range") is None:
         arguments["prior_mchirp_range"] = (low, high)
+    if "bank_size" in arguments:  # each with one mode and few bins: no bank is smaller
+        size = positive_integer("bank_size", arguments["bank_size"])
+        check_space(Path(folder), n_banks * size * 2 * FEWEST_BINS)
     edges = powerlaw_quantile(np.linspace(0, 1, n_banks + 1), (low, high), alpha).tolist()
     edges[0], edges[-1] = low, high
     folders = {f"bank_{k}": Path(folder) / f"bank_{k}" for k in range(n_banks)}

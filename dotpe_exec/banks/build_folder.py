@@ -111,6 +111,36 @@ def _difference(folder: Path, recipe: BankRecipe) -> str | None:
     return None
 
 
+def check_space(folder: Path, n_values: int) -> None:
+    """Refuse waveforms that do not fit on the disk, before the first is made.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        Of the bank, or of several; what is in it counts as space, for it is gone on with
+        or replaced.
+    n_values : int
+        Amplitudes of all waveforms; there are as many phases.
+
+    Raises
+    ------
+    BankError
+    """
+    needed = 2 * 8 * n_values
+    there = next((path for path in (folder, *folder.parents) if path.is_dir()), None)
+    if there is None:
+        return
+    free = shutil.disk_usage(there).free
+    for path in folder.glob(f"**/{WAVEFORMS_NAME}/*.npy") if folder.is_dir() else ():
+        free += path.stat().st_size
+    if needed > free:
+        raise BankError(
+            f"the waveforms take {needed / 1e9:.4g} GB, but there are {free / 1e9:.4g} GB "
+            f"on the disk of {folder}: expected a smaller bank_size or fewer bins "
+            "(a larger pn_phase_tol)"
+        )
+
+
 def refuse_other(folder: Path, recipe: BankRecipe) -> None:
     """Raise BankError if ``folder`` is of the build of another bank."""
     difference = _difference(folder, recipe)

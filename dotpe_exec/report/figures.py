@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..atomic import atomic_write, read_json
+from ..atomic import atomic_write, check_writable, read_json
 from ..errors import InputError, MissingFileError
 from .corner import PROBABILITIES, contour_levels, corner_figure
 from .labels import COLORS
@@ -305,6 +305,7 @@ def save_figure(view: RunView, what: str, path: str | Path) -> Path:
         raise InputError(f"there is no picture {what!r}, expected one of {list(FIGURES)}")
     if path.suffix.lower() not in FORMATS:
         raise InputError(f"{path} must end in one of {', '.join(FORMATS)}")
+    check_writable(path)
     figure = FIGURES[what](view)
     with atomic_write(path) as temporary:
         figure.savefig(temporary, dpi=200)

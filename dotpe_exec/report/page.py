@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import __version__
-from ..atomic import atomic_write
+from ..atomic import atomic_write, check_writable
 from ..errors import DotpeExecError, InputError
 from .corner import (
     CORNER_PARAMETERS,
@@ -117,7 +117,9 @@ def write_report(
         raise InputError("no run directory is given, expected at least one")
     if path.suffix.lower() not in (".html", ".htm"):
         raise InputError(f"{path} must end in .html")
-    page = render(open_views(rundirs))
+    views = open_views(rundirs)
+    check_writable(path)
+    page = render(views)
     with atomic_write(path) as temporary:
         temporary.write_text(page, encoding="utf-8")
     return path

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 
 import pytest
 
-from dotpe_exec import run
+from dotpe_exec import inference, run
 from dotpe_exec.atomic import TEMPORARY_PREFIX
 from dotpe_exec.errors import RunDirectoryError
+from dotpe_exec.report import page
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*samples are drawn from a posterior")
 
@@ -87,6 +89,38 @@ def test_full_disk_ends_clearly_and_resumes(arguments, expected, small_disk, fra
     small_disk(8 * space, "remount")
     assert run(**arguments, rundir=rundir, resume=True) == rundir
     assert contents(rundir) == expected
+
+
+@pytest.mark.parametrize("room", [0, 4096, 8192], ids="{} bytes".format)
+def test_disk_that_is_full_from_the_start_is_named_before_any_work(
+    arguments, small_disk, room, monkeypatch
+):
+    """Room for nothing, for the lock, for lock and identity."""
+
+    def work_starts(*args, **kwargs):
+        raise AssertionError("work starts")
+
+    monkeypatch.setattr(inference, "run_stages", work_starts)
+    disk = small_disk(1 << 20)
+    (disk / "run").mkdir()
+    free = shutil.disk_usage(disk).free
+    (disk / "filler").write_bytes(bytes(free - room))
+    with pytest.raises(RunDirectoryError, match=r"full; make space"):
+        run(**arguments, rundir=disk / "run")
+    left = {path.name for path in (disk / "run").rglob("*") if path.is_file()}
+    assert left <= {"run_identity.json"}
+    (disk / "filler").unlink()
+    with pytest.raises(AssertionError, match="work starts"):
+        run(**arguments, rundir=disk / "run", resume=True)
+
+
+def test_report_on_a_full_disk_leaves_nothing(small_disk, tmp_path, monkeypatch):
+    monkeypatch.setattr(page, "open_views", lambda rundirs: [])
+    monkeypatch.setattr(page, "render", lambda views: "x" * 100_000)
+    disk = small_disk(65536)
+    with pytest.raises(RunDirectoryError, match=r"report.html could not be written.*full"):
+        page.write_report("run", disk / "report.html")
+    assert list(disk.iterdir()) == []
 
 
 READ_ONLY = """
