@@ -163,6 +163,22 @@ class TestOperator:
         weights, scale = fast._get_summary_weights(integrand), np.abs(expected).max()
         np.testing.assert_allclose(weights, expected, atol=1e-11 * scale)
 
+    @pytest.mark.parametrize("n_rows", [(), (2, 3)])
+    def test_ringdown_is_stalled_as_cogwheel_does(self, likelihood, n_rows):
+        event, generator = likelihood.event_data, likelihood.waveform_generator
+        fast = FastRelativeBinningLikelihood(
+            event, generator, likelihood.par_dic_0, fbin=likelihood.fbin
+        )
+        rng, n_f = np.random.default_rng(1), len(event.frequencies)
+        decay_f = np.exp(-event.frequencies / rng.uniform(50, 300, (*n_rows, 1)))
+        h_f = decay_f * np.exp(1j * rng.uniform(0, 6, (*n_rows, n_f)))
+        h_b = np.array(h_f[..., np.searchsorted(event.frequencies, likelihood.fbin)])
+        expected_f, expected_b = h_f.copy(), h_b.copy()
+        likelihood._stall_ringdown(expected_f, expected_b)
+        fast._stall_ringdown(h_f, h_b)
+        np.testing.assert_array_equal(h_f, expected_f)
+        np.testing.assert_array_equal(h_b, expected_b)
+
     def test_plain_likelihood_is_cogwheels_own(self, likelihood):
         assert type(likelihood) is RelativeBinningLikelihood
         slow = likelihood.reinstantiate()
@@ -174,6 +190,18 @@ class TestOperator:
 
 
 class TestModeSummary:
+    def test_drift_of_a_detector_is_the_one_it_has_alone(self, likelihood):
+        event = likelihood.event_data
+        for i_det, drift in enumerate(likelihood.asd_drift):
+            single = single_detector_event(event, i_det)
+            generator = likelihood.waveform_generator.reinstantiate(
+                detector_names=single.detector_names
+            )
+            alone = ModeSummary(
+                single, generator, likelihood.par_dic_0, fbin=likelihood.fbin
+            )
+            np.testing.assert_allclose(alone.asd_drift, [drift], rtol=1e-12)
+
     def test_reproduces_the_exact_likelihood(self, likelihood):
         binned = mode_summary(likelihood)
         for change in (
@@ -248,9 +276,12 @@ class TestSearchParts:
         likelihood = PhaseMaximizedLikelihood(
             ours.event_data, generator, dict(ours.par_dic_0), fbin=ours.fbin
         )
-        par_dic = ours.par_dic_0 | {"t_geocenter": 0.013}
-        lnlike, best = likelihood.maximize_phase_and_distance(par_dic)
-        assert likelihood.lnlike(par_dic | best) == pytest.approx(lnlike, abs=1e-6)
+        # Another place with the same waveform, and another waveform in the same place.
+        for change in ({"ra": 1.1, "dec": 0.2, "t_geocenter": 0.0129}, {"m1": 30.5}, {}):
+            par_dic = ours.par_dic_0 | {"t_geocenter": 0.013} | change
+            lnlike, best = likelihood.maximize_phase_and_distance(par_dic)
+            assert lnlike > 0
+            assert likelihood.lnlike(par_dic | best) == pytest.approx(lnlike, abs=1e-6)
         rng = np.random.default_rng(2)
         for phi_ref, factor in zip(
             rng.uniform(0, 2 * np.pi, 50), rng.uniform(0.8, 1.25, 50), strict=True

@@ -7,7 +7,7 @@ Index letters: d detector, m harmonic mode (azimuthal number), p/P polarisation 
 cross), b frequency bin, f frequency of the FFT grid, t time.
 """
 
-from .likelihood import check_approximant, check_par_dic, make_likelihood
+from .likelihood import check_approximant, check_par_dic, lal_source, make_likelihood
 from .posterior import make_posterior
 from .prints import prints_logged
 from .summary import (
@@ -21,6 +21,7 @@ __all__ = [
     "ModeSummary",
     "check_approximant",
     "check_par_dic",
+    "lal_source",
     "make_incoherent_summary",
     "make_likelihood",
     "make_posterior",

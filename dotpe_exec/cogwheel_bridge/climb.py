@@ -8,7 +8,7 @@ import numpy as np
 from cogwheel import gw_utils, waveform
 from scipy.optimize import minimize
 
-from .likelihood import FastRelativeBinningLikelihood
+from .likelihood import FastRelativeBinningLikelihood, hplus_hcross_by_m
 
 _INTRINSIC = ("mchirp", "eta", "chieff")
 _PLACE = ("ra", "dec", "t_geocenter")
@@ -18,6 +18,8 @@ class PhaseMaximizedLikelihood(FastRelativeBinningLikelihood):
     """All modes and detectors, maximised over orbital phase and distance."""
 
     _N_PHI = 64
+
+    _same_waveform: tuple[tuple, np.ndarray, np.ndarray] | None = None
 
     def maximize_phase_and_distance(self, par_dic: dict) -> tuple[float, dict]:
         """Return the largest ln likelihood, and where it is.
@@ -37,10 +39,7 @@ class PhaseMaximizedLikelihood(FastRelativeBinningLikelihood):
         fiducial = par_dic | self._FIDUCIAL_CONFIGURATION
         if not waveform.within_bounds(fiducial):
             return -np.inf, dict(self._FIDUCIAL_CONFIGURATION)
-        d_h_mpd, h_h_mppd = self._get_dh_hh_complex_no_asd_drift(fiducial)
-        inverse_drift2_d = self.asd_drift**-2
-        d_h_m = (d_h_mpd @ inverse_drift2_d).sum(axis=1)
-        h_h_m = (h_h_mppd @ inverse_drift2_d).sum(axis=(1, 2))
+        d_h_m, h_h_m = self._products(fiducial)
         m_arr = self.waveform_generator.m_arr
         m_inds, mprime_inds = self.waveform_generator.get_m_mprime_inds()
         phi_o = np.linspace(0, 2 * np.pi, self._N_PHI, endpoint=False)
@@ -58,6 +57,49 @@ class PhaseMaximizedLikelihood(FastRelativeBinningLikelihood):
             "phi_ref": float(phi_o[4] % (2 * np.pi)),
             "d_luminosity": float(h_h_o[o] / d_h_o[o]),
         }
+
+    def _products(self, par_dic: dict) -> tuple[np.ndarray, np.ndarray]:
+        """Return (d|h) by mode and (h|h) by pair of modes, complex, at phase 0 and 1 Mpc.
+
+        Place and time change neither (h|h) of a mode and polarisation in a detector nor
+        the terms of which (d|h) is the sum, but for a phase.
+        """
+        generator = self.waveform_generator
+        slow = tuple(par_dic[name] for name in generator.slow_params)
+        if self._same_waveform is None or self._same_waveform[0] != slow:
+            self._same_waveform = slow, *self._products_of_waveform(par_dic)
+        _, terms_dcb, h_h_pairs_dp = self._same_waveform
+        place = generator.detector_names, par_dic["ra"], par_dic["dec"]
+        response_pd = gw_utils.fplus_fcross(*place, par_dic["psi"], generator.tgps)
+        times_d = (
+            gw_utils.time_delay_from_geocenter(*place, generator.tgps)
+            + par_dic["t_geocenter"]
+            + generator.tcoarse
+        )
+        shift_db = np.exp(2j * np.pi * np.outer(times_d, self.fbin))
+        d_h_dmp = np.matmul(terms_dcb, shift_db[..., np.newaxis]).reshape(
+            len(times_d), -1, 2
+        )
+        response2_dp = np.einsum("pd,Pd->dpP", response_pd, response_pd).reshape(-1)
+        return np.einsum("dmp,pd->m", d_h_dmp, response_pd), h_h_pairs_dp @ response2_dp
+
+    def _products_of_waveform(self, par_dic: dict) -> tuple[np.ndarray, np.ndarray]:
+        """Return terms of (d|h), (n_d, 2 n_m, n_b), and (h|h), (n_mm, 4 n_d)."""
+        h_mpb = hplus_hcross_by_m(self.waveform_generator, self.fbin, par_dic)
+        m_inds, mprime_inds = self.waveform_generator.get_m_mprime_inds()
+        inverse_drift2_d = self.asd_drift**-2
+        terms_dmpb = (
+            np.moveaxis(self._d_h_weights, 1, 0)[:, :, np.newaxis]
+            * inverse_drift2_d[:, np.newaxis, np.newaxis, np.newaxis]
+            * h_mpb.conj()
+        )
+        h_h_ppb = h_mpb[m_inds][:, :, np.newaxis] * h_mpb[mprime_inds][:, np.newaxis].conj()
+        n_mm, n_b = len(m_inds), len(self.fbin)
+        h_h_dp = np.matmul(
+            self._h_h_weights * inverse_drift2_d[:, np.newaxis],
+            np.moveaxis(h_h_ppb.reshape(n_mm, 4, n_b), 2, 1),
+        )
+        return terms_dmpb.reshape(*terms_dmpb.shape[:1], -1, n_b), h_h_dp.reshape(n_mm, -1)
 
 
 class Climber:

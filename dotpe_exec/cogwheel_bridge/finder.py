@@ -13,14 +13,16 @@ from __future__ import annotations
 import logging
 from typing import Any
 
+import lal
 import numpy as np
-from cogwheel import gw_utils, waveform
+from cogwheel import gw_utils, skyloc_angles, waveform
 from cogwheel.likelihood import ReferenceWaveformFinder
 from scipy.optimize import differential_evolution
 from scipy.stats import qmc
 
+from ..kernels.proposals import rotate_response
 from .climb import Climber, PhaseMaximizedLikelihood
-from .likelihood import FastRelativeBinningLikelihood
+from .likelihood import FastRelativeBinningLikelihood, hplus_hcross_by_m
 
 logger = logging.getLogger(__name__)
 
@@ -138,14 +140,22 @@ class FastReferenceWaveformFinder(FastRelativeBinningLikelihood, ReferenceWavefo
         -------
         (n,) float
         """
-        h_ndb = np.array(
+        generator, par_dic = self.waveform_generator, self.par_dic_0
+        h_npb = np.array(
             [
-                self.waveform_generator.get_strain_at_detectors(
-                    self.fbin, self._updated_intrinsic(*point) | {"t_geocenter": 0.0}
-                )
+                hplus_hcross_by_m(
+                    generator, self.fbin, self._updated_intrinsic(*point)
+                ).sum(axis=0)
                 for point in mchirp_eta_chieff_n.T
             ]
         )
+        place = generator.detector_names, par_dic["ra"], par_dic["dec"]
+        response_pd = gw_utils.fplus_fcross(*place, par_dic["psi"], generator.tgps)
+        times_d = generator.tcoarse + gw_utils.time_delay_from_geocenter(
+            *place, generator.tgps
+        )
+        shift_db = np.exp(-2j * np.pi * np.outer(times_d, self.fbin))
+        h_ndb = np.einsum("pd,npb->ndb", response_pd, h_npb) * shift_db
         z2_nd = np.max(np.abs(self._timeseries(h_ndb)), axis=-1).astype(float) ** 2
         lnlike_n = z2_nd.sum(axis=-1) / 2
         return np.where(np.isfinite(lnlike_n), lnlike_n, -np.inf)
@@ -269,17 +279,11 @@ class FastReferenceWaveformFinder(FastRelativeBinningLikelihood, ReferenceWavefo
         """Return delays (n, n_d) [s] and antenna responses (n, 2, n_d) at psi = 0."""
         names, tgps = self.event_data.detector_names, self.event_data.tgps
         psi = self.par_dic_0["psi"]
-        delay_nd = np.array(
-            [
-                gw_utils.time_delay_from_geocenter(names, ra, dec, tgps)
-                for ra, dec in zip(ra_n, dec_n, strict=True)
-            ]
-        )
-        response_npd = np.array(
-            [
-                gw_utils.fplus_fcross(names, ra, dec, psi, tgps)
-                for ra, dec in zip(ra_n, dec_n, strict=True)
-            ]
+        lon_n = skyloc_angles.ra_to_lon(ra_n, lal.GreenwichMeanSiderealTime(tgps))
+        delay_nd = gw_utils.get_geocenter_delays(names, dec_n, lon_n).T
+        response_ndp = gw_utils.get_fplus_fcross_0(names, dec_n, lon_n)
+        response_npd = np.moveaxis(
+            rotate_response(response_ndp, np.full(len(ra_n), psi)), 2, 1
         )
         return delay_nd, response_npd
 

@@ -12,6 +12,7 @@ from cogwheel.data import EventData
 from cogwheel.likelihood import RelativeBinningLikelihood
 
 from ..errors import InputError
+from ..lal_waveforms import Source, generate_modes
 from .prints import prints_logged
 from .weights import FastWeights
 
@@ -48,6 +49,50 @@ def keep_waveforms(
     cache = [entry for other in (*others, generator) for entry in other.cache]
     yield
     generator.cache = cache
+
+
+def lal_source(
+    generator: waveform.WaveformGenerator, par_dic: Mapping[str, float]
+) -> Source | None:
+    """Return what LALSimulation needs to make a generator's waveform.
+
+    None where the waveform is not LALSimulation's.
+    """
+    approximant = waveform.APPROXIMANTS[generator.approximant]
+    if (
+        type(generator) is not waveform.WaveformGenerator
+        or approximant.hplus_hcross_by_mode_func
+        is not waveform.compute_hplus_hcross_by_mode
+    ):
+        return None
+    parameters = {name: float(par_dic[name]) for name in generator.slow_params}
+    if generator.disable_precession:
+        parameters |= waveform.ZERO_INPLANE_SPINS
+    return Source(
+        approximant=generator.approximant,
+        harmonic_modes=tuple((ell, m) for ell, m in generator.harmonic_modes),
+        lal_options=tuple((key, value) for key, value in generator.lalsimulation_commands),
+        parameters=parameters,
+    )
+
+
+def hplus_hcross_by_m(
+    generator: waveform.WaveformGenerator, frequencies: np.ndarray, par_dic: dict
+) -> np.ndarray:
+    """Return a generator's waveform (n_m, 2, n_f) at 1 Mpc and phase 0, not cached.
+
+    Parameters
+    ----------
+    generator : cogwheel.waveform.WaveformGenerator
+    frequencies : (n_f,) float
+        [Hz], above zero.
+    par_dic : dict
+    """
+    source = lal_source(generator, par_dic)
+    if source is not None:
+        return generate_modes(frequencies, source)
+    fiducial = par_dic | {"d_luminosity": 1.0, "phi_ref": 0.0}
+    return generator.get_hplus_hcross(frequencies, fiducial, by_m=True)
 
 
 class FastRelativeBinningLikelihood(FastWeights, RelativeBinningLikelihood):

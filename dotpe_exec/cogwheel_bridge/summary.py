@@ -287,7 +287,9 @@ def make_incoherent_summary(
         single = single_detector_event(event_data, i_det)
         generator = shared.reinstantiate(detector_names=single.detector_names)
         share_waveforms(shared, generator)
-        summaries.append(_mode_summary(likelihood, single, generator).to_summary())
+        # ASD drifts are each detector's own.
+        known = likelihood.asd_drift[[i_det]]
+        summaries.append(_mode_summary(likelihood, single, generator, known).to_summary())
 
     par_dic_0 = likelihood.par_dic_0
     arrival_d = (

@@ -142,11 +142,36 @@ class FastWeights(BaseRelativeBinning):
         return 4 * self.event_data.df * projected_rb @ self._coefficients.T
 
     def _stall_ringdown(self, h0_f: np.ndarray, h0_fbin: np.ndarray) -> None:
-        try:
-            super()._stall_ringdown(h0_f, h0_fbin)
-        except IndexError as error:
-            raise InputError(
-                f"the bins end at {self.fbin[-1]} Hz, below the frequency by which the "
-                "reference waveform has 99% of its signal-to-noise ratio squared; use a "
-                "bank whose bins cover the event's frequencies"
-            ) from error
+        """Make waveforms constant above the frequency of 99% of their power, in place.
+
+        cogwheel's routine to the last bit, on the frequencies that it changes alone.
+
+        Raises
+        ------
+        InputError
+            The bins end below that frequency.
+        """
+        wht_filter_f = np.linalg.norm(self.event_data.wht_filter, axis=0)
+        for row in np.ndindex(h0_f.shape[:-1]):
+            power_f = np.cumsum((np.abs(h0_f[row]) * wht_filter_f) ** 2)
+            power_f /= power_f[-1]
+            f_99 = self.event_data.frequencies[np.searchsorted(power_f, 0.99)]
+            b_99 = int(np.searchsorted(self.fbin, f_99))
+            if b_99 == len(self.fbin):
+                raise InputError(
+                    f"the bins end at {self.fbin[-1]} Hz, below the frequency by which the "
+                    "reference waveform has 99% of its signal-to-noise ratio squared; use "
+                    "a bank whose bins cover the event's frequencies"
+                )
+            f_start, f_end = self.fbin[b_99 - self.spline_degree], self.fbin[b_99]
+            constant = h0_fbin[row][b_99]
+            for f, h in (
+                (self.event_data.frequencies, h0_f[row]),
+                (self.fbin, h0_fbin[row]),
+            ):
+                start, stop = np.searchsorted(f, [f_start, f_end])
+                fade = (
+                    np.cos((f[start:stop] - f_start) / (f_end - f_start) * np.pi / 2) ** 2
+                )
+                h[start:stop] = h[start:stop] * fade + constant * (1 - fade)
+                h[stop:] = constant

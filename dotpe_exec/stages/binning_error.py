@@ -14,7 +14,7 @@ import numpy as np
 
 from ..executors.phases import PhaseRunner
 from ..executors.task import Task
-from .exact_tasks import ExactTask, FullData, Source, exact_overlaps
+from .exact_tasks import ExactTask, FullData, exact_overlaps
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -82,9 +82,20 @@ def exact_lnlikes(
     par_dics : sequence of dict
         Within physical bounds.
     """
-    if not _is_lals(likelihood):
-        return np.array([likelihood.lnlike_fft(par_dic) for par_dic in par_dics])
+    from cogwheel.likelihood import CBCLikelihood
+
+    from ..cogwheel_bridge import lal_source
+
     event, generator = likelihood.event_data, likelihood.waveform_generator
+    by_waveform: dict[tuple[float, ...], list[int]] = {}
+    for s, par_dic in enumerate(par_dics):
+        slow = tuple(par_dic[name] for name in generator.slow_params)
+        by_waveform.setdefault(slow, []).append(s)
+    groups = list(by_waveform.values())
+    sources = [lal_source(generator, par_dics[inds[0]]) for inds in groups]
+    own = type(likelihood).lnlike_fft is not CBCLikelihood.lnlike_fft
+    if own or None in sources:
+        return np.array([likelihood.lnlike_fft(par_dic) for par_dic in par_dics])
     inside = np.zeros(len(event.frequencies), dtype=bool)
     inside[event.fslice] = True
     inside &= event.frequencies > 0  # Waveforms vanish there
@@ -95,13 +106,8 @@ def exact_lnlikes(
     )
     handle = runner.store.put(data)
     n_parts = -(-len(data.frequencies_f) // N_FREQUENCIES)
-    sources: dict[tuple[float, ...], list[int]] = {}
-    for s, par_dic in enumerate(par_dics):
-        slow = tuple(par_dic[name] for name in generator.slow_params)
-        sources.setdefault(slow, []).append(s)
     tasks, members = [], {}
-    for number, (slow, inds) in enumerate(sources.items()):
-        source = _source(generator, dict(zip(generator.slow_params, slow, strict=True)))
+    for number, (source, inds) in enumerate(zip(sources, groups, strict=True)):
         samples = _samples(generator, [par_dics[s] for s in inds])
         for part in range(n_parts):
             key = f"{number:03d}/{part:04d}"
@@ -118,35 +124,6 @@ def exact_lnlikes(
         dh_ds[:, inds] += results[key].dh_ds
         hh_ds[:, inds] += results[key].hh_ds
     return 4 * event.df * likelihood.asd_drift**-2 @ (dh_ds - hh_ds / 2)
-
-
-def _is_lals(likelihood: Any) -> bool:
-    """Return whether the likelihood is cogwheel's, of waveforms as LALSimulation has."""
-    from cogwheel.likelihood import CBCLikelihood
-    from cogwheel.waveform import (
-        APPROXIMANTS,
-        WaveformGenerator,
-        compute_hplus_hcross_by_mode,
-    )
-
-    generator = likelihood.waveform_generator
-    approximant = APPROXIMANTS[generator.approximant]
-    return (
-        type(likelihood).lnlike_fft is CBCLikelihood.lnlike_fft
-        and type(generator) is WaveformGenerator
-        and approximant.hplus_hcross_by_mode_func is compute_hplus_hcross_by_mode
-    )
-
-
-def _source(generator: Any, parameters: dict[str, float]) -> Source:
-    if generator.disable_precession:
-        parameters |= dict.fromkeys(("s1x_n", "s1y_n", "s2x_n", "s2y_n"), 0.0)
-    return Source(
-        approximant=generator.approximant,
-        harmonic_modes=tuple(map(tuple, generator.harmonic_modes)),
-        lal_options=tuple(map(tuple, generator.lalsimulation_commands)),
-        parameters={name: float(value) for name, value in parameters.items()},
-    )
 
 
 def _samples(generator: Any, par_dics: Sequence[dict[str, float]]) -> tuple:
