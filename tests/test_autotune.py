@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fake_workload import FakeWorkload
 
 from dotpe_exec import MulticoreConfig, autotune_multicore_config, load_cached_config
 from dotpe_exec.autotune import tune
@@ -197,28 +198,6 @@ def test_trial_takes_its_best_measurement():
 
 
 # The real kernels
-
-
-class FakeWorkload:
-    """Fastest at i_batch 1024, e_blocksize 256 and 2 processes; 4 take too much memory."""
-
-    worker_bytes = 10**6
-
-    def __init__(self):
-        self.candidate_e_blocksize = [128, 256, 512]
-        self.measured = []
-        self.disturbance = lambda: 1.0
-
-    def incoherent(self, config):
-        return self.disturbance() / (1000 + abs(config.i_batch - 1024)), 0.1
-
-    def coherent(self, config):
-        return self.disturbance() / (1000 + abs(config.e_blocksize - 256)), 0.1
-
-    def both_phases(self, config):
-        self.measured.append((config.n_procs, config.i_batch, config.e_blocksize))
-        speed = self.disturbance() * config.n_procs
-        return speed, 0.1 if config.n_procs < 4 else 100.0
 
 
 @pytest.fixture
