@@ -1,0 +1,202 @@
+"""Dask: clusters of ours and of the caller, workers that come, go and die."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+from clusters import (
+    DaskHosts,
+    assert_same,
+    assert_same_as_serial,
+    each_result,
+    payloads,
+    python_path,
+    wait_until,
+)
+from toy_tasks import Number, process_id, product, results, square
+
+from dotpe_exec.errors import ExecutorError
+from dotpe_exec.executors.phases import PhaseRunner
+from dotpe_exec.executors.store import ArrayStore
+
+distributed = pytest.importorskip("distributed")
+
+
+@pytest.fixture
+def cluster():
+    """A cluster whose workers are threads, which come and go at once."""
+    with distributed.LocalCluster(
+        n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None
+    ) as made:
+        yield made
+
+
+def test_client_is_used_and_left_open(cluster, store):
+    with distributed.Client(cluster) as client:
+        runner = PhaseRunner(store, client)
+        assert not runner.executor.owned
+        assert_same_as_serial(runner)
+        runner.close(kill=True)
+        assert client.submit(abs, -1).result() == 1
+
+
+def test_workers_that_join_are_used_and_those_that_leave_cost_nothing(cluster, store):
+    with distributed.Client(cluster) as client, PhaseRunner(store, client) as runner:
+        given = [Number(n, 0.05) for n in range(120)]
+        found, in_flight = {}, set()
+        for number, index, result in each_result(runner, square, given):
+            found[index] = result
+            in_flight.add(runner.executor.max_in_flight)
+            if number == 5:
+                cluster.scale(4)
+            if number == 70:
+                cluster.scale(1)
+        assert [found[n] for n in range(120)] == [n**2 for n in range(120)]
+        assert max(in_flight) == 8, "four workers were seen"
+        assert in_flight >= {2, 8}
+
+
+def test_adaptive_cluster_grows_with_the_work_and_shrinks_after_it(cluster, store):
+    cluster.adapt(minimum=1, maximum=3, interval="50ms", target_duration="20ms")
+    with distributed.Client(cluster) as client, PhaseRunner(store, client) as runner:
+        began = time.monotonic()
+        numbers = [Number(n, 0.05) for n in range(80)]
+        assert results(runner, square, numbers, tasks_per_message=1) == [
+            n**2 for n in range(80)
+        ]
+        assert runner.executor.n_workers == 3
+        assert time.monotonic() - began < 4.0 or os.getloadavg()[0] > 2
+        wait_until(lambda: len(client.nthreads()) == 1)
+        assert_same_as_serial(runner)
+
+
+# Without a guard: what starts the cluster must not run this script again.
+SCRIPT = """
+import os, sys
+from clusters import each_result
+from toy_tasks import Number, process_id, square, threads_in_use, results
+from dotpe_exec.executors.phases import PhaseRunner
+from dotpe_exec.executors.store import ArrayStore
+
+print("started", flush=True)
+with PhaseRunner(ArrayStore(sys.argv[1]), "dask", n_procs=2) as runner:
+    assert runner.executor.n_workers == 2
+    (pid,) = results(runner, process_id, [0])
+    for counts in results(runner, threads_in_use, [0, 1], tasks_per_message=1):
+        assert set(counts.values()) == {1}
+    found = {}
+    for number, index, result in each_result(
+        runner, lambda n: n.value**2, [Number(n) for n in range(30)]
+    ):
+        found[index] = result
+        if number == 3:
+            os.kill(pid, 9)
+    assert found == {n: n**2 for n in range(30)}
+print("ended", flush=True)
+"""
+
+
+def test_killed_worker_is_replaced_and_the_callers_script_runs_once(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT)
+    done = subprocess.run(
+        [sys.executable, str(script), str(tmp_path / "scratch")],
+        env={**os.environ, "PYTHONPATH": python_path()},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["started", "ended"]
+
+
+def test_ending_a_run_early_ends_every_process_of_its_cluster(tmp_path):
+    with (
+        contextlib.suppress(KeyboardInterrupt),
+        PhaseRunner(ArrayStore(tmp_path), "dask", n_procs=1) as runner,
+    ):
+        for _, _, pid in each_result(runner, process_id, range(1)):
+            worker = psutil.Process(pid)
+            above = [worker, *worker.parents()]
+            at = above.index(psutil.Process())
+            began = time.monotonic()
+        raise KeyboardInterrupt
+    assert time.monotonic() - began < 2.0
+    assert at >= 2, "a worker, and the process that holds the cluster"
+    assert not any(
+        process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+        for process in above[:at]
+    )
+
+
+def test_no_scheduler_is_a_clear_error(monkeypatch, store):
+    from dotpe_exec.executors import dask
+
+    monkeypatch.setattr(dask, "CONNECT_SECONDS", 0.5)
+    with pytest.raises(ExecutorError, match=r"no dask scheduler.*127\.0\.0\.1:1"):
+        PhaseRunner(store, "tcp://127.0.0.1:1")
+
+
+def test_address_in_dasks_own_configuration_is_used(cluster, store):
+    import dask
+
+    with (
+        dask.config.set({"scheduler-address": cluster.scheduler_address}),
+        PhaseRunner(store, "dask", n_procs=7) as runner,
+    ):
+        assert runner.executor.n_workers == 1
+        assert_same_as_serial(runner)
+
+
+def seen(folder):
+    return Path(folder).is_dir()
+
+
+def test_hosts_without_the_folder_get_arrays_once_and_may_die_with_them(tmp_path):
+    """One host, whose arrays are lost with it; another, which joins later and goes on."""
+    with (
+        DaskHosts(tmp_path, tmp_path / "scratch") as hosts,
+        ArrayStore(hosts.scratch) as store,
+        PhaseRunner(store, str(hosts.file)) as runner,
+    ):
+        hosts.start("127.0.0.2")
+        batches = payloads(store, size=96, step=1)
+        client = runner.executor._client
+        found = {}
+        for number, index, result in each_result(runner, product, batches):
+            found[index] = result
+            if number == 10:
+                assert not any(client.run(seen, str(store.folder)).values())
+                hosts.start("127.0.0.3")
+                wait_until(lambda: len(client.nthreads()) == 2)
+                hosts.kill("127.0.0.2")
+        assert_same(
+            [found[n] for n in range(len(batches))],
+            results(PhaseRunner(store), product, batches),
+        )
+        (address,) = client.nthreads()
+        assert address.startswith("tcp://127.0.0.3")
+        before = dict(runner.executor._scattered)
+        assert len(before) == 1
+        results(runner, product, batches)
+        assert runner.executor._scattered == before, "nothing travelled twice"
+
+
+def test_lost_scheduler_is_a_clear_error(tmp_path, store):
+    with DaskHosts(tmp_path, store.folder.parent) as hosts:
+        hosts.start("127.0.0.2")
+        runner = PhaseRunner(store, str(hosts.file))
+        with pytest.raises(ExecutorError, match=r"scheduler at tcp.* was lost; resume"):
+            for number, _, _ in each_result(
+                runner, square, [Number(n, 0.02) for n in range(200)]
+            ):
+                if number == 5:
+                    hosts.kill("scheduler")
+        runner.close(kill=True)
