@@ -18,6 +18,7 @@ from .stages.extrinsic import draw_extrinsic_samples, load_extrinsic_samples
 from .stages.incoherent import incoherent_lnlikes
 from .stages.reference import find_reference, save_posterior
 from .stages.selection import select
+from .stages.warmup import start_workers
 
 
 def run_stages(
@@ -32,6 +33,7 @@ def run_stages(
     assert arguments.seed is not None
     banks = {bank_id: bank.handle for bank_id, bank in inputs.banks.items()}
     write_json(directory.run_kwargs, arguments.record())
+    start_workers(runner.executor)
     table = load_distance_table()
 
     with monitor.stage("reference"):

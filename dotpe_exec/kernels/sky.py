@@ -19,6 +19,9 @@ from numba import njit
 
 GOLDEN_RATIO = (1 + 5**0.5) / 2
 
+# Sky samples whose antenna responses are computed at a time, in the processor's cache.
+_BLOCK = 2**12
+
 
 @dataclass(frozen=True)
 class SkyDictionary:
@@ -147,8 +150,6 @@ def make_sky_dictionary(
     n_d = len(locations_dx)
     lat_s, lon_s = fibonacci_sphere(n_s, offset)
     delays_ds = geocenter_delays(locations_dx, lat_s, lon_s)
-    fplus_fcross_sdp = antenna_responses(responses_dxx, lat_s, lon_s).astype(np.float32)
-
     bins_ds = np.rint((delays_ds[1:] - delays_ds[0]) / dt).astype(np.int64)
     low_d = bins_ds.min(axis=1)
     n_delays_d = bins_ds.max(axis=1) - low_d + 1
@@ -157,6 +158,13 @@ def make_sky_dictionary(
         cell_s = cell_s * n_delays + (bins_s - low)
     order = np.argsort(cell_s, kind="stable")
     counts_c = np.bincount(cell_s, minlength=int(np.prod(n_delays_d)))
+    # Array by array and row by row: rows of several numbers are slow to sort.
+    lat_s, lon_s = lat_s[order], lon_s[order]
+    delays_ds = np.take(delays_ds, order, axis=1)
+    fplus_fcross_sdp = np.empty((n_s, n_d, 2), dtype=np.float32)
+    for start in range(0, n_s, _BLOCK):
+        part = slice(start, start + _BLOCK)
+        fplus_fcross_sdp[part] = antenna_responses(responses_dxx, lat_s[part], lon_s[part])
 
     volume_s = np.einsum("sdp,sdp->s", fplus_fcross_sdp, fplus_fcross_sdp) ** 1.5
     pair_low_dd = np.zeros((n_d, n_d), dtype=np.int64)
@@ -171,10 +179,10 @@ def make_sky_dictionary(
         pair_prior_ddt[d, e, : len(prior_t)] = prior_t
 
     return SkyDictionary(
-        lat_s=lat_s[order],
-        lon_s=lon_s[order],
-        fplus_fcross_sdp=fplus_fcross_sdp[order],
-        delays_sd=np.ascontiguousarray(delays_ds.T[order]),
+        lat_s=lat_s,
+        lon_s=lon_s,
+        fplus_fcross_sdp=fplus_fcross_sdp,
+        delays_sd=np.ascontiguousarray(delays_ds.T),
         low_d=low_d,
         n_delays_d=n_delays_d,
         starts_c=np.concatenate([[0], np.cumsum(counts_c)]),

@@ -1,0 +1,32 @@
+"""Workers that start while this process is busy with other things.
+
+A pool starts its processes with its first call, and a worker is ready when it has started
+Python and imported NumPy, numba and the kernels: about a second. The search for a
+reference waveform takes longer than that, and needs no workers.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import BrokenExecutor
+
+from ..executors.interface import Executor
+
+
+def start_workers(executor: Executor) -> None:
+    """Start the workers of a pool that a run made for itself, without waiting for them.
+
+    A worker that dies here is for the first phase to deal with, which finds the pool
+    broken; an executor that the caller made gets nothing but tasks.
+    """
+    if executor.shares_memory or not executor.owned:
+        return
+    for _ in range(executor.n_workers):
+        try:
+            executor.submit(_import_kernels)
+        except BrokenExecutor:
+            return
+
+
+def _import_kernels() -> None:
+    """Import in a worker what its first tasks need."""
+    from . import coherent, extrinsic_tasks, incoherent  # noqa: F401
