@@ -5,6 +5,8 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
+import numpy as np
+
 from .arguments import RunArguments
 from .atomic import atomic_write, write_feather, write_json, write_npy, write_npz
 from .executors.phases import PhaseRunner
@@ -104,11 +106,16 @@ def write_results(
         selection,
         n_ext=arguments.n_ext,
         n_phi=arguments.n_phi,
+        expected_counts_e=_column(extrinsic, "expected_counts"),
         relative_binning_error=_binning_error(
             combined, standardizer, tables, reference, runner
         ),
         injection=injection_summary(inputs.event, reference.summary.asd_drift_d, table),
     )
+
+
+def _column(extrinsic: ExtrinsicSamples, name: str) -> np.ndarray | None:
+    return extrinsic.table[name].to_numpy() if name in extrinsic.table else None
 
 
 def _binning_error(

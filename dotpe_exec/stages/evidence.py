@@ -90,7 +90,11 @@ class EvidenceError:
 
 
 def ln_evidence_error(
-    banks: Sequence[EvidenceTerms], *, n_ext: int, n_phi: int
+    banks: Sequence[EvidenceTerms],
+    *,
+    n_ext: int,
+    n_phi: int,
+    expected_counts_e: np.ndarray | None = None,
 ) -> EvidenceError | None:
     """Return the Monte-Carlo standard error of ln Z.
 
@@ -108,17 +112,29 @@ def ln_evidence_error(
     is its unbiased estimator (Searle, Casella & McCulloch, *Variance Components*, 1992,
     chapter 4; it is the variance of a two-sample U-statistic, Hoeffding 1948); its first
     two parts are the variances with the one set of draws given, the other fresh. The last
-    sum is also a lower bound of Var Z, which v is kept above. The extrinsic samples are
-    taken as if drawn independently; they are drawn with unequal probabilities and spread
-    systematically, which makes the error smaller, so that the estimate errs on the safe
-    side (Sarndal, Swensson & Wretman 1992, section 4.5). What the orbital phases, the
-    points from which the extrinsic samples were drawn and the relative binning
-    contribute is not in it.
+    sum is also a lower bound of Var Z, which v is kept above.
+
+    The extrinsic samples themselves are drawn in two phases: points for a pool, then
+    samples from the pool, in proportion to a score. The better the score, the more alike
+    are the column means Y_e, and the less their scatter tells of the pool's. With c_e the
+    expected count of a sample,
+
+        v_pool = sum_e c_e Y_e^2 / n_e^2
+
+    estimates the sum over the pool of its points' squared terms, which is the variance of
+    a pool of independent points (Sarndal, Swensson & Wretman 1992, section 9.3, with
+    Z^2 / n_pool neglected); it is added to v and to its extrinsic part. Both phases are
+    spread systematically or quasi-randomly, which makes the error smaller than for the
+    independent draws assumed here (ibid., section 4.5), so that the estimate errs on the
+    safe side. What the orbital phases and the relative binning contribute is not in it.
 
     Parameters
     ----------
     banks : sequence of EvidenceTerms
     n_ext, n_phi : int
+    expected_counts_e : (n_ext,) float, optional
+        How often each extrinsic sample was to be drawn from the pool, on average; without
+        it, the error of the pool is not included.
 
     Returns
     -------
@@ -149,8 +165,13 @@ def ln_evidence_error(
         columns_e += cols_e
         mean += bank_mean
     variance_columns = float(columns_e.var(ddof=1)) / n_ext
-    variance = variance_rows + variance_columns - variance_residuals
-    variances = max(variance, variance_residuals), variance_rows, variance_columns
+    variance = max(
+        variance_rows + variance_columns - variance_residuals, variance_residuals
+    )
+    variance_pool = 0.0
+    if expected_counts_e is not None:
+        variance_pool = float(expected_counts_e @ columns_e**2) / n_ext**2
+    variances = variance + variance_pool, variance_rows, variance_columns + variance_pool
     return EvidenceError(*(float(np.sqrt(max(v, 0.0))) / mean for v in variances))
 
 

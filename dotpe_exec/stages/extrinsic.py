@@ -168,8 +168,9 @@ def draw_extrinsic_samples(
     drawn, weights = draw_from_pool(
         ln_mixture, ln_ratio, n_ext, generator(seed, "extrinsic", "draw")
     )
-    drawn = kept[drawn]
-    table = _make_table(points, sky, drawn, weights, t_start, n_phi, seed)
+    # The points that were kept, all of them, would have weights n_ext exp(ln_ratio).
+    counts = n_ext * np.exp(ln_ratio[drawn]) / weights
+    table = _make_table(points, sky, kept[drawn], weights, counts, t_start, n_phi, seed)
     return ExtrinsicSamples(
         table,
         *antenna_and_shifts(
@@ -221,6 +222,7 @@ def _make_table(
     sky: SkyDictionary,
     drawn: np.ndarray,
     weights: np.ndarray,
+    counts: np.ndarray,
     t_start: float,
     n_phi: int,
     seed: int,
@@ -230,7 +232,7 @@ def _make_table(
 
     rng = generator(seed, "extrinsic", "order")
     order = rng.permutation(len(drawn))
-    drawn, weights = drawn[order], weights[order]
+    drawn, weights, counts = drawn[order], weights[order], counts[order]
     sky_e = points.sky_q[drawn]
     return pd.DataFrame(
         {
@@ -244,6 +246,7 @@ def _make_table(
             "_phi_ref": 2 * np.pi / n_phi * rng.integers(n_phi, size=len(drawn)),
             "weights": weights,
             "log_prior_weights": np.log(weights),
+            "expected_counts": counts,
         },
         columns=list(COLUMNS),
     )

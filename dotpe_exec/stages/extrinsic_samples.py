@@ -17,7 +17,16 @@ from ..kernels.proposals import rotate_response
 if TYPE_CHECKING:
     import pandas as pd
 
-COLUMNS = ("lat", "lon", "psi", "t_geocenter", "_phi_ref", "weights", "log_prior_weights")
+COLUMNS = (
+    "lat",
+    "lon",
+    "psi",
+    "t_geocenter",
+    "_phi_ref",
+    "weights",
+    "log_prior_weights",
+    "expected_counts",
+)
 
 
 @dataclass(frozen=True)
@@ -30,6 +39,8 @@ class ExtrinsicSamples:
         ``lat, lon, psi`` [rad], ``t_geocenter`` [s] (that of linear-free waveforms,
         relative to the event's time), ``_phi_ref`` [rad] (informative),  ``weights`` [s],
         ``log_prior_weights``: mean(weights L) estimates the integral of prior times L.
+        ``expected_counts`` (missing in files of other origin): how often each was to be
+        drawn from the pool of points, on average; tells the evidence's error.
     response_dpe : (n_d, 2, n_e) float
         Antenna responses.
     timeshift_dbe : (n_d, n_b, n_e) complex
@@ -149,7 +160,10 @@ def read_extrinsic_table(path: Any, n_ext: int) -> tuple[pd.DataFrame, int]:
     n_rows = len(table)
     if n_rows < n_ext:
         raise InputError(f"extrinsic_samples: {path} has {n_rows} rows, n_ext is {n_ext}")
-    return _check_table(table.iloc[:n_ext].reset_index(drop=True), path), n_rows
+    table = _check_table(table.iloc[:n_ext].reset_index(drop=True), path)
+    if "expected_counts" in table:
+        table["expected_counts"] *= n_ext / n_rows
+    return table, n_rows
 
 
 def _check_table(table: pd.DataFrame, path: Path) -> pd.DataFrame:
@@ -177,7 +191,8 @@ def _check_table(table: pd.DataFrame, path: Path) -> pd.DataFrame:
             table["weights"] = np.exp(table["log_prior_weights"])
     if "_phi_ref" not in table:
         table["_phi_ref"] = 0.0
-    for name in ("lat", "lon", "psi", "t_geocenter", "weights"):
+    counts = [name for name in ("expected_counts",) if name in table]
+    for name in ("lat", "lon", "psi", "t_geocenter", "weights", *counts):
         bad = np.flatnonzero(~np.isfinite(table[name].to_numpy(float)))
         if len(bad):
             raise InputError(
@@ -192,7 +207,7 @@ def _check_table(table: pd.DataFrame, path: Path) -> pd.DataFrame:
         )
     log_weights = table["log_prior_weights"].to_numpy(float)
     bad = np.flatnonzero(np.isnan(log_weights) | (log_weights == np.inf))
-    if len(bad) or (table["weights"] < 0).any():
+    if len(bad) or (table[["weights", *counts]] < 0).any(axis=None):
         raise InputError(
             f"extrinsic_samples: {path} has weights that are negative or not finite"
         )

@@ -20,6 +20,7 @@ def summarize(
     *,
     n_ext: int,
     n_phi: int,
+    expected_counts_e: np.ndarray | None = None,
     relative_binning_error: Mapping[str, float] | None = None,
     injection: Mapping[str, float] | None = None,
 ) -> dict[str, Any]:
@@ -30,6 +31,8 @@ def summarize(
     selection : Selection
         The samples that are written.
     n_ext, n_phi : int
+    expected_counts_e : (n_ext,) float, optional
+        How often each extrinsic sample was to be drawn from the pool, on average.
     relative_binning_error, injection : mapping, optional
         Added as they are.
 
@@ -49,6 +52,7 @@ def summarize(
         ],
         n_ext=n_ext,
         n_phi=n_phi,
+        expected_counts_e=expected_counts_e,
     )
     n_total = np.array([bank.n_total for bank in banks], dtype=float)
     summary: dict[str, Any] = {
