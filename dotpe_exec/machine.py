@@ -65,9 +65,9 @@ def core_limits(
     return limits
 
 
-def usable_cores() -> int:
+def usable_cores(environment: Mapping[str, str] = os.environ, root: Path = _ROOT) -> int:
     """Return how many cores this process may use, at least 1."""
-    return max(1, min(core_limits().values()))
+    return max(1, min(core_limits(environment, root).values()))
 
 
 def _positive(text: str | None) -> int | None:
@@ -202,6 +202,10 @@ def available_memory(
 
 def _slurm_memory(environment: Mapping[str, str]) -> list[int]:
     megabytes = _positive(environment.get("SLURM_MEM_PER_NODE"))
+    per_cpu = _positive(environment.get("SLURM_MEM_PER_CPU"))
+    n_cpus = _positive(environment.get("SLURM_CPUS_ON_NODE"))
+    if megabytes is None and per_cpu and n_cpus:
+        megabytes = per_cpu * n_cpus
     return [megabytes << 20] if megabytes else []
 
 

@@ -9,7 +9,9 @@ import socket
 import pytest
 
 from dotpe_exec import machine
+from dotpe_exec.config import resolve_config
 from dotpe_exec.errors import InputError
+from dotpe_exec.memory import ProblemSize, fit_memory, worker_bytes
 
 GIB = 1 << 30
 
@@ -100,6 +102,50 @@ def test_control_group_limits_cores(tmp_path, files, cores):
     assert machine.core_limits({}, make(tmp_path, files)).get("cgroup") == cores
 
 
+HERE = socket.gethostname()
+V2 = {"proc/self/cgroup": "0::/job\n"}
+QUOTA_8 = V2 | {"sys/fs/cgroup/job/cpu.max": "800000 100000"}
+
+
+@pytest.mark.parametrize(
+    ("affinity", "environment", "files", "cores"),
+    [
+        # A workstation, nothing set.
+        (64, {}, {}, 64),
+        # taskset, numactl, or a batch system that binds.
+        (12, {}, {}, 12),
+        # A container with a quota, in one with whole and one with half cores.
+        (64, {}, QUOTA_8, 8),
+        (64, {}, V2 | {"sys/fs/cgroup/job/cpu.max": "50000 100000"}, 1),
+        # SLURM: sbatch --cpus-per-task 16, on a node of which 32 are allocated.
+        (64, {"SLURM_CPUS_PER_TASK": "16", "SLURM_CPUS_ON_NODE": "32"}, {}, 16),
+        # sbatch --ntasks 32, one process in the script.
+        (64, {"SLURM_CPUS_ON_NODE": "32", "SLURM_NTASKS": "32"}, {}, 32),
+        # SLURM with binding, or with a control group, that is narrower than it says.
+        (4, {"SLURM_CPUS_PER_TASK": "16"}, {}, 4),
+        (64, {"SLURM_CPUS_PER_TASK": "16"}, QUOTA_8, 8),
+        # LSF: bsub -n 20 on one host; on two hosts; of hosts that are not this one.
+        (64, {"LSB_DJOB_NUMPROC": "20", "LSB_MCPU_HOSTS": f"{HERE} 20"}, {}, 20),
+        (64, {"LSB_DJOB_NUMPROC": "28", "LSB_MCPU_HOSTS": f"a 8 {HERE}.domain 20"}, {}, 20),
+        (64, {"LSB_DJOB_NUMPROC": "28", "LSB_MCPU_HOSTS": "a 8 b 20"}, {}, 64),
+        # What is no number is nobody's word.
+        (64, {"SLURM_CPUS_PER_TASK": "", "LSB_DJOB_NUMPROC": "x"}, {}, 64),
+        (64, {"SLURM_CPUS_PER_TASK": "0"}, {}, 64),
+        # More than there are.
+        (64, {"SLURM_CPUS_PER_TASK": "1000"}, {}, 64),
+    ],
+)
+def test_usable_cores_in_all_surroundings(
+    affinity, environment, files, cores, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(os, "cpu_count", lambda: 64)
+    monkeypatch.setattr(
+        os, "sched_getaffinity", lambda pid: set(range(affinity)), raising=False
+    )
+    monkeypatch.setattr("loky.cpu_count", lambda: 64)
+    assert machine.usable_cores(environment, make(tmp_path, files)) == cores
+
+
 @pytest.mark.parametrize(
     "files",
     [
@@ -134,8 +180,42 @@ def test_no_control_group_means_all_memory(tmp_path):
     assert machine.total_memory({}, make(tmp_path, files)) == psutil.virtual_memory().total
 
 
-def test_slurm_limits_memory(tmp_path):
-    assert machine.total_memory({"SLURM_MEM_PER_NODE": "100"}, tmp_path) == 100 << 20
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {"SLURM_MEM_PER_NODE": "100"},
+        {"SLURM_MEM_PER_CPU": "25", "SLURM_CPUS_ON_NODE": "4"},
+        # Per node wins: SLURM sets one or the other.
+        {
+            "SLURM_MEM_PER_NODE": "100",
+            "SLURM_MEM_PER_CPU": "1",
+            "SLURM_CPUS_ON_NODE": "4",
+        },
+    ],
+)
+def test_slurm_limits_memory(environment, tmp_path):
+    assert machine.total_memory(environment, tmp_path) == 100 << 20
+
+
+def test_run_in_a_small_control_group_has_smaller_batches_and_fewer_workers(
+    tmp_path, monkeypatch
+):
+    limit = 2 * 10**9
+    root = make(
+        tmp_path,
+        V2
+        | {
+            "sys/fs/cgroup/job/memory.max": str(limit),
+            "sys/fs/cgroup/job/memory.current": str(limit // 4),
+        },
+    )
+    available = machine.available_memory({}, root)
+    assert available == limit - limit // 4
+    monkeypatch.setattr("dotpe_exec.memory.available_memory", lambda: available)
+    size = ProblemSize(n_m=4, n_b=378, n_ext=512)
+    fitted = fit_memory(resolve_config(n_procs=32), size)
+    assert fitted.i_blocksize < 512 and 1 <= fitted.n_procs < 32
+    assert fitted.n_procs * worker_bytes(size, fitted.i_blocksize) < available
 
 
 def test_caches_and_nodes_are_read(tmp_path):

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from dotpe_exec import run_multicore
 from dotpe_exec.config import resolve_config
 from dotpe_exec.errors import InputError
 from dotpe_exec.executors.phases import PhaseRunner
@@ -115,15 +120,20 @@ def test_prediction_grows_with_what_is_held():
     assert coherent_worker_bytes(SIZE, 256) - small == 128 * (48 * 2 * 4 * 378 + 32_000)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("n_b", "i_blocksize"), [(378, 64), (378, 512), (96, 256)])
-def test_prediction_is_within_thirty_percent_of_a_worker(n_b, i_blocksize):
-    size = ProblemSize(4, n_b, 512)
+# Measured
+
+
+def peak_of_workers(
+    n_b: int = 378, i_blocksize: int = 512, n_ext: int = 512, n_phi: int = 32
+) -> dict[str, int]:
+    """Return the private memory of a worker of both likelihood phases [bytes]."""
     # Every other waveform: nothing can be read without a copy.
     inds = np.arange(0, 2048, 2)
     survivors = Survivors(inds, np.zeros((3, len(inds))), np.zeros(len(inds)))
     with synthetic_workload(2048, n_b) as workload:
         name = workload.bank.bank_id
+        rng = np.random.default_rng(2)
+        times_de = 4.0 + rng.normal(0.0, 2e-3, (3, n_ext))
         with (
             Monitor(progress=False) as monitor,
             PhaseRunner(workload.store, "process", n_procs=1, monitor=monitor) as runner,
@@ -132,7 +142,7 @@ def test_prediction_is_within_thirty_percent_of_a_worker(n_b, i_blocksize):
                 runner,
                 {name: Candidates(workload.bank, inds)},
                 workload.incoherent_summary,
-                n_phi=32,
+                n_phi=n_phi,
                 i_batch=512,
             )
             coherent_sets(
@@ -140,9 +150,11 @@ def test_prediction_is_within_thirty_percent_of_a_worker(n_b, i_blocksize):
                 {name: workload.bank},
                 {name: survivors},
                 workload.summary,
-                workload.response_dpe,
-                workload.timeshift_dbe,
-                n_phi=32,
+                rng.uniform(-0.8, 0.8, (3, 2, n_ext)),
+                np.exp(
+                    -2j * np.pi * workload.summary.fbin_b[:, None] * times_de[:, None, :]
+                ),
+                n_phi=n_phi,
                 i_blocksize=i_blocksize,
                 e_blocksize=512,
                 max_bestfit_lnlike_diff=20.0,
@@ -150,10 +162,97 @@ def test_prediction_is_within_thirty_percent_of_a_worker(n_b, i_blocksize):
                 seed=0,
             )
     phases = monitor.report()["phases"]
+    return {name: phase["peak_worker_memory_bytes"] for name, phase in phases.items()}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        {"i_blocksize": 64},
+        {"i_blocksize": 512},
+        {"i_blocksize": 1024},
+        {"n_b": 96, "i_blocksize": 256},
+        {"n_ext": 2048, "n_phi": 100},
+    ],
+    ids=str,
+)
+def test_prediction_is_within_thirty_percent_of_a_worker(sizes):
+    measured = peak_of_workers(**sizes)
+    size = ProblemSize(4, sizes.get("n_b", 378), sizes.get("n_ext", 512))
     predicted = {
         "incoherent": incoherent_worker_bytes(size),
-        "coherent": coherent_worker_bytes(size, i_blocksize),
+        "coherent": coherent_worker_bytes(size, sizes.get("i_blocksize", 512)),
     }
     for phase, expected in predicted.items():
-        measured = phases[phase]["peak_worker_memory_bytes"]
-        assert measured == pytest.approx(expected, rel=0.3), phase
+        assert measured[phase] == pytest.approx(expected, rel=0.3), phase
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("n_ext", [512, 4096])
+def test_prediction_is_within_thirty_percent_of_an_extrinsic_worker(
+    n_ext, golden, tmp_path
+):
+    rundir = run_multicore(
+        golden / "event.npz",
+        golden / "bank_0",
+        n_ext=n_ext,
+        n_phi=32,
+        n_t=64,
+        seed=1,
+        par_dic_0=golden / "reference/par_dic_0.json",
+        rundir=tmp_path / "run",
+        executor="process",
+        n_procs=1,
+        progress=False,
+    )
+    phases = json.loads((rundir / "run_report.json").read_text())["phases"]
+    measured = max(
+        phases[name]["peak_worker_memory_bytes"]
+        for name in ("proposals", "parent scores", "screening", "scores")
+    )
+    predicted = extrinsic_worker_bytes(ProblemSize(4, 96, n_ext))
+    assert measured == pytest.approx(predicted, rel=0.3)
+
+
+@pytest.mark.slow
+def test_worker_stays_below_600_mb_whatever_the_number_of_phases():
+    few = peak_of_workers(n_ext=2048, n_phi=10)["coherent"]
+    many = peak_of_workers(n_ext=2048, n_phi=100)["coherent"]
+    assert many < 600e6
+    assert many < few + 50e6
+
+
+_COLLECT = """
+import numpy as np
+from dotpe_exec.executors.memory import PeakSampler
+from dotpe_exec.stages.accepted import AcceptedSet
+
+rng = np.random.default_rng(0)
+sampler = PeakSampler()
+sampler.start()
+accepted = AcceptedSet(20.0, 10**7)
+for k in range(25):
+    lnlike = 60.0 + 19.0 * rng.random(10**6)
+    accepted.add(lnlike, np.arange(k * 10**6, (k + 1) * 10**6), lnlike, lnlike)
+found = accepted.finish()
+assert len(found[0]) == 10**7
+print(sampler.peak())
+"""
+
+
+@pytest.mark.slow
+def test_parent_collects_ten_million_samples_in_two_gigabytes():
+    command = [sys.executable, "-c", _COLLECT]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    # LAL, event and reference waveform come on top.
+    assert int(done.stdout) + PARENT_BYTES < 2e9
+
+
+@pytest.mark.slow
+def test_parent_writes_ten_million_samples_in_two_gigabytes(tmp_path):
+    script = Path(__file__).resolve().parents[1] / "bench" / "results.py"
+    command = [sys.executable, script, "--samples", 10**7, "--json", tmp_path / "figures"]
+    subprocess.run(list(map(str, command)), check=True)
+    figures = json.loads((tmp_path / "figures").read_text())
+    assert figures["process_peak_gb"] < 2.0
