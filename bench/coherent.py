@@ -188,7 +188,7 @@ def measure(n_i: int, n_e: int, n_phi: int, repeats: int) -> tuple[KernelFigures
         raise RuntimeError(f"{found} samples accepted, the dense kernel has {n_expected}")
     n_pairs = n_i * n_e
     stage_us = np.median(stages, axis=0) / n_pairs * 1e6
-    n_k, n_lead = len(prepared.detector_k), int(prepared.lead_k.sum())
+    n_k, n_lead = len(prepared.detector_k), int(prepared.lead_d.sum())
     n_evaluated = sum(x.n_evaluated for x in blocks)
     # Projection of every waveform with its norms, and sums for the pairs evaluated.
     double = 64 * N_B * n_k * n_i + 28 * 40 * N_B * N_D * n_i + 128 * n_k * n_evaluated

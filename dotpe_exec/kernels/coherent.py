@@ -11,14 +11,16 @@ The formula stands in :mod:`.coherent_dense`. What makes it fast, and how it sta
   The error of that is bounded waveform by waveform; where the bound exceeds the
   tolerance times the waveform's norm, all bins are used.
 * (h|h): mode pairs merge by m - m', polarisations by symmetry (:mod:`.coherent_norms`).
-* Screening (:mod:`.coherent_screen`): a matrix product in single precision of the
-  leading part of A and B gives every (i, e) an upper bound of bestfit_lnlike over phase,
-  (sum_m |dh_m|)^2 / (2 hh_min), with its own errors bounded and added. Only pairs whose
-  bound reaches the floor are evaluated, in double precision, one by one, in an order
-  of operations that knows nothing of batches (:mod:`.coherent_pairs`).
+* Screening (:mod:`.coherent_screen`): in single precision, from the leading part of A and
+  with C interpolated between nodes in time (:mod:`.coherent_nodes`), every (i, e) gets
+  an upper bound of bestfit_lnlike over phase, (sum_m |dh_m|)^2 / (2 hh_min), with its own
+  errors bounded and added. Only pairs whose bound reaches the floor are evaluated, in
+  double precision, one by one, in an order of operations that knows nothing of batches
+  (:mod:`.coherent_pairs`).
 
-Cost per waveform: 16 n_m n_b K flops for A, about 120 n_m^2 n_b n_d for (h|h). Per pair
-screened: 16 n_m K_lead flops in single precision; per pair evaluated: 32 n_m K.
+Cost per waveform: 16 n_m n_b K flops for A, 4 n_mm n_b (6 + 8 n_d) for (h|h), in single
+precision 16 n_m K_lead flops per node. Per pair screened: 32 n_m n_d flops for (d|h) and
+6 n_d (2 n_orders - 1) for (h|h), in single precision; per pair evaluated: 32 n_m K.
 """
 
 from __future__ import annotations
@@ -31,16 +33,23 @@ import numpy as np
 
 from . import coherent_norms
 from .coherent_basis import ShiftBasis, factor_shifts, row_scale
-from .summary import Summary
+from .coherent_nodes import N_NEIGHBOURS, Nodes, make_nodes
+from .summary import Summary, mode_pairs
 
 # Errors of (d|h) from the factorisation, relative to the waveform's norm, that is, in
 # units of signal-to-noise ratio. Decided by waveform alone, so batches do not matter.
-TOLERANCE = 1e-9
+# Less would not be seen in results, and costs rank where few arrival times lie apart.
+TOLERANCE = 1e-8
 # What is left to waveforms unlike the typical one before they need all bins.
-_MARGIN = 3.0
+_MARGIN = 10.0
 # Part of (d|h) that the screening may leave out for a waveform of the largest spread, in
 # units of signal-to-noise ratio; what it does leave out is usually a tenth of that.
 _LEAD_TOLERANCE = 0.1
+# Waveforms that are worked on together: few enough for the second-level cache.
+TILE = 16
+# Rows that are summed over are filled up to a multiple of this: no remainder in loops.
+_REGISTERS = 16
+_UNIT_ROUNDOFF = float(np.finfo(np.float32).eps)
 
 
 @dataclass(frozen=True)
@@ -62,18 +71,27 @@ class PreparedCoherent:
         Largest error of (d|h) relative to the waveform's norm.
     norm_k : (n_d * 3,) float
         Mean squared responses, for that norm.
-    b_ceq : (2, n_e, 2 * K) float
-        B, real and imaginary part; q is (p, k).
+    b_ceq : (2, n_e, n_q) float
+        B, real and imaginary part; q is (p, k), filled up with zeros.
     detector_k : (K,) int
         The detector each k belongs to.
-    lead_k : (K,) bool
-        Whether the screening uses k.
-    lead_cqe : (2, 4 * K_lead, n_e) float32
-        B for the screening: what [Re A, Im A] is multiplied with for the real and
-        the imaginary part of (d|h), in units of ``2**exponent``.
-    tail_dpe, lead_norm_e : (n_d, 2, n_e), (n_e,) float
-        Norms of what the screening leaves out and uses of B, in the same units.
-    pair_weights_cxdb : (2, n_mm * 4, n_d, n_b) float
+    lead_d, nodes_d : (n_d,) int
+        How many of its k the screening uses, and at how many nodes in time.
+    node_values_x : (sum of 4 nodes_d lead_d,) float32
+        For each detector, (nodes_d, 2, 2 lead_d): what (Re A, Im A) is to be multiplied
+        with for the real and imaginary part at a node, in units of ``2**exponent``.
+    first_node_ed : (n_e, n_d) int32
+        The first of a sample's four nodes among all.
+    node_weights_edj : (n_e, n_d, 8) float32
+        Their weights times response / asd_drift^2, by polarisation and node.
+    row_k : (K,) int
+        Row of the real part of each k in what the node values are multiplied with, -1
+        where the screening does not use it.
+    screen_error_xdp : (2, n_d, 2) float
+        What the norms of the parts of A that the screening uses and leaves out are to be
+        multiplied with to bound its error, in the same units.
+    hh_weights_xdcb, pairs_x6
+        See :func:`.coherent_norms.pair_weights` and :func:`.coherent_norms.pair_table`.
     q_ek : (n_e, n_d * 3) float
         Squared responses.
     exponent : int
@@ -91,11 +109,15 @@ class PreparedCoherent:
     norm_k: np.ndarray
     b_ceq: np.ndarray
     detector_k: np.ndarray
-    lead_k: np.ndarray
-    lead_cqe: np.ndarray
-    tail_dpe: np.ndarray
-    lead_norm_e: np.ndarray
-    pair_weights_cxdb: np.ndarray
+    lead_d: np.ndarray
+    nodes_d: np.ndarray
+    node_values_x: np.ndarray
+    first_node_ed: np.ndarray
+    node_weights_edj: np.ndarray
+    row_k: np.ndarray
+    screen_error_xdp: np.ndarray
+    hh_weights_xdcb: np.ndarray
+    pairs_x6: np.ndarray
     q_ek: np.ndarray
     exponent: int
     dh_weights_dmpb: np.ndarray
@@ -113,6 +135,15 @@ class PreparedCoherent:
         """Number of orbital phases."""
         return self.phases_cno.shape[2]
 
+    def node_values(self) -> list[np.ndarray]:
+        """Return ``node_values_x`` by detector, (2 nodes_d, 2 lead_d) each."""
+        sizes = 4 * self.nodes_d * self.lead_d
+        parts = np.split(self.node_values_x, np.cumsum(sizes)[:-1])
+        return [
+            part.reshape(2 * n_g, 2 * n_k)
+            for part, n_g, n_k in zip(parts, self.nodes_d, self.lead_d, strict=True)
+        ]
+
     def __post_init__(self) -> None:
         # As a memory map would be: compiled functions see one type only, fast to read.
         for item in dataclasses.fields(self):
@@ -129,29 +160,27 @@ class Projected:
 
     Parameters
     ----------
-    a_cimq : (2, n_i, n_m, 2 * K) float
-        A, real and imaginary part; q is (p, k).
+    a_cimq : (2, n_i, n_m, n_q) float
+        A, real and imaginary part; q is (p, k), filled up with zeros.
     norms_irk : (n_i, n_rows, n_d * 3) float
         Merged norms, see :mod:`.coherent_norms`.
     error_im : (n_i, n_m) float
         Bound of the factorisation's error of dh_m.
     within_i : (n_i,) bool
         Whether that error is within the tolerance.
-    lead_nq : (n_i * n_m, 4 * K_lead) float32
-        The part of A that the screening uses: n is (i, m), q is (c, p, k).
-    lead_norm_im : (n_i, n_m) float
-        Its norm.
-    tail_imdp : (n_i, n_m, n_d, 2) float
-        Norm of the part that it does not use.
+    z_tpgx : (n_tiles, 2, n_nodes, 2 * n_m * TILE) float32
+        (d|h) by polarisation at the nodes of the screening, by tiles of waveforms: x is
+        (real or imaginary part, m, i), zero beyond the last waveform.
+    screen_error_i : (n_i,) float
+        Bound of the screening's error of sum_m |dh_m|, in units of ``2**exponent``.
     """
 
     a_cimq: np.ndarray
     norms_irk: np.ndarray
     error_im: np.ndarray
     within_i: np.ndarray
-    lead_nq: np.ndarray
-    lead_norm_im: np.ndarray
-    tail_imdp: np.ndarray
+    z_tpgx: np.ndarray
+    screen_error_i: np.ndarray
 
 
 def prepare_coherent(
@@ -180,69 +209,63 @@ def prepare_coherent(
     m_arr = np.array(summary.m_arr, dtype=np.int64)
     asd_drift_d = np.array(summary.asd_drift_d, dtype=float)
     response_dpe = np.array(response_dpe, dtype=float)
+    dh_weights_dmpb = np.asarray(summary.dh_weights_dmpb)
+    fbin_b = np.asarray(summary.fbin_b, dtype=float)
     if amplitude_mpb is None:
         amplitude_mpb = np.broadcast_to(
-            np.abs(summary.line_fit.h2plus0_b), summary.dh_weights_dmpb.shape[1:]
+            np.abs(summary.line_fit.h2plus0_b), dh_weights_dmpb.shape[1:]
         )
     q_ke = coherent_norms.squared_responses(response_dpe, asd_drift_d)
     norm_k = q_ke.mean(axis=1)
     norm_k[1::3] = 0.0
-    weights_cxdb = coherent_norms.pair_weights(summary)
-    typical = _typical_norm(amplitude_mpb, weights_cxdb[0], m_arr, norm_k)
+    typical = _typical_norm(amplitude_mpb, summary, norm_k)
 
-    gain_dp = np.abs(response_dpe).max(axis=2) / asd_drift_d[:, None] ** 2
+    gain_dpe = np.abs(response_dpe) / asd_drift_d[:, None, None] ** 2
+    total_gain_d = np.maximum(gain_dpe.max(axis=2).sum(axis=1), np.finfo(float).tiny)
     bases: list[ShiftBasis] = []
-    for d, weights_mpb in enumerate(summary.dh_weights_dmpb):
-        budget = typical / (len(asd_drift_d) * _MARGIN * np.sqrt(weights_mpb.shape[-1]))
+    for d, weights_mpb in enumerate(dh_weights_dmpb):
+        budget = typical / (len(asd_drift_d) * _MARGIN * np.sqrt(len(fbin_b)))
         bases.append(
             factor_shifts(
                 timeshift_dbe[d].conj(),
                 row_scale(weights_mpb, amplitude_mpb),
-                tolerance * budget / max(gain_dp[d].sum(), np.finfo(float).tiny),
+                tolerance * budget / total_gain_d[d],
             )
         )
     detector_k = np.repeat(np.arange(len(bases)), [len(x.coefficients_re) for x in bases])
-    basis_bk = np.concatenate([x.basis_br for x in bases], axis=1)
-    scale_db = np.stack([x.scale_b for x in bases])
-    coefficients_ke = np.concatenate([x.coefficients_re for x in bases])
-    gain_dpe = np.abs(response_dpe) / asd_drift_d[:, None, None] ** 2
-    error_dp = (np.stack([x.residual_e for x in bases])[:, None] * gain_dpe).max(axis=2)
-
-    lead_budget = _LEAD_TOLERANCE * typical / (len(bases) * np.sqrt(basis_bk.shape[0]))
-    lead_k, tail_de = _leading(bases, lead_budget / gain_dp.sum(axis=1))
-    b_pke = coefficients_ke * (
+    residual_de = np.stack([x.residual_e for x in bases])
+    b_pke = np.concatenate([x.coefficients_re for x in bases]) * (
         response_dpe[detector_k] / asd_drift_d[detector_k, None, None] ** 2
     ).transpose(1, 0, 2)
-    exponent = int(np.frexp(typical)[1]) if typical > 0 else 0
-    lead_qe = b_pke[:, lead_k].reshape(-1, b_pke.shape[2]) * 2.0**-exponent
-    lead_cqe = np.stack(
-        [
-            np.concatenate([lead_qe.real, -lead_qe.imag]),
-            np.concatenate([lead_qe.imag, lead_qe.real]),
-        ]
-    )
-    fold_mpbk = (
-        np.moveaxis(summary.dh_weights_dmpb, 0, -1)[..., detector_k] * basis_bk
-    ).conj()
     b_eq = b_pke.reshape(-1, b_pke.shape[2]).T
+    b_eq = np.pad(b_eq, [(0, 0), (0, -b_eq.shape[1] % _REGISTERS)])
+    basis_bk = np.concatenate([x.basis_br for x in bases], axis=1)
+    scale_db = np.stack([x.scale_b for x in bases])
+    lead_budget = _LEAD_TOLERANCE * typical / (len(bases) * np.sqrt(len(fbin_b)))
+    exponent = int(np.frexp(typical)[1]) if typical > 0 else 0
     return PreparedCoherent(
         m_arr=m_arr,
         phases_cno=_phase_table(m_arr, n_phi),
-        fold_mpbk=fold_mpbk,
-        spread_dmpb=np.abs(summary.dh_weights_dmpb / scale_db[:, None, None]) ** 2,
-        error_dp=error_dp,
+        fold_mpbk=(np.moveaxis(dh_weights_dmpb, 0, -1)[..., detector_k] * basis_bk).conj(),
+        spread_dmpb=np.abs(dh_weights_dmpb / scale_db[:, None, None]) ** 2,
+        error_dp=(residual_de[:, None] * gain_dpe).max(axis=2),
         tolerance=float(tolerance),
         norm_k=norm_k,
         b_ceq=np.stack([b_eq.real, b_eq.imag]),
         detector_k=detector_k,
-        lead_k=lead_k,
-        lead_cqe=lead_cqe.astype(np.float32),
-        tail_dpe=tail_de[:, None] * gain_dpe * 2.0**-exponent,
-        lead_norm_e=np.linalg.norm(lead_qe, axis=0),
-        pair_weights_cxdb=weights_cxdb,
+        **_screening_tables(
+            bases,
+            timeshift_dbe,
+            fbin_b,
+            lead_budget / total_gain_d,
+            response_dpe / asd_drift_d[:, None, None] ** 2,
+            2.0**-exponent,
+        ),
+        hh_weights_xdcb=coherent_norms.pair_weights(summary),
+        pairs_x6=coherent_norms.pair_table(m_arr),
         q_ek=q_ke.T,
         exponent=exponent,
-        dh_weights_dmpb=np.asarray(summary.dh_weights_dmpb),
+        dh_weights_dmpb=dh_weights_dmpb,
         response_dpe=response_dpe,
         timeshift_dbe=np.asarray(timeshift_dbe),
         asd_drift_d=asd_drift_d,
@@ -259,53 +282,89 @@ def project(h_impb: np.ndarray, prepared: PreparedCoherent) -> Projected:
     prepared : PreparedCoherent
     """
     n_i, n_m = h_impb.shape[:2]
-    n_k = prepared.fold_mpbk.shape[-1]
-    a_cimq = np.empty((2, n_i, n_m, 2 * n_k))
+    n_d, n_k = len(prepared.asd_drift_d), len(prepared.detector_k)
+    a_cimq = np.empty((2, n_i, n_m, prepared.b_ceq.shape[2]))
+    a_cimq[..., 2 * n_k :] = 0
+    # Sums of |A|^2 of the part that the screening uses and of the rest.
+    power_imdpx = np.zeros((n_i, n_m, n_d, 2, 2))
     for m in range(n_m):
         for p in range(2):
-            a_ik = h_impb[:, m, p] @ prepared.fold_mpbk[m, p]
-            part = slice(p * n_k, (p + 1) * n_k)
-            a_cimq[0, :, m, part] = a_ik.real
-            np.negative(a_ik.imag, out=a_cimq[1, :, m, part])
-    norms_irk, power_idmp = coherent_norms.merged_norms(
-        h_impb, prepared.pair_weights_cxdb, prepared.spread_dmpb, prepared.m_arr
+            _store(
+                h_impb[:, m, p] @ prepared.fold_mpbk[m, p],
+                m,
+                p,
+                prepared.row_k,
+                prepared.detector_k,
+                a_cimq,
+                power_imdpx,
+            )
+    norms_irk, spread_imdp = coherent_norms.merged_norms(
+        h_impb, prepared.hh_weights_xdcb, prepared.spread_dmpb, prepared.pairs_x6
     )
-    error_im = np.einsum("idmp,dp->im", np.sqrt(power_idmp), prepared.error_dp)
+    error_im = np.einsum("imdp,dp->im", np.sqrt(spread_imdp), prepared.error_dp)
     norm_i = np.sqrt(np.maximum(norms_irk[:, 0] @ prepared.norm_k, 0.0))
     within_i = error_im.sum(axis=1) <= prepared.tolerance * norm_i
-    lead_nq = np.empty((n_i * n_m, 4 * int(prepared.lead_k.sum())), dtype=np.float32)
-    lead_norm_im = np.empty((n_i, n_m))
-    tail_imdp = np.zeros((n_i, n_m, len(prepared.asd_drift_d), 2))
-    _split_lead(
-        a_cimq, prepared.lead_k, prepared.detector_k, lead_nq, lead_norm_im, tail_imdp
+    screen_error_i = error_im.sum(axis=1) * 2.0**-prepared.exponent + np.einsum(
+        "imdpx,xdp->i", np.sqrt(power_imdpx), prepared.screen_error_xdp
     )
-    np.sqrt(tail_imdp, out=tail_imdp)
-    return Projected(
-        a_cimq, norms_irk, error_im, within_i, lead_nq, lead_norm_im, tail_imdp
-    )
+    z_tpgx = _at_nodes(a_cimq, prepared)
+    return Projected(a_cimq, norms_irk, error_im, within_i, z_tpgx, screen_error_i)
 
 
 @numba.njit(cache=True, error_model="numpy")
-def _split_lead(a_cimq, lead_k, detector_k, lead_nq, lead_norm_im, tail_imdp):
-    _, n_i, n_m, _ = a_cimq.shape
-    n_k = len(lead_k)
-    n_lead = lead_nq.shape[1] // 4
+def _store(a_ik, m, p, row_k, detector_k, a_cimq, power_imdpx):
+    """Write the conjugate of A where it belongs, and add its squares by detector."""
+    n_i, n_k = a_ik.shape
     for i in range(n_i):
-        for m in range(n_m):
-            row_q = lead_nq[i * n_m + m]
-            lead_power = 0.0
-            for p in range(2):
-                q = p * n_lead
-                for k in range(n_k):
-                    real, imag = a_cimq[0, i, m, p * n_k + k], a_cimq[1, i, m, p * n_k + k]
-                    power = real * real + imag * imag
-                    if lead_k[k]:
-                        row_q[q], row_q[2 * n_lead + q] = real, imag
-                        lead_power += power
-                        q += 1
-                    else:
-                        tail_imdp[i, m, detector_k[k], p] += power
-            lead_norm_im[i, m] = np.sqrt(lead_power)
+        for k in range(n_k):
+            real, imag = a_ik[i, k].real, a_ik[i, k].imag
+            a_cimq[0, i, m, p * n_k + k] = real
+            a_cimq[1, i, m, p * n_k + k] = -imag
+            part = 0 if row_k[k] >= 0 else 1
+            power_imdpx[i, m, detector_k[k], p, part] += real * real + imag * imag
+
+
+def _at_nodes(a_cimq: np.ndarray, prepared: PreparedCoherent) -> np.ndarray:
+    """Return (d|h) at the nodes in single precision, as ``Projected`` has it."""
+    _, n_i, n_m, _ = a_cimq.shape
+    n_x, n_lead = n_m * TILE, int(prepared.lead_d.sum())
+    z_tpyx = np.empty((-(-n_i // TILE), 2, 2 * prepared.nodes_d.sum(), n_x), np.float32)
+    lead_pyx = np.zeros((2, 2 * n_lead, n_x), np.float32)
+    values_dyk = prepared.node_values()
+    lead_k = prepared.lead_d[prepared.detector_k]
+    for tile, z_pyx in enumerate(z_tpyx):
+        start = tile * TILE
+        if start + TILE > n_i:
+            lead_pyx[:] = 0
+        _gather_lead(a_cimq, start, prepared.row_k, lead_k, lead_pyx)
+        first_y = first_k = 0
+        for values_yk in values_dyk:
+            n_y, n_k = values_yk.shape
+            with np.errstate(over="ignore", invalid="ignore"):
+                np.matmul(
+                    values_yk,
+                    lead_pyx[:, first_k : first_k + n_k],
+                    out=z_pyx[:, first_y : first_y + n_y],
+                )
+            first_y, first_k = first_y + n_y, first_k + n_k
+    return z_tpyx.reshape(len(z_tpyx), 2, -1, 2 * n_x)
+
+
+@numba.njit(cache=True, error_model="numpy")
+def _gather_lead(a_cimq, start, row_k, lead_k, lead_pyx):
+    """Write a tile's leading part of A: rows are real, then imaginary by detector."""
+    n_m = a_cimq.shape[2]
+    n_i = min(TILE, a_cimq.shape[1] - start)
+    n_k = len(row_k)
+    for p in range(2):
+        for k in range(n_k):
+            y = row_k[k]
+            if y >= 0:
+                for m in range(n_m):
+                    for i in range(n_i):
+                        x = m * TILE + i
+                        lead_pyx[p, y, x] = a_cimq[0, start + i, m, p * n_k + k]
+                        lead_pyx[p, y + lead_k[k], x] = a_cimq[1, start + i, m, p * n_k + k]
 
 
 def with_all_bins(
@@ -322,31 +381,77 @@ def with_all_bins(
     return np.asarray(dh_me)
 
 
-def _typical_norm(
-    amplitude_mpb: np.ndarray, real_xdb: np.ndarray, m_arr: np.ndarray, norm_k: np.ndarray
-) -> float:
+def _typical_norm(amplitude_mpb: np.ndarray, summary: Summary, norm_k: np.ndarray) -> float:
     """Return a typical sqrt(h|h), from the terms without phase or polarisation mixing."""
-    table_xc = coherent_norms.pair_table(m_arr)
-    power_ab = np.square(amplitude_mpb).reshape(-1, amplitude_mpb.shape[-1])
+    power_mpb = np.square(amplitude_mpb)
     total = 0.0
-    for (first, second, _, _, slot), real_db in zip(table_xc, real_xdb, strict=True):
-        if first == second:
-            total += norm_k[slot::3] @ (real_db @ power_ab[first])
+    for pair, (m, mprime) in enumerate(zip(*mode_pairs(len(power_mpb)), strict=True)):
+        if m == mprime:
+            for p in range(2):
+                weights_db = summary.hh_weights_dmppb[:, pair, p, p].real
+                total += norm_k[2 * p :: 3] @ (weights_db @ power_mpb[m, p])
     return float(np.sqrt(abs(total)))
 
 
-def _leading(
-    bases: list[ShiftBasis], budget_d: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return which k the screening uses, and the norm (n_d, n_e) of those it leaves out."""
-    lead, tail = [], []
-    for basis, budget in zip(bases, budget_d, strict=True):
+def _screening_tables(
+    bases: list[ShiftBasis],
+    timeshift_dbe: np.ndarray,
+    fbin_b: np.ndarray,
+    budget_d: np.ndarray,
+    response_dpe: np.ndarray,
+    unit: float,
+) -> dict[str, np.ndarray]:
+    """Return what the screening uses of the bases, and what bounds its errors.
+
+    ``budget_d`` is for the norm of the coefficients that are left out, and once more for
+    what interpolation changes of the others.
+    """
+    values, weights_edj, tail_de, nodes_d = [], [], [], []
+    first_node, n_nodes, lead_d, row_k = [], 0, [], []
+    for d, (basis, budget) in enumerate(zip(bases, budget_d, strict=True)):
         power_re = np.abs(basis.coefficients_re) ** 2
         tail_re = np.sqrt(np.cumsum(power_re[::-1], axis=0)[::-1])
         rank = max(int((tail_re.max(axis=1) > budget).sum()), 1)
-        lead.append(np.arange(len(tail_re)) < rank)
-        tail.append(tail_re[rank] if rank < len(tail_re) else np.zeros(tail_re.shape[1]))
-    return np.concatenate(lead), np.stack(tail)
+        tail_de.append(tail_re[rank] if rank < len(tail_re) else np.zeros(len(tail_re[0])))
+        nodes = make_nodes(basis, rank, timeshift_dbe[d].conj(), fbin_b, budget)
+        real_gk, imag_gk = nodes.coefficients_rg.real.T, nodes.coefficients_rg.imag.T
+        values_gck = np.stack(
+            [np.hstack([real_gk, -imag_gk]), np.hstack([imag_gk, real_gk])], axis=1
+        )
+        values.append((values_gck * unit).astype(np.float32).ravel())
+        weights_epj = response_dpe[d].T[:, :, None] * nodes.weights_ej[:, None]
+        weights_edj.append(weights_epj.reshape(-1, 2 * N_NEIGHBOURS))
+        first_node.append(nodes.first_e + n_nodes)
+        rows = np.full(len(power_re), -1)
+        rows[:rank] = 2 * sum(lead_d) + np.arange(rank)
+        row_k.append(rows)
+        lead_d.append(rank)
+        nodes_d.append(nodes)
+        n_nodes += nodes.coefficients_rg.shape[1]
+    gain_dpe = np.abs(response_dpe) * unit
+    return {
+        "lead_d": np.array(lead_d),
+        "nodes_d": np.array([nodes.coefficients_rg.shape[1] for nodes in nodes_d]),
+        "node_values_x": np.concatenate(values),
+        "first_node_ed": np.stack(first_node, axis=1).astype(np.int32),
+        "node_weights_edj": np.stack(weights_edj, axis=1).astype(np.float32),
+        "row_k": np.concatenate(row_k),
+        "screen_error_xdp": np.stack(
+            [
+                _lead_error(nodes_d, max(lead_d), gain_dpe),
+                (np.stack(tail_de)[:, None] * gain_dpe).max(axis=2),
+            ]
+        ),
+    }
+
+
+def _lead_error(nodes_d: list[Nodes], rank: int, gain_dpe: np.ndarray) -> np.ndarray:
+    """Return the error (n_d, 2) of the screening per unit of the norm of what it uses."""
+    # Sums of 2 rank terms at the nodes, then of 8 n_d, each of complex numbers.
+    n_terms = 2 * rank + 2 * N_NEIGHBOURS * len(nodes_d) + 12
+    rounding = 2 * n_terms * _UNIT_ROUNDOFF
+    error_de = np.stack([nodes.error_e + rounding * nodes.size_e for nodes in nodes_d])
+    return (error_de[:, None] * gain_dpe).max(axis=2)
 
 
 def _phase_table(m_arr: np.ndarray, n_phi: int) -> np.ndarray:

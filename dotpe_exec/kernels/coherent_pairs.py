@@ -38,11 +38,18 @@ def pair_modes(a_cimq, b_ceq, i_p, e_p):
 def pair_norms(norms_irk, q_ek, i_p, e_p):
     """Return hh_pr (n_pairs, n_rows) float: (h|h) by m - m', merged."""
     n_rows, n_k = norms_irk.shape[1:]
-    hh_pr = np.zeros((len(i_p), n_rows))
+    hh_pr = np.empty((len(i_p), n_rows))
     for n in range(len(i_p)):
+        norms_rk, q_k = norms_irk[i_p[n]], q_ek[e_p[n]]
         for r in range(n_rows):
-            for k in range(n_k):
-                hh_pr[n, r] += norms_irk[i_p[n], r, k] * q_ek[e_p[n], k]
+            total = 0.0
+            for k in range(0, n_k, 3):
+                total += (
+                    norms_rk[r, k] * q_k[k]
+                    + norms_rk[r, k + 1] * q_k[k + 1]
+                    + norms_rk[r, k + 2] * q_k[k + 2]
+                )
+            hh_pr[n, r] = total
     return hh_pr
 
 

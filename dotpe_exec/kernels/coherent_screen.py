@@ -5,12 +5,14 @@ For every (i, e) the bound
     bestfit_lnlike <= (sum_m |dh_m|)^2 / (2 hh_min),    hh_min >= hh_0 - sum_n |hh_n|
 
 holds at all orbital phases. It is computed in single precision from the leading part of
-A and B, with bounds of everything that this neglects added to |dh_m| and taken off
-hh_min: the factorisation's error, the part left out (Cauchy-Schwarz by mode, detector
+A and from time shifts interpolated between nodes (:mod:`.coherent_nodes`), with bounds of
+everything that this neglects added to |dh_m| and taken off hh_min: the factorisation's
+error, the part left out and the interpolation's error (Cauchy-Schwarz by mode, detector
 and polarisation), and rounding. So a rejected pair provably lies below the floor. Where
 that bound does not reject, dh_o and hh_o with the same errors do it phase by phase.
 
-Cost per pair: 16 n_m K_lead flops, about 12 n_orders n_d for hh; then, of the pairs left,
+Cost per waveform: 16 n_m K_lead flops for each node of a detector. Cost per pair:
+32 n_m n_d flops for (d|h), 6 n_d (2 n_orders - 1) for (h|h); then, of the pairs left,
 4 (n_m + n_orders) n_phi.
 """
 
@@ -21,12 +23,14 @@ from dataclasses import dataclass
 import numba
 import numpy as np
 
-from .coherent import PreparedCoherent, Projected, with_all_bins
+from .coherent import TILE, PreparedCoherent, Projected, with_all_bins
 from .coherent_pairs import pair_maxima, pair_modes, pair_norms
 
-# Waveforms per matrix product: keeps its result in the second-level cache.
-_I_TILE = 16
+# With these, what is screened at a time stays in the second-level cache.
+DEFAULT_E_TILE = 128
 _UNIT_ROUNDOFF = float(np.finfo(np.float32).eps)
+# Sums may be reordered (vectorised): rounding is bounded for any order.
+_REORDER = {"reassoc", "contract", "nsz"}
 
 
 @dataclass(frozen=True)
@@ -64,6 +68,7 @@ def search_block(
     *,
     max_drop: float,
     floor: float = -np.inf,
+    e_tile: int = DEFAULT_E_TILE,
 ) -> CoherentPairs:
     """Return all pairs of a block whose best phase lies above the floor.
 
@@ -80,24 +85,25 @@ def search_block(
         Pairs that are this much below the best of the block are left out.
     floor : float
         Pairs that do not exceed it are left out.
+    e_tile : int
+        Extrinsic samples that are screened at a time, for speed alone.
 
     Returns
     -------
     CoherentPairs
-        At least all pairs above max(floor, best of the block - max_drop); that same
-        floor is applied to what is returned, so that the result is a function of the
-        arguments alone.
+        Ascending in i, then e: at least all pairs above max(floor, best of the block -
+        max_drop); that same floor is applied to what is returned, so that the result is a
+        function of the arguments alone.
     """
-    screen = _Screen(projected, prepared, e_start, e_stop)
+    screen = _Screen(projected, prepared, e_start, e_stop, e_tile)
     found: list[tuple[np.ndarray, ...]] = []
     n_evaluated = 0
-    for start in range(0, len(h_impb), _I_TILE):
-        stop = min(start + _I_TILE, len(h_impb))
-        i_p, e_p = screen.candidates(start, stop, floor)
-        full_p = ~projected.within_i[i_p]
+    for tile in range(len(projected.z_tpgx)):
+        i_p, e_p = screen.candidates(tile, floor)
         dh_pmc = pair_modes(projected.a_cimq, prepared.b_ceq, i_p, e_p)
-        for i in np.unique(i_p[full_p]):
-            # A bound that fails is infinite in the screening: all e of i are here.
+        not_within = np.flatnonzero(~projected.within_i[tile * TILE : (tile + 1) * TILE])
+        # Where none of its pairs is a candidate there is nothing to replace.
+        for i in np.intersect1d(not_within + tile * TILE, i_p):
             dh_me = with_all_bins(h_impb[i], prepared, slice(e_start, e_stop))
             dh_em = np.ascontiguousarray(dh_me.T[e_p[i_p == i] - e_start])
             dh_pmc[i_p == i] = dh_em.view(float).reshape(len(dh_em), -1, 2)
@@ -122,6 +128,8 @@ def _above(
     maxima_p: np.ndarray,
 ) -> tuple[np.ndarray, ...]:
     keep = maxima_p > floor
+    if keep.all():
+        return i_p, e_p, dh_pmc, hh_pr, maxima_p
     return i_p[keep], e_p[keep], dh_pmc[keep], hh_pr[keep], maxima_p[keep]
 
 
@@ -129,99 +137,146 @@ class _Screen:
     """Single-precision bounds of one block of pairs."""
 
     def __init__(
-        self, projected: Projected, prepared: PreparedCoherent, e_start: int, e_stop: int
+        self,
+        projected: Projected,
+        prepared: PreparedCoherent,
+        e_start: int,
+        e_stop: int,
+        e_tile: int,
     ):
         block = slice(e_start, e_stop)
         self.e_start = e_start
-        self.n_m = projected.error_im.shape[1]
-        self.lead_nq = projected.lead_nq
-        self.lead_cqe = prepared.lead_cqe[:, :, block]
-        self.phases_cno = prepared.phases_cno.astype(np.float32)
-
-        unit = 2.0**-prepared.exponent
-        rounding = (2 * self.lead_nq.shape[1] + 8) * _UNIT_ROUNDOFF
-        error_im = (
-            projected.error_im * unit
-            + projected.lead_norm_im * (rounding * prepared.lead_norm_e[block].max())
-            + np.einsum(
-                "imdp,dp->im",
-                projected.tail_imdp,
-                prepared.tail_dpe[:, :, block].max(axis=2),
-            )
+        self.e_tile = e_tile
+        self.z_tpgx = projected.z_tpgx
+        # In the order of their nodes: what neighbours use stays in the nearest cache.
+        first_node_ed = prepared.first_node_ed[block]
+        self.order_e = np.argsort(
+            first_node_ed[:, prepared.nodes_d.argmax()], kind="stable"
         )
-        error_i = error_im.sum(axis=1) * (1 + 1e-5)
-        error_i[~projected.within_i] = np.inf
-        self.error_i = error_i.astype(np.float32)
+        self.first_node_ed = first_node_ed[self.order_e]
+        self.node_weights_edj = prepared.node_weights_edj[block][self.order_e]
+        self.phases_cno = prepared.phases_cno.astype(np.float32)
+        self.error_i = (projected.screen_error_i * (1 + 1e-5)).astype(np.float32)
 
-        norms_irk = projected.norms_irk * unit**2
+        n_i, n_rows, n_k = projected.norms_irk.shape
+        norms_irk = projected.norms_irk * 2.0 ** (-2 * prepared.exponent)
         q_ek = prepared.q_ek[block]
-        rounding = 4 * (norms_irk.shape[2] + 8) * _UNIT_ROUNDOFF
+        rounding = 4 * (n_k + 8) * _UNIT_ROUNDOFF
         slack_i = rounding * (np.abs(norms_irk).sum(axis=1) @ np.abs(q_ek).max(axis=0))
         self.slack_i = slack_i.astype(np.float32)
-        self.norms_irk = norms_irk.astype(np.float32)
-        self.q_ke = np.ascontiguousarray(q_ek.T, dtype=np.float32)
+        self.norms_kri = np.zeros((n_k, n_rows, len(self.z_tpgx) * TILE), np.float32)
+        self.norms_kri[..., :n_i] = norms_irk.transpose(2, 1, 0)
+        self.q_ek = q_ek[self.order_e].astype(np.float32)
+        n_tile = min(e_tile, len(q_ek))
+        self.dh_ex = np.empty((n_tile, self.z_tpgx.shape[3]), np.float32)
+        self.hh_ex = np.empty((n_tile, n_rows * TILE), np.float32)
 
-    def candidates(
-        self, start: int, stop: int, floor: float
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Return i_p, e_p of waveforms start to stop where the floor may be exceeded."""
-        a_nq = self.lead_nq[start * self.n_m : stop * self.n_m]
-        i_p, e_p = _candidates(
-            a_nq @ self.lead_cqe[0],
-            a_nq @ self.lead_cqe[1],
-            self.error_i[start:stop],
-            self.norms_irk[start:stop],
-            self.q_ke,
-            self.slack_i[start:stop],
-            self.phases_cno,
-            # lnlike does not depend on the units of the inner products.
-            np.float32(2 * floor * (1 - 1e-5)) if floor > 0 else np.float32(0),
+    def candidates(self, tile: int, floor: float) -> tuple[np.ndarray, np.ndarray]:
+        """Return i_p, e_p of a tile's waveforms where the floor may be exceeded."""
+        start = tile * TILE
+        part = slice(start, min(start + TILE, len(self.error_i)))
+        error_i, slack_i = self.error_i[part], self.slack_i[part]
+        norms_kx = self.norms_kri[:, :, start : start + TILE].reshape(
+            len(self.norms_kri), -1
         )
-        return i_p + np.int32(start), e_p + np.int32(self.e_start)
+        # lnlike does not depend on the units of the inner products.
+        twice_floor = np.float32(2 * max(floor, 0.0) * (1 - 1e-5))
+        reach_ei = np.ones((len(self.q_ek), len(error_i)), dtype=np.bool_)
+        for first in range(0, len(self.q_ek), self.e_tile):
+            some = slice(first, first + self.e_tile)
+            n_some = len(self.q_ek[some])
+            dh_ex, hh_ex = self.dh_ex[:n_some], self.hh_ex[:n_some]
+            np.matmul(self.q_ek[some], norms_kx, out=hh_ex)
+            _interpolate(
+                self.z_tpgx[tile],
+                self.first_node_ed[some],
+                self.node_weights_edj[some],
+                dh_ex,
+            )
+            _reach(dh_ex, hh_ex, error_i, slack_i, twice_floor, reach_ei[some])
+            _reach_at_phases(
+                dh_ex, hh_ex, error_i, slack_i, self.phases_cno, twice_floor, reach_ei[some]
+            )
+        reach_ie = np.empty(reach_ei.T.shape, dtype=np.bool_)
+        reach_ie[:, self.order_e] = reach_ei.T
+        i_p, e_p = np.nonzero(reach_ie)
+        return (i_p + start).astype(np.int32), (e_p + self.e_start).astype(np.int32)
 
 
-@numba.njit(cache=True, error_model="numpy", fastmath={"reassoc", "contract", "nsz"})
-def _candidates(
-    real_ne, imag_ne, error_i, norms_irk, q_ke, slack_i, phases_cno, twice_floor
-):
-    # Comparisons are written so that a NaN (from overflow) is a candidate.
-    n_i, n_rows, n_k = norms_irk.shape
-    n_m = len(real_ne) // n_i
-    n_e = real_ne.shape[1]
-    n_phi = phases_cno.shape[2]
-    i_p, e_p = np.empty(n_i * n_e, np.int32), np.empty(n_i * n_e, np.int32)
-    total_e, least_e = np.empty(n_e, np.float32), np.empty(n_e, np.float32)
-    hh_re = np.empty((n_rows, n_e), np.float32)
-    dh_o, hh_o = np.empty(n_phi, np.float32), np.empty(n_phi, np.float32)
-    n = 0
-    for i in range(n_i):
-        total_e[:] = error_i[i]
-        for m in range(i * n_m, (i + 1) * n_m):
-            for e in range(n_e):
-                total_e[e] += np.sqrt(real_ne[m, e] ** 2 + imag_ne[m, e] ** 2)
-        hh_re[:] = 0
-        hh_re[0] = -slack_i[i]
-        for r in range(n_rows):
-            for k in range(n_k):
-                for e in range(n_e):
-                    hh_re[r, e] += norms_irk[i, r, k] * q_ke[k, e]
-        for e in range(n_e):
-            least_e[e] = hh_re[0, e]
+@numba.njit(cache=True, error_model="numpy", fastmath=_REORDER)
+def _interpolate(z_pgx, first_node_ed, node_weights_edj, dh_ex):
+    """Write (d|h) of the samples by part, mode and waveform."""
+    n_x = z_pgx.shape[2]
+    for e in range(len(first_node_ed)):
+        for x in range(n_x):
+            dh_ex[e, x] = 0
+        for d in range(first_node_ed.shape[1]):
+            g = first_node_ed[e, d]
+            for p in range(2):
+                w0, w1 = node_weights_edj[e, d, 4 * p], node_weights_edj[e, d, 4 * p + 1]
+                w2, w3 = (
+                    node_weights_edj[e, d, 4 * p + 2],
+                    node_weights_edj[e, d, 4 * p + 3],
+                )
+                for x in range(n_x):
+                    dh_ex[e, x] += (
+                        w0 * z_pgx[p, g, x]
+                        + w1 * z_pgx[p, g + 1, x]
+                        + w2 * z_pgx[p, g + 2, x]
+                        + w3 * z_pgx[p, g + 3, x]
+                    )
+
+
+@numba.njit(cache=True, error_model="numpy", fastmath=_REORDER)
+def _reach(dh_ex, hh_ex, error_i, slack_i, twice_floor, reach_ei):
+    """Mark the pairs of one tile whose bounds over all phases reach the floor."""
+    n_e, n_i = reach_ei.shape
+    n_x = dh_ex.shape[1] // 2
+    n_rows = hh_ex.shape[1] // TILE
+    size_x = np.empty(n_x, np.float32)
+    total_i, least_i = np.empty(TILE, np.float32), np.empty(TILE, np.float32)
+    for e in range(n_e):
+        for x in range(n_x):
+            size_x[x] = np.sqrt(dh_ex[e, x] ** 2 + dh_ex[e, n_x + x] ** 2)
+        for i in range(TILE):
+            total_i[i] = size_x[i]
+            least_i[i] = hh_ex[e, i]
+        for m in range(1, n_x // TILE):
+            for i in range(TILE):
+                total_i[i] += size_x[m * TILE + i]
         for r in range(1, n_rows, 2):
-            for e in range(n_e):
-                least_e[e] -= np.sqrt(hh_re[r, e] ** 2 + hh_re[r + 1, e] ** 2)
-        for e in range(n_e):
-            if total_e[e] * total_e[e] < twice_floor * least_e[e]:
+            for i in range(TILE):
+                least_i[i] -= np.sqrt(
+                    hh_ex[e, r * TILE + i] ** 2 + hh_ex[e, (r + 1) * TILE + i] ** 2
+                )
+        for i in range(n_i):
+            total = total_i[i] + error_i[i]
+            # Written so that a NaN (from overflow) reaches the floor.
+            reach_ei[e, i] = not (total * total < twice_floor * (least_i[i] - slack_i[i]))
+
+
+@numba.njit(cache=True, error_model="numpy", fastmath=_REORDER)
+def _reach_at_phases(dh_ex, hh_ex, error_i, slack_i, phases_cno, twice_floor, reach_ei):
+    """Unmark the pairs whose bounds lie below the floor phase by phase."""
+    n_e, n_i = reach_ei.shape
+    n_x = dh_ex.shape[1] // 2
+    n_m, n_rows = n_x // TILE, hh_ex.shape[1] // TILE
+    n_phi = phases_cno.shape[2]
+    dh_o, hh_o = np.empty(n_phi, np.float32), np.empty(n_phi, np.float32)
+    for e in range(n_e):
+        for i in range(n_i):
+            if not reach_ei[e, i]:
                 continue
-            # The bound over all phases reaches the floor: bounds phase by phase.
-            dh_o[:] = error_i[i]
+            for o in range(n_phi):
+                dh_o[o] = error_i[i]
+                hh_o[o] = hh_ex[e, i] - slack_i[i]
             for m in range(n_m):
-                real, imag = real_ne[i * n_m + m, e], imag_ne[i * n_m + m, e]
+                real, imag = dh_ex[e, m * TILE + i], dh_ex[e, n_x + m * TILE + i]
                 for o in range(n_phi):
                     dh_o[o] += phases_cno[0, m, o] * real + phases_cno[1, m, o] * imag
-            hh_o[:] = hh_re[0, e]
             for order in range(1, (n_rows + 1) // 2):
-                real, imag = hh_re[2 * order - 1, e], hh_re[2 * order, e]
+                real = hh_ex[e, (2 * order - 1) * TILE + i]
+                imag = hh_ex[e, 2 * order * TILE + i]
                 for o in range(n_phi):
                     hh_o[o] += (
                         phases_cno[0, n_m + order, o] * real
@@ -230,7 +285,4 @@ def _candidates(
             n_below = 0
             for o in range(n_phi):
                 n_below += (dh_o[o] < 0) | (dh_o[o] * dh_o[o] < twice_floor * hh_o[o])
-            if twice_floor <= 0 or n_below < n_phi:
-                i_p[n], e_p[n] = i, e
-                n += 1
-    return i_p[:n].copy(), e_p[:n].copy()
+            reach_ei[e, i] = twice_floor <= 0 or n_below < n_phi

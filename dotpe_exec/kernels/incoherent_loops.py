@@ -59,7 +59,7 @@ def fill_waveforms(
 
 
 @numba.njit(**INLINED)
-def _norms_three(h_cb, g_cb, w_dcb):
+def norms_three(h_cb, g_cb, w_dcb):
     """Return sum_b w h conj(g) with the weights of three detectors: re, im, re, im, ..."""
     re0 = im0 = re1 = im1 = re2 = im2 = 0.0
     for b in range(h_cb.shape[1]):
@@ -75,7 +75,7 @@ def _norms_three(h_cb, g_cb, w_dcb):
 
 
 @numba.njit(**INLINED)
-def _norms_one(h_cb, g_cb, w_cb):
+def norms_one(h_cb, g_cb, w_cb):
     """Return sum_b w h conj(g), real and imaginary part."""
     real = imag = 0.0
     for b in range(h_cb.shape[1]):
@@ -107,13 +107,13 @@ def fill_norms(h_impcb, hh_weights_kppdcb, pairs_k4, hh_idjppc):
                     d = 0
                     # Three detectors at a time: the products are formed once.
                     while d + 3 <= n_d:
-                        sums = _norms_three(h_cb, g_cb, w_dcb[d : d + 3])
+                        sums = norms_three(h_cb, g_cb, w_dcb[d : d + 3])
                         for c in range(3):
                             hh_idjppc[i, d + c, j, p, q, 0] += sums[2 * c]
                             hh_idjppc[i, d + c, j, p, q, 1] += sign * sums[2 * c + 1]
                         d += 3
                     while d < n_d:
-                        real, imag = _norms_one(h_cb, g_cb, w_dcb[d])
+                        real, imag = norms_one(h_cb, g_cb, w_dcb[d])
                         hh_idjppc[i, d, j, p, q, 0] += real
                         hh_idjppc[i, d, j, p, q, 1] += sign * imag
                         d += 1

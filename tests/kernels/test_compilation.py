@@ -39,15 +39,18 @@ event.register("numba:compile", compiled)
 
 COMPILE_THE_SCREENING = """
 from dotpe_exec.kernels import coherent, coherent_screen
-one, three = np.zeros(1, np.float32), np.ones((3, 3), np.float32)
-coherent._split_lead(
-    np.ones((2, 1, 2, 4)), np.array([True, False]), np.zeros(2, int),
-    np.empty((2, 4), np.float32), np.empty((1, 2)), np.zeros((1, 2, 1, 2)),
+one, row = np.zeros(1, np.float32), np.ones((1, 2 * coherent.TILE), np.float32)
+phases, marks = np.ones((2, 4, 5), np.float32), np.ones((1, 1), bool)
+coherent._store(
+    np.ones((1, 2), complex), 0, 0, np.array([0, -1]), np.zeros(2, int),
+    np.ones((2, 1, 1, 16)), np.zeros((1, 1, 1, 2, 2)),
 )
-coherent_screen._candidates(
-    three[:2], three[:2], one, three[None], three, one,
-    np.ones((2, 4, 5), np.float32), np.float32(0),
+coherent_screen._interpolate(
+    np.ones((2, 4, len(row[0])), np.float32), np.zeros((1, 1), np.int32),
+    np.ones((1, 1, 8), np.float32), row,
 )
+coherent_screen._reach(row, row, one, one, np.float32(1), marks)
+coherent_screen._reach_at_phases(row, row, one, one, phases, np.float32(1), marks)
 print(json.dumps(compiled.names))
 """
 
@@ -148,7 +151,7 @@ def test_constants_do_not_make_variants_of_compiled_functions():
 def test_compiled_code_assigns_no_array_to_a_slice(tmp_path):
     # That compiles numba's formatting of an error message: seconds for each function.
     names = json.loads(run_script(COMPILE_THE_SCREENING, NUMBA_CACHE_DIR=tmp_path))
-    assert "_candidates" in names
+    assert "_reach_at_phases" in names
     assert not [name for name in names if "shape_context" in name]
 
 
@@ -175,6 +178,6 @@ def test_workers_find_all_compiled_code_in_the_cache(golden, tmp_path):
     for path in workers:
         assert json.loads(path.read_text()) == []
     by_parent = json.loads((tmp_path / "parent.json").read_text())
-    for name in ("decide", "_candidates", "pair_values", "_marginalized_lnlike"):
+    for name in ("decide", "_reach_at_phases", "pair_values", "_marginalized_lnlike"):
         # Once: neither read-only nor memory-mapped arrays are another type.
         assert by_parent.count(name) == 1
