@@ -145,17 +145,19 @@ def number(name: str, value: Any, minimum: float) -> float:
     return float(value)
 
 
-def load_par_dic(par_dic_0: Any) -> dict[str, float]:
-    """Return reference parameters given as a dictionary or as a JSON file of one.
+def load_par_dic(par_dic_0: Any, name: str = "par_dic_0") -> dict[str, float]:
+    """Return parameters of a waveform given as a dictionary or as a JSON file of one.
+
+    ``name`` is what messages call them.
 
     Raises
     ------
     MissingFileError, InputError
     """
-    source = "par_dic_0"
+    source = name
     if isinstance(par_dic_0, str | os.PathLike):
         path = Path(par_dic_0)
-        source = f"par_dic_0 file {path}"
+        source = f"{name} file {path}"
         if not path.is_file():
             raise MissingFileError(f"{source} does not exist")
         try:

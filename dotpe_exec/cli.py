@@ -464,7 +464,7 @@ def event_simulate(
     if injection is not None:
         inline = injection.lstrip().startswith("{")
         par_dic = load_par_dic(
-            _VALUE.convert(injection, None, None) if inline else injection
+            _VALUE.convert(injection, None, None) if inline else injection, "injection"
         )
     data = simulate_event(
         path.stem,

@@ -43,12 +43,16 @@ def run_demo(
     import pandas as pd
     import platformdirs
 
+    from .arguments import check_path
     from .banks.build import build_bank
     from .inference import run_multicore
     from .report.corner import save_corner_plot
     from .rundir import RunDirectory
 
-    folder = Path(folder or platformdirs.user_cache_path("dotpe") / "demo").expanduser()
+    if folder is None:
+        folder = platformdirs.user_cache_path("dotpe") / "demo"
+    check_path("folder", folder)
+    folder = Path(folder).expanduser()
     workers = {"executor": executor, "n_procs": n_procs, "progress": progress}
     bank = build_bank(
         folder / f"bank_{bank_size}_{seed}",

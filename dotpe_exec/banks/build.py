@@ -376,6 +376,8 @@ def _runner(
     if runner is not None:
         yield runner
         return
+    if n_procs is not None:
+        positive_integer("n_procs", n_procs)
     resolved = resolve_executor(executor, n_procs)
     with (
         Monitor(progress) as monitor,

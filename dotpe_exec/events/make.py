@@ -10,11 +10,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..arguments import integer
 from ..errors import EventError, InputError, MissingFileError
+from ..runfiles import check_name
 from .load import check_detectors, check_event_name, load_event
 
 if TYPE_CHECKING:
     from cogwheel.data import EventData
+
+# Of a detector's data. Some arrays of as many complex numbers are made on the way.
+_MOST_SAMPLES = 2**28
 
 
 def simulate_event(
@@ -64,6 +69,7 @@ def simulate_event(
     EventError, InputError, MissingFileError
     """
     check_event_name(name)
+    check_name("event's name", name)  # runs name files after it
     detectors = tuple(detectors)
     check_detectors(detectors, f"the event {name!r}")
     for label, value in (("duration", duration), ("fmin", fmin), ("fmax", fmax)):
@@ -76,6 +82,13 @@ def simulate_event(
             f"duration ({duration} s) times fmax ({fmax} Hz) is {n_half}, expected a whole "
             "number (half the number of samples)"
         )
+    if n_half > _MOST_SAMPLES / 2:
+        raise InputError(
+            f"duration ({duration} s) and fmax ({fmax} Hz) make {2 * n_half:.3g} samples, "
+            f"expected at most {_MOST_SAMPLES:.3g}"
+        )
+    check_tgps(tgps)
+    seed = integer("seed", seed, minimum=0)
     if asds is None:
         asds = [f"asd_{detector}_O3" for detector in detectors]
     if len(asds) != len(detectors):
@@ -85,9 +98,9 @@ def simulate_event(
 
     from ..cogwheel_bridge import check_approximant, check_par_dic, prints_logged
 
+    check_approximant(approximant)
     if injection is not None:
         par_dic = check_par_dic(injection, "injection")
-        check_approximant(approximant)
     with prints_logged():
         event = EventData.gaussian_noise(
             name, duration, detectors, [_asd_function(asd) for asd in asds], tgps,
@@ -96,6 +109,12 @@ def simulate_event(
         if injection is not None:
             event.inject_signal(par_dic, approximant)
     return load_event(event)
+
+
+def check_tgps(tgps: float) -> None:
+    """Refuse what LAL cannot take for a GPS time: it counts seconds in 32 bits."""
+    if not abs(tgps) < 2**31:
+        raise InputError(f"tgps is {tgps}, expected GPS seconds")
 
 
 def _asd_function(asd: str | os.PathLike | Callable) -> str | Callable:
@@ -171,10 +190,12 @@ def event_from_strain(
     InputError
     """
     check_event_name(name)
+    check_name("event's name", name)  # runs name files after it
     detectors = tuple(detectors)
     check_detectors(detectors, f"the event {name!r}")
     if len(files) != len(detectors):
         raise InputError(f"{len(files)} strain files given for {len(detectors)} detectors")
+    check_tgps(tgps)
     for file in files:
         if not Path(file).is_file():
             raise MissingFileError(f"the strain file {file} does not exist")
