@@ -227,10 +227,10 @@ def coherent_task(task: CoherentTask) -> CoherentResult:
     e_p = e_ik[probe_i, probe_k].astype(np.int32)
     o_p = o_ik[probe_i, probe_k].astype(np.int32)
     dh_pmc = pair_modes(projected.a_cimq, prepared.b_ceq, probe_i, e_p)
-    for n in np.flatnonzero(~projected.within_i[probe_i]):
-        block = slice(task.e_start, task.e_stop)
-        dh_me = with_all_bins(h_impb[probe_i[n]], prepared, block)
-        dh_pmc[n] = dh_me[:, e_p[n] - task.e_start, None].view(float)
+    for i in np.unique(probe_i[~projected.within_i[probe_i]]):
+        dh_me = with_all_bins(h_impb[i], prepared, slice(task.e_start, task.e_stop))
+        dh_em = np.ascontiguousarray(dh_me.T[e_p[probe_i == i] - task.e_start])
+        dh_pmc[probe_i == i] = dh_em.view(float).reshape(len(dh_em), -1, 2)
     hh_pr = pair_norms(projected.norms_irk, prepared.q_ek, probe_i, e_p)
     values = pair_values(dh_pmc, hh_pr, prepared.phases_cno, o_p)
     found = {f.name: getattr(pairs, f.name) for f in dataclasses.fields(pairs)}
