@@ -270,6 +270,19 @@ class TestSearchParts:
         expected = [theirs._lnlike_incoherent(*point) for point in points]
         np.testing.assert_allclose(ours.lnlike_incoherent(points.T), expected, rtol=3e-3)
 
+    def test_inplane_spins_of_a_given_reference_do_not_disturb(self, finders):
+        ours, _ = finders
+        points = np.array([[20.0, 0.2, 0.9], [21.0, 0.24, -0.95]])
+        aligned = ours.lnlike_incoherent(points.T)
+        before = ours.par_dic_0
+        try:
+            ours.par_dic_0 = before | {"s1x_n": 0.6, "s2y_n": -0.7}
+            precessing = ours.lnlike_incoherent(points.T)
+        finally:
+            ours.par_dic_0 = before
+        # Binned relative to another waveform.
+        np.testing.assert_allclose(precessing, aligned, rtol=0.1)
+
     def test_phase_and_distance_maximise_the_likelihood(self, finders):
         ours, _ = finders
         generator = waveform.WaveformGenerator.from_event_data(ours.event_data, APPROXIMANT)

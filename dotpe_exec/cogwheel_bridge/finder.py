@@ -30,6 +30,9 @@ logger = logging.getLogger(__name__)
 _TIME_STEP = 2**-10
 # Central times are so many steps apart: a shift by half of it is smooth within a bin.
 _STEPS_PER_CENTRE = 32
+# With aligned spins up to 1, those in the plane of a reference that was given (the search
+# has none) might make black holes spin faster than they can.
+_NO_INPLANE = dict.fromkeys(("s1x_n", "s1y_n", "s2x_n", "s2y_n"), 0.0)
 
 # Grid of arrival times for the sky [s]; the matched filter turns by a few degrees in it.
 _FINE_STEP = 2**-14
@@ -144,7 +147,7 @@ class FastReferenceWaveformFinder(FastRelativeBinningLikelihood, ReferenceWavefo
         h_npb = np.array(
             [
                 hplus_hcross_by_m(
-                    generator, self.fbin, self._updated_intrinsic(*point)
+                    generator, self.fbin, self._updated_intrinsic(*point) | _NO_INPLANE
                 ).sum(axis=0)
                 for point in mchirp_eta_chieff_n.T
             ]
