@@ -69,6 +69,41 @@ def python_path():
     return os.pathsep.join(entry or os.getcwd() for entry in sys.path)  # noqa: PTH109
 
 
+def environment_of_runs(**more):
+    """For other processes: one thread, the tests' modules, and MPI as root."""
+    return {
+        **os.environ,
+        "PYTHONPATH": python_path(),
+        "OMPI_ALLOW_RUN_AS_ROOT": "1",
+        "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
+        "OMP_NUM_THREADS": "1",
+        **more,
+    }
+
+
+def golden_arguments(golden):
+    """A whole run of seconds: the reference waveform and extrinsic samples are given."""
+    reference = golden / "reference"
+    return {
+        "event": golden / "event.npz",
+        "bank_folder": [golden / "bank_0", golden / "bank_1"],
+        **{"n_ext": 96, "n_phi": 16, "n_t": 64, "seed": 42, "progress": False},
+        **{"blocksize": 16, "single_detector_blocksize": 16},
+        "par_dic_0": reference / "par_dic_0.json",
+        "extrinsic_samples": reference / "extrinsic_samples.feather",
+    }
+
+
+def run_files(rundir):
+    """The files of a run, but records of where and when: the same to the last bit."""
+    differs = {"run_kwargs.json", "run_report.json", "tasks.feather"}
+    return {
+        str(path.relative_to(rundir)): path.read_bytes()
+        for path in sorted(Path(rundir).rglob("*"))
+        if path.is_file() and path.name not in differs
+    }
+
+
 def without(folder, command):
     """The command, for a process that finds ``folder`` empty, as one on another host."""
     script = 'mount -t tmpfs none "$0" && exec "$@"'
@@ -93,6 +128,8 @@ class DaskHosts:
     finds ``scratch`` empty.
     """
 
+    scheduler_host = "127.0.0.1"
+
     def __init__(self, folder, scratch):
         self.folder, self.scratch = Path(folder), Path(scratch)
         self.scratch.mkdir(exist_ok=True)
@@ -101,14 +138,14 @@ class DaskHosts:
         self._start(
             "scheduler",
             [
-                *("--host", "127.0.0.1", "--port", "0", "--no-dashboard"),
+                *("--host", self.scheduler_host, "--port", "0", "--no-dashboard"),
                 *("--scheduler-file", str(self.file)),
             ],
         )
         wait_until(self.file.exists)
 
     def _start(self, name, options, hide=lambda command: command):
-        kind = "worker" if name.startswith("127") else name
+        kind = "scheduler" if name == "scheduler" else "worker"
         home = self.folder / name
         home.mkdir()
         self.processes[name] = subprocess.Popen(
@@ -127,14 +164,15 @@ class DaskHosts:
             start_new_session=True,
         )
 
-    def start(self, address):
+    def start(self, address, prefix=()):
+        """Start a host; ``prefix`` is put before its command."""
         self._start(
             address,
             [
                 *("--scheduler-file", str(self.file), "--host", address),
                 *("--nthreads", "1", "--no-nanny", "--no-dashboard"),
             ],
-            functools.partial(without, self.scratch),
+            lambda command: [*prefix, *without(self.scratch, command)],
         )
 
     def kill(self, name):

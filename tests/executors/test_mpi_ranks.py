@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import psutil
 import pytest
-from clusters import program, python_path
+from clusters import environment_of_runs, program, run_files
 
 pytest.importorskip("mpi4py", exc_type=ImportError)
 
@@ -47,20 +45,14 @@ def mpiexec(n_ranks, *command):
     return [launcher, *options, "-n", str(n_ranks), sys.executable, *command]
 
 
-def environment(**more):
-    return {
-        **os.environ,
-        "PYTHONPATH": python_path(),
-        "OMPI_ALLOW_RUN_AS_ROOT": "1",
-        "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
-        "OMP_NUM_THREADS": "1",
-        **more,
-    }
-
-
-def run(command, **kwargs):
+def run(command):
     return subprocess.run(
-        command, env=environment(), capture_output=True, text=True, timeout=300, **kwargs
+        command,
+        env=environment_of_runs(),
+        capture_output=True,
+        text=True,
+        timeout=300,
+        **kwargs,
     )
 
 
@@ -97,18 +89,6 @@ def test_ranks_that_cannot_work_for_the_first_are_refused(launcher):
     assert "expected at least 2, managed by mpi4py.futures" in done.stderr
 
 
-# Whole runs. Records of where and when differ; all else is the same to the last bit.
-DIFFERS = {"run_kwargs.json", "run_report.json", "tasks.feather"}
-
-
-def files(folder):
-    return {
-        str(path.relative_to(folder)): path.read_bytes()
-        for path in sorted(Path(folder).rglob("*"))
-        if path.is_file() and path.name not in DIFFERS
-    }
-
-
 def arguments(golden, rundir, executor):
     reference = golden / "reference"
     return [
@@ -135,7 +115,7 @@ def test_run_whose_rank_was_killed_resumes_to_the_files_of_a_serial_one(tmp_path
     command = mpiexec(4, "-m", "mpi4py.futures", *arguments(golden, rundir, "mpi"))
     process = subprocess.Popen(
         command,
-        env=environment(),
+        env=environment_of_runs(),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -156,4 +136,4 @@ def test_run_whose_rank_was_killed_resumes_to_the_files_of_a_serial_one(tmp_path
     assert not (rundir / "summary_results.json").exists()
     done = run(command)
     assert done.returncode == 0, done.stderr
-    assert files(rundir) == files(tmp_path / "serial")
+    assert run_files(rundir) == run_files(tmp_path / "serial")
