@@ -103,6 +103,8 @@ def run_stages(
             size_limit=arguments.size_limit,
             seed=arguments.seed,
             pairs_per_message=config.pairs_per_task,
+            i_tile=config.i_tile,
+            e_tile=config.e_tile,
         )
 
     with monitor.stage("results"):

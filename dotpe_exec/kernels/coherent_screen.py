@@ -26,8 +26,9 @@ import numpy as np
 from .coherent import TILE, PreparedCoherent, Projected, with_all_bins
 from .coherent_pairs import pair_maxima, pair_modes, pair_norms
 
-# With these, what is screened at a time stays in the second-level cache.
-DEFAULT_E_TILE = 128
+# With these, what is screened at a time stays in the second-level cache, and the floor
+# rises soon.
+DEFAULT_I_TILE, DEFAULT_E_TILE = TILE, 128
 _UNIT_ROUNDOFF = float(np.finfo(np.float32).eps)
 # Sums may be reordered (vectorised): rounding is bounded for any order.
 _REORDER = {"reassoc", "contract", "nsz"}
@@ -68,6 +69,7 @@ def search_block(
     *,
     max_drop: float,
     floor: float = -np.inf,
+    i_tile: int = DEFAULT_I_TILE,
     e_tile: int = DEFAULT_E_TILE,
 ) -> CoherentPairs:
     """Return all pairs of a block whose best phase lies above the floor.
@@ -85,8 +87,10 @@ def search_block(
         Pairs that are this much below the best of the block are left out.
     floor : float
         Pairs that do not exceed it are left out.
-    e_tile : int
-        Extrinsic samples that are screened at a time, for speed alone.
+    i_tile, e_tile : int
+        Waveforms whose candidates are evaluated together, before the floor rises (to the
+        next multiple of :data:`.coherent.TILE`), and extrinsic samples that are screened
+        at a time: for speed alone.
 
     Returns
     -------
@@ -98,12 +102,16 @@ def search_block(
     screen = _Screen(projected, prepared, e_start, e_stop, e_tile)
     found: list[tuple[np.ndarray, ...]] = []
     n_evaluated = 0
-    for tile in range(len(projected.z_tpgx)):
-        i_p, e_p = screen.candidates(tile, floor)
+    tiles = range(len(projected.z_tpgx))
+    n_together = -(-i_tile // TILE)
+    for first in tiles[::n_together]:
+        parts = [
+            screen.candidates(tile, floor) for tile in tiles[first : first + n_together]
+        ]
+        i_p, e_p = (np.concatenate(inds_p) for inds_p in zip(*parts, strict=True))
         dh_pmc = pair_modes(projected.a_cimq, prepared.b_ceq, i_p, e_p)
-        not_within = np.flatnonzero(~projected.within_i[tile * TILE : (tile + 1) * TILE])
         # Where none of its pairs is a candidate there is nothing to replace.
-        for i in np.intersect1d(not_within + tile * TILE, i_p):
+        for i in np.unique(i_p[~projected.within_i[i_p]]):
             dh_me = with_all_bins(h_impb[i], prepared, slice(e_start, e_stop))
             dh_em = np.ascontiguousarray(dh_me.T[e_p[i_p == i] - e_start])
             dh_pmc[i_p == i] = dh_em.view(float).reshape(len(dh_em), -1, 2)

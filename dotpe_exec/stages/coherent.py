@@ -35,7 +35,7 @@ from ..kernels.coherent_pairs import (
     pair_norms,
     pair_values,
 )
-from ..kernels.coherent_screen import search_block
+from ..kernels.coherent_screen import DEFAULT_E_TILE, DEFAULT_I_TILE, search_block
 from ..kernels.summary import Summary
 from ..kernels.waveforms import linear_free_waveforms
 from .accepted import AcceptedSet
@@ -67,6 +67,8 @@ class CoherentTask:
         For the probes.
     floor : float
         Known so far; samples that do not exceed it need not be returned.
+    i_tile, e_tile : int
+        How the task is screened, see :func:`.coherent_screen.search_block`.
     """
 
     bank_id: str
@@ -78,6 +80,8 @@ class CoherentTask:
     max_drop: float
     seed: int
     floor: float = field(default=-math.inf, compare=False)
+    i_tile: int = field(default=DEFAULT_I_TILE, compare=False)
+    e_tile: int = field(default=DEFAULT_E_TILE, compare=False)
 
 
 @dataclass(frozen=True)
@@ -124,6 +128,8 @@ def coherent_sets(
     size_limit: int,
     seed: int,
     pairs_per_message: int | None = None,
+    i_tile: int | None = None,
+    e_tile: int | None = None,
 ) -> dict[str, CoherentSet]:
     """Return the accepted set of every bank.
 
@@ -149,6 +155,8 @@ def coherent_sets(
         The run's.
     pairs_per_message : int, optional
         Tasks that travel together.
+    i_tile, e_tile : int, optional
+        Waveforms and extrinsic samples that a task screens at a time: for speed alone.
 
     Returns
     -------
@@ -199,6 +207,7 @@ def coherent_sets(
             handles,
             (i_blocksize, e_blocksize, n_e),
             (max_bestfit_lnlike_diff, seed),
+            {"i_tile": i_tile or DEFAULT_I_TILE, "e_tile": e_tile or DEFAULT_E_TILE},
         )
         _collect(runner, tasks, collectors, prepared.phases_cno, pairs_per_message)
     return {bank_id: collector.finish() for bank_id, collector in collectors.items()}
@@ -216,6 +225,8 @@ def coherent_task(task: CoherentTask) -> CoherentResult:
         task.e_stop,
         max_drop=task.max_drop,
         floor=task.floor,
+        i_tile=task.i_tile,
+        e_tile=task.e_tile,
     )
     inds = task.batch.indices()
     e_ik, o_ik = probe_points(task.seed, task.bank_id, inds, prepared.n_e, prepared.n_phi)
@@ -298,6 +309,7 @@ def _tasks(
     handles: tuple[BundleHandle, BundleHandle],
     sizes: tuple[int, int, int],
     limits: tuple[float, int],
+    tiles: dict[str, int],
 ) -> list[Task]:
     """Return the tasks of all banks, batches of highest incoherent likelihood first."""
     i_blocksize, e_blocksize, n_e = sizes
@@ -313,7 +325,13 @@ def _tasks(
                 Task(
                     f"{bank_id}/{n:06d}.{k:04d}",
                     CoherentTask(
-                        bank_id, batch, *handles, e, min(e + e_blocksize, n_e), *limits
+                        bank_id,
+                        batch,
+                        *handles,
+                        e,
+                        min(e + e_blocksize, n_e),
+                        *limits,
+                        **tiles,
                     ),
                 )
                 for k, e in enumerate(starts)
