@@ -52,7 +52,6 @@ def run(command):
         capture_output=True,
         text=True,
         timeout=300,
-        **kwargs,
     )
 
 
