@@ -242,10 +242,15 @@ def _tune_on_kernels(
     cap: float | None,
     progress: bool,
 ) -> TuningResult:
+    from .kernels.coherent_screen import DEFAULT_E_TILE, DEFAULT_I_TILE
+
     busy = _busy()
     batches = [Trial(MulticoreConfig(i_batch=size)) for size in i_batch]
     blocks = [
         Trial(MulticoreConfig(e_blocksize=size)) for size in workload.candidate_e_blocksize
+    ]
+    tiles = [
+        Trial(MulticoreConfig(i_tile=i, e_tile=e)) for i, e in workload.candidate_tiles
     ]
     procs = [
         Trial(MulticoreConfig(n_procs=n, batches_per_task=b))
@@ -254,7 +259,8 @@ def _tune_on_kernels(
     ]
     for trial in procs:
         trial.problem = _too_many(trial.config.n_procs or 1, workload.worker_bytes)
-    n_steps = _N_ROUNDS * (len(batches) + len(blocks)) + (_N_ROUNDS + 1) * len(procs)
+    one_core = [*batches, *blocks, *tiles]
+    n_steps = _N_ROUNDS * len(one_core) + (_N_ROUNDS + 1) * len(procs)
     with _bar(progress, n_steps) as advance:
 
         def measure(
@@ -276,6 +282,14 @@ def _tune_on_kernels(
             blocks, workload.coherent, MulticoreConfig(e_blocksize=DEFAULT_BLOCKSIZE)
         )
         best = replace(best, e_blocksize=block.e_blocksize)
+        tile = measure(
+            tiles,
+            lambda config: workload.coherent(
+                replace(best, i_tile=config.i_tile, e_tile=config.e_tile)
+            ),
+            MulticoreConfig(i_tile=DEFAULT_I_TILE, e_tile=DEFAULT_E_TILE),
+        )
+        best = replace(best, i_tile=tile.i_tile, e_tile=tile.e_tile)
 
         def both(config: MulticoreConfig) -> tuple[float, float]:
             return workload.both_phases(
@@ -289,9 +303,9 @@ def _tune_on_kernels(
             advance()
         chosen = measure(procs, both, MulticoreConfig(n_procs=usable_cores()))
     best = replace(best, n_procs=chosen.n_procs, batches_per_task=chosen.batches_per_task)
-    said = [verdict(_of(best, some), some) for some in (batches, blocks, procs)]
+    said = [verdict(_of(best, some), some) for some in (batches, blocks, tiles, procs)]
     return TuningResult(
-        best, [*batches, *blocks, *procs], "; ".join(said + ([busy] if busy else []))
+        best, [*one_core, *procs], "; ".join(said + ([busy] if busy else []))
     )
 
 

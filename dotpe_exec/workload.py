@@ -11,7 +11,7 @@ import contextlib
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +20,13 @@ import numpy as np
 from .banks.format import BankHandle
 from .config import DEFAULT_BLOCKSIZE, MulticoreConfig
 from .executors.interface import Executor
+from .executors.memory import private_bytes
 from .executors.phases import PhaseRunner
 from .executors.resolve import resolve_executor
 from .executors.store import ArrayStore
+from .kernels.coherent_screen import DEFAULT_E_TILE, DEFAULT_I_TILE
 from .kernels.summary import IncoherentSummary, LineFit, Summary, mode_pairs
-from .memory import ProblemSize, coherent_worker_bytes
+from .memory import BASE_BYTES, ProblemSize, coherent_worker_bytes
 from .monitor import Monitor
 from .stages.coherent import coherent_sets
 from .stages.incoherent import Candidates, incoherent_lnlikes
@@ -35,7 +37,6 @@ _N_PHI = 32
 _N_T = 64
 _TARGET_SECONDS = 0.5  # of one measurement, on however many processes
 _N_SURVIVORS = 512
-_CANDIDATE_E_BLOCKSIZE = [128, 256, 512]
 
 
 @dataclass
@@ -54,6 +55,8 @@ class KernelWorkload:
     n_phi : int
     store : ArrayStore
     candidate_e_blocksize : list of int
+    candidate_tiles : list of (int, int)
+        Pairs of ``i_tile`` and ``e_tile``.
     """
 
     bank: BankHandle
@@ -64,7 +67,14 @@ class KernelWorkload:
     timeshift_dbe: np.ndarray
     n_phi: int
     store: ArrayStore
-    candidate_e_blocksize: list[int]
+    candidate_e_blocksize: list[int] = field(default_factory=lambda: [128, 256, 512])
+    candidate_tiles: list[tuple[int, int]] = field(
+        default_factory=lambda: [
+            (i_tile, e_tile)
+            for i_tile in (DEFAULT_I_TILE, 4 * DEFAULT_I_TILE)
+            for e_tile in (DEFAULT_E_TILE // 2, DEFAULT_E_TILE, 2 * DEFAULT_E_TILE)
+        ]
+    )
 
     def __post_init__(self) -> None:
         self._repeats = {"incoherent": 1, "coherent": 1}
@@ -98,13 +108,15 @@ class KernelWorkload:
 
     def incoherent(self, config: MulticoreConfig) -> tuple[float, float]:
         """Return waveforms per CPU second of one core, and its peak memory [GB]."""
+        before = private_bytes()
         report, _ = self._incoherent(config, "serial")
-        return _cpu_rate(report), report["peak_worker_memory_bytes"] / 1e9
+        return _cpu_rate(report), _as_worker(report, before)
 
     def coherent(self, config: MulticoreConfig) -> tuple[float, float]:
         """Return (i, e) pairs per CPU second of one core, and its peak memory [GB]."""
+        before = private_bytes()
         report = self._coherent(config, "serial")
-        return _cpu_rate(report), report["peak_worker_memory_bytes"] / 1e9
+        return _cpu_rate(report), _as_worker(report, before)
 
     def both_phases(self, config: MulticoreConfig) -> tuple[float, float]:
         """Return passes through both phases per second, and peak memory [GB] per worker.
@@ -113,11 +125,15 @@ class KernelWorkload:
         that numbers of processes can be compared in turn.
         """
         executor = self._executor(config.n_procs or 1)
+        before = private_bytes()
         reports = [self._incoherent(config, executor)[0], self._coherent(config, executor)]
-        memory = max(report["peak_worker_memory_bytes"] for report in reports)
         n_procs = config.n_procs or 1
+        if n_procs == 1:
+            memory = max(_as_worker(report, before) for report in reports)
+        else:
+            memory = max(report["peak_worker_memory_bytes"] for report in reports) / 1e9
         seconds = sum(report["seconds"] for report in reports)
-        return n_procs * 2 * _TARGET_SECONDS / seconds, memory / 1e9
+        return n_procs * 2 * _TARGET_SECONDS / seconds, memory
 
     def _executor(self, n_procs: int) -> Executor | str:
         if n_procs == 1:
@@ -166,6 +182,8 @@ class KernelWorkload:
                 size_limit=10**6,
                 seed=0,
                 pairs_per_message=config.pairs_per_task,
+                i_tile=config.i_tile,
+                e_tile=config.e_tile,
             )
         return monitor.report()["phases"]["coherent"]
 
@@ -175,6 +193,14 @@ class KernelWorkload:
     ) -> Iterator[tuple[PhaseRunner, Monitor]]:
         with Monitor(progress=False, n_workers=n_procs) as monitor:
             yield PhaseRunner(self.store, executor, monitor=monitor), monitor
+
+
+def _as_worker(report: Mapping[str, Any], before: int) -> float:
+    """Return what a worker of its own would have taken [GB].
+
+    This process held ``before`` bytes already: LAL, the event, what was measured earlier.
+    """
+    return (BASE_BYTES + max(report["peak_worker_memory_bytes"] - before, 0)) / 1e9
 
 
 def _cpu_rate(report: Mapping[str, Any]) -> float:
@@ -221,7 +247,6 @@ def event_workload(event: Any, bank_folder: Any) -> Iterator[KernelWorkload]:
                 timeshift_dbe,
                 _N_PHI,
                 store,
-                _CANDIDATE_E_BLOCKSIZE,
             )
         ) as workload,
     ):
@@ -265,7 +290,6 @@ def synthetic_workload(
                     timeshift_dbe,
                     _N_PHI,
                     store,
-                    _CANDIDATE_E_BLOCKSIZE,
                 )
             ) as workload,
         ):

@@ -213,7 +213,9 @@ def fake(monkeypatch):
 
 def test_batch_sizes_are_found_on_one_core_first_then_processes(fake):
     result = tune(None, [1, 2, 4], [256, 512, 1024], None, 2.0, progress=False)
-    assert result.config == MulticoreConfig(n_procs=2, i_batch=1024, e_blocksize=256)
+    assert result.config == MulticoreConfig(
+        n_procs=2, i_batch=1024, e_blocksize=256, i_tile=64, e_tile=128
+    )
     assert set(fake.measured) == {(n, 1024, 256) for n in (1, 2, 4)}
     assert "n_procs=2 is fastest" in result.verdict
     assert [t.problem for t in result.trials][-1] == "100 GB per worker, allowed are 2"
