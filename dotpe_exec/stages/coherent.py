@@ -207,7 +207,7 @@ def coherent_sets(
             handles,
             (i_blocksize, e_blocksize, n_e),
             (max_bestfit_lnlike_diff, seed),
-            {"i_tile": i_tile or DEFAULT_I_TILE, "e_tile": e_tile or DEFAULT_E_TILE},
+            (i_tile or DEFAULT_I_TILE, e_tile or DEFAULT_E_TILE),
         )
         _collect(runner, tasks, collectors, prepared.phases_cno, pairs_per_message)
     return {bank_id: collector.finish() for bank_id, collector in collectors.items()}
@@ -309,7 +309,7 @@ def _tasks(
     handles: tuple[BundleHandle, BundleHandle],
     sizes: tuple[int, int, int],
     limits: tuple[float, int],
-    tiles: dict[str, int],
+    tiles: tuple[int, int],
 ) -> list[Task]:
     """Return the tasks of all banks, batches of highest incoherent likelihood first."""
     i_blocksize, e_blocksize, n_e = sizes
@@ -331,7 +331,8 @@ def _tasks(
                         e,
                         min(e + e_blocksize, n_e),
                         *limits,
-                        **tiles,
+                        i_tile=tiles[0],
+                        e_tile=tiles[1],
                     ),
                 )
                 for k, e in enumerate(starts)
