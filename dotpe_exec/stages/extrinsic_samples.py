@@ -231,7 +231,7 @@ def _load_beside(path: Path, computed: np.ndarray, n_rows: int) -> np.ndarray:
     except (OSError, ValueError) as error:
         warnings.warn(f"{path} cannot be read ({error}); it is computed anew", stacklevel=3)
         return computed
-    if not fits or not np.allclose(array[..., :n_ext], computed, rtol=0, atol=1e-4):
+    if not fits or not np.allclose(array[..., :n_ext], computed, rtol=0, atol=1e-7):
         warnings.warn(
             f"{path} does not fit these samples, detectors and frequency bins; it is "
             "computed anew",
