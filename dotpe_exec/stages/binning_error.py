@@ -92,9 +92,10 @@ def exact_lnlikes(
         slow = tuple(par_dic[name] for name in generator.slow_params)
         by_waveform.setdefault(slow, []).append(s)
     groups = list(by_waveform.values())
-    sources = [lal_source(generator, par_dics[inds[0]]) for inds in groups]
+    found = [lal_source(generator, par_dics[inds[0]]) for inds in groups]
+    sources = [source for source in found if source is not None]
     own = type(likelihood).lnlike_fft is not CBCLikelihood.lnlike_fft
-    if own or None in sources:
+    if own or len(sources) < len(groups):
         return np.array([likelihood.lnlike_fft(par_dic) for par_dic in par_dics])
     inside = np.zeros(len(event.frequencies), dtype=bool)
     inside[event.fslice] = True
