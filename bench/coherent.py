@@ -1,20 +1,36 @@
 """Speed of the coherent kernel against the dense one and against this machine.
 
     python bench/coherent.py [--repeats 5] [--waveforms 512]
+    python bench/coherent.py --w16k [--rundir RUN] [--repeats 3]
 
 Synthetic chirps of the standard workload's sizes (three detectors, four modes, 378 bins)
 with a signal of signal-to-noise ratio 11; NumPy and numba only. Fast and dense run in
 turn on one thread; the dense kernel on fewer waveforms, both per (i, e, o).
+
+With ``--w16k`` on the standard workload itself: all waveforms that a run on it selected,
+its extrinsic samples, and the accepted sets of both kernels compared sample by sample.
+The run is made, or is RUN if that is given.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-from measure import KernelFigures, Report, kernel_table, machine_rates, parser
+from measure import (
+    KernelFigures,
+    Report,
+    Spread,
+    Table,
+    kernel_table,
+    machine_rates,
+    paired_ratios,
+    parser,
+)
+from w16k_run import RealProblem, real_problem
 
 from dotpe_exec.executors.threads import OneThread
 from dotpe_exec.kernels.coherent import prepare_coherent, project
@@ -216,20 +232,147 @@ def measure(n_i: int, n_e: int, n_phi: int, repeats: int) -> tuple[KernelFigures
     return figures, remark
 
 
+class OnRealProblem:
+    """Both kernels on all waveforms that a run selected.
+
+    Parameters
+    ----------
+    problem : RealProblem
+    """
+
+    def __init__(self, problem: RealProblem):
+        self.problem = problem
+        self.amplitudes_impb, self.phases_impb = problem.bank.read(problem.inds)
+        likeliest = np.argsort(-problem.incoherent_lnlikes, kind="stable")
+        self.best = np.sort(likeliest[:N_DENSE])
+        self.prepared = prepare_coherent(
+            problem.summary,
+            problem.response_dpe,
+            problem.timeshift_dbe,
+            problem.n_phi,
+            amplitude_mpb=np.sqrt(np.mean(self.amplitudes_impb[self.best] ** 2, axis=0)),
+        )
+
+    def waveforms(self, some: slice | np.ndarray) -> np.ndarray:
+        """Return h_impb, as the stage makes them."""
+        line_fit = self.problem.summary.line_fit
+        return linear_free_waveforms(
+            self.amplitudes_impb[some], self.phases_impb[some], line_fit
+        )[0]
+
+    def fast(self) -> tuple[list[np.ndarray], int]:
+        """Return i, e, o, dh, hh, lnlike of the accepted set; how many were evaluated.
+
+        As the stage does: what the likeliest waveforms reach sets the first floor.
+        """
+        prepared, n_evaluated, parts = self.prepared, 0, []
+        pilots = self.waveforms(self.best)
+        found = search_block(
+            pilots, project(pilots, prepared), prepared, 0, prepared.n_e, max_drop=1.0
+        )
+        floor = found.maxima_p.max() - MAX_DROP - 1e-6
+        for i in chunks(len(self.amplitudes_impb), 512):
+            h_impb = self.waveforms(i)
+            projected = project(h_impb, prepared)
+            for e in range(0, prepared.n_e, E_BLOCK):
+                pairs = search_block(
+                    h_impb, projected, prepared, e, min(e + E_BLOCK, prepared.n_e),
+                    max_drop=MAX_DROP, floor=floor,
+                )  # fmt: skip
+                n_evaluated += pairs.n_evaluated
+                floor = max(floor, pairs.maxima_p.max(initial=-np.inf) - MAX_DROP)
+                for p in chunks(len(pairs.i_p)):
+                    pair_s, o_s, *values = expand_pairs(
+                        pairs.dh_pmc[p], pairs.hh_pr[p], prepared.phases_cno, floor
+                    )
+                    indices = pairs.i_p[p][pair_s] + i.start, pairs.e_p[p][pair_s], o_s
+                    parts.append([*indices, *values])
+        columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
+        keep = columns[5] > columns[5].max() - MAX_DROP
+        return [column[keep] for column in columns], n_evaluated
+
+    def dense(self) -> tuple[list[np.ndarray], float, float]:
+        """Return the same of the dense kernel, and its largest absolute dh and hh."""
+        problem, floor, parts, largest = self.problem, -np.inf, [], np.zeros(2)
+        for i in chunks(len(self.amplitudes_impb), N_DENSE):
+            dh_ieo, hh_ieo = coherent_dense(
+                self.waveforms(i), problem.summary, problem.response_dpe,
+                problem.timeshift_dbe, problem.n_phi,
+            )  # fmt: skip
+            largest = np.maximum(largest, [np.abs(dh_ieo).max(), np.abs(hh_ieo).max()])
+            lnlike_ieo = bestfit_lnlike(dh_ieo, hh_ieo)
+            floor = max(floor, lnlike_ieo.max() - MAX_DROP)
+            at = np.nonzero(lnlike_ieo > floor)
+            values = dh_ieo[at], hh_ieo[at], lnlike_ieo[at]
+            parts.append([at[0] + i.start, *at[1:], *values])
+        columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
+        keep = columns[5] > columns[5].max() - MAX_DROP
+        return [column[keep] for column in columns], *largest
+
+    def table(self, repeats: int) -> Table:
+        """Measure both in turn and compare what they accept."""
+        n_i, n_e, n_phi = len(self.amplitudes_impb), self.prepared.n_e, self.problem.n_phi
+        timed(self.fast)  # compiles
+        fast_s, dense_s = [], []
+        for _ in range(repeats):
+            seconds, (found, n_evaluated) = timed(self.fast)
+            fast_s.append(seconds / (n_i * n_e))
+            seconds, (expected, *largest) = timed(self.dense)
+            dense_s.append(seconds / (n_i * n_e))
+        codes = [
+            (i.astype(np.int64) * n_e + e) * n_phi + o
+            for i, e, o in (found[:3], expected[:3])
+        ]
+        common, at_found, at_expected = np.intersect1d(*codes, return_indices=True)
+        deviations = [
+            np.abs(found[k][at_found] - expected[k][at_expected]).max() / largest[k - 3]
+            for k in (3, 4)
+        ]
+        table = Table(
+            "coherent_w16k",
+            f"{n_i} waveforms, ranks {np.bincount(self.prepared.detector_k).tolist()}, in "
+            f"the screening {self.prepared.lead_d.tolist()} at "
+            f"{self.prepared.nodes_d.tolist()} nodes, "
+            f"{n_evaluated / (n_i * n_e):.2%} of the pairs evaluated. CPU time of one "
+            f"thread; {repeats} pairs.",
+        )
+        table.add(
+            samples=n_e,
+            phases=n_phi,
+            dense_us_per_pair=Spread.of(dense_s, 1e6),
+            dense_us_per_phase=Spread.of(dense_s, 1e6 / n_phi),
+            fast_us_per_pair=Spread.of(fast_s, 1e6),
+            ratio=paired_ratios(dense_s, fast_s),
+            accepted=len(codes[1]),
+            symmetric_difference=len(codes[0]) + len(codes[1]) - 2 * len(common),
+            d_h_deviation=float(deviations[0]),
+            h_h_deviation=float(deviations[1]),
+        )
+        return table
+
+
 def main() -> None:
     """Measure and print."""
     arguments_parser = parser(__doc__, repeats=5)
     arguments_parser.add_argument("--waveforms", type=int, default=512)
+    arguments_parser.add_argument("--w16k", action="store_true", help="on real data")
+    arguments_parser.add_argument(
+        "--rundir", type=Path, help="a run on W16k; default: made"
+    )
     arguments = arguments_parser.parse_args()
     report = Report(arguments)
     with OneThread():
-        rates = machine_rates(arguments.repeats)
-        measured = [
-            measure(arguments.waveforms, n_e, n_phi, arguments.repeats)
-            for n_e, n_phi in ((512, 32), (2048, 100))
-        ]
-    figures, remarks = zip(*measured, strict=True)
-    report.show(kernel_table("coherent", figures, rates, " ".join(remarks)))
+        if arguments.w16k:
+            on_w16k = OnRealProblem(real_problem(arguments.rundir))
+            report.show(on_w16k.table(arguments.repeats))
+        else:
+            rates = machine_rates(arguments.repeats)
+            measured = [
+                measure(arguments.waveforms, n_e, n_phi, arguments.repeats)
+                for n_e, n_phi in ((512, 32), (2048, 100))
+            ]
+            figures, remarks = zip(*measured, strict=True)
+            report.show(kernel_table("coherent", figures, rates, " ".join(remarks)))
     report.write()
 
 

@@ -1,15 +1,20 @@
 """Speed of the incoherent kernel against the dense one and against this machine.
 
     python bench/incoherent.py [--waveforms 256] [--repeats 7]
+    python bench/incoherent.py --w16k [--rundir RUN]
 
 Synthetic inspirals of the standard workload's sizes by default (three detectors, four
 modes, 378 bins, 64 times, 32 phases), a bank of chirp mass 15 to 30 in Gaussian noise
 with a signal of ratio 11; NumPy and numba only. The fast and the dense kernel run in
 turn on one thread. Times are the process's, so that neighbours on the machine disturb
-less; ratios are taken pair by pair.
+less; ratios are taken pair by pair. With ``--w16k`` on the standard workload itself, the
+first waveforms of its bank; the summaries are those of a run, which is made, or of RUN if
+that is given.
 """
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import numpy as np
 from measure import (
@@ -20,6 +25,7 @@ from measure import (
     machine_rates,
     parser,
 )
+from w16k_run import real_problem
 
 from dotpe_exec.executors.threads import OneThread
 from dotpe_exec.kernels import incoherent as fast
@@ -128,8 +134,21 @@ def operations(
 def measure(
     n_i: int, *, n_d: int, m_arr: np.ndarray, n_b: int, n_t: int, n_phi: int, repeats: int
 ) -> tuple[KernelFigures, str]:
+    """Measure both kernels on a synthetic problem; see :func:`measure_on`."""
+    problem = make_problem(n_i, n_d=n_d, m_arr=m_arr, n_b=n_b, n_t=n_t)
+    return measure_on(*problem, n_phi=n_phi, repeats=repeats)
+
+
+def measure_on(
+    amplitudes: np.ndarray,
+    phases: np.ndarray,
+    summary: IncoherentSummary,
+    *,
+    n_phi: int,
+    repeats: int,
+) -> tuple[KernelFigures, str]:
     """Measure both kernels in turn; return the figures and a line on what happened."""
-    amplitudes, phases, summary = make_problem(n_i, n_d=n_d, m_arr=m_arr, n_b=n_b, n_t=n_t)
+    n_i = len(amplitudes)
     prepare_s = cpu_seconds(lambda: fast.prepare_incoherent(summary, n_phi))
     prepared = fast.prepare_incoherent(summary, n_phi)
     compile_s = cpu_seconds(lambda: fast.compile_incoherent(prepared))
@@ -176,19 +195,32 @@ def main() -> None:
     arguments_parser.add_argument("--bins", type=int, default=378)
     arguments_parser.add_argument("--times", type=int, default=64)
     arguments_parser.add_argument("--phases", type=int, default=32)
+    arguments_parser.add_argument("--w16k", action="store_true", help="on real data")
+    arguments_parser.add_argument(
+        "--rundir", type=Path, help="a run on W16k; default: made"
+    )
     arguments = arguments_parser.parse_args()
     report = Report(arguments)
     with OneThread():
         rates = machine_rates(arguments.repeats)
-        figures, remark = measure(
-            arguments.waveforms,
-            n_d=arguments.detectors,
-            m_arr=np.array(arguments.modes),
-            n_b=arguments.bins,
-            n_t=arguments.times,
-            n_phi=arguments.phases,
-            repeats=arguments.repeats,
-        )
+        if arguments.w16k:
+            problem = real_problem(arguments.rundir)
+            figures, remark = measure_on(
+                *problem.bank.read(np.arange(arguments.waveforms)),
+                problem.incoherent,
+                n_phi=problem.n_phi,
+                repeats=arguments.repeats,
+            )
+        else:
+            figures, remark = measure(
+                arguments.waveforms,
+                n_d=arguments.detectors,
+                m_arr=np.array(arguments.modes),
+                n_b=arguments.bins,
+                n_t=arguments.times,
+                n_phi=arguments.phases,
+                repeats=arguments.repeats,
+            )
     report.show(kernel_table("incoherent", [figures], rates, remark))
     report.write()
 

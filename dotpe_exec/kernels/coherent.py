@@ -33,7 +33,7 @@ import numpy as np
 
 from . import coherent_norms
 from .coherent_basis import ShiftBasis, factor_shifts, row_scale
-from .coherent_nodes import N_NEIGHBOURS, Nodes, make_nodes
+from .coherent_nodes import screening_tables
 from .summary import Summary, mode_pairs
 
 # Errors of (d|h) from the factorisation, relative to the waveform's norm, that is, in
@@ -49,7 +49,6 @@ _LEAD_TOLERANCE = 0.1
 TILE = 16
 # Rows that are summed over are filled up to a multiple of this: no remainder in loops.
 _REGISTERS = 16
-_UNIT_ROUNDOFF = float(np.finfo(np.float32).eps)
 
 
 @dataclass(frozen=True)
@@ -253,7 +252,7 @@ def prepare_coherent(
         norm_k=norm_k,
         b_ceq=np.stack([b_eq.real, b_eq.imag]),
         detector_k=detector_k,
-        **_screening_tables(
+        **screening_tables(
             bases,
             timeshift_dbe,
             fbin_b,
@@ -391,67 +390,6 @@ def _typical_norm(amplitude_mpb: np.ndarray, summary: Summary, norm_k: np.ndarra
                 weights_db = summary.hh_weights_dmppb[:, pair, p, p].real
                 total += norm_k[2 * p :: 3] @ (weights_db @ power_mpb[m, p])
     return float(np.sqrt(abs(total)))
-
-
-def _screening_tables(
-    bases: list[ShiftBasis],
-    timeshift_dbe: np.ndarray,
-    fbin_b: np.ndarray,
-    budget_d: np.ndarray,
-    response_dpe: np.ndarray,
-    unit: float,
-) -> dict[str, np.ndarray]:
-    """Return what the screening uses of the bases, and what bounds its errors.
-
-    ``budget_d`` is for the norm of the coefficients that are left out, and once more for
-    what interpolation changes of the others.
-    """
-    values, weights_edj, tail_de, nodes_d = [], [], [], []
-    first_node, n_nodes, lead_d, row_k = [], 0, [], []
-    for d, (basis, budget) in enumerate(zip(bases, budget_d, strict=True)):
-        power_re = np.abs(basis.coefficients_re) ** 2
-        tail_re = np.sqrt(np.cumsum(power_re[::-1], axis=0)[::-1])
-        rank = max(int((tail_re.max(axis=1) > budget).sum()), 1)
-        tail_de.append(tail_re[rank] if rank < len(tail_re) else np.zeros(len(tail_re[0])))
-        nodes = make_nodes(basis, rank, timeshift_dbe[d].conj(), fbin_b, budget)
-        real_gk, imag_gk = nodes.coefficients_rg.real.T, nodes.coefficients_rg.imag.T
-        values_gck = np.stack(
-            [np.hstack([real_gk, -imag_gk]), np.hstack([imag_gk, real_gk])], axis=1
-        )
-        values.append((values_gck * unit).astype(np.float32).ravel())
-        weights_epj = response_dpe[d].T[:, :, None] * nodes.weights_ej[:, None]
-        weights_edj.append(weights_epj.reshape(-1, 2 * N_NEIGHBOURS))
-        first_node.append(nodes.first_e + n_nodes)
-        rows = np.full(len(power_re), -1)
-        rows[:rank] = 2 * sum(lead_d) + np.arange(rank)
-        row_k.append(rows)
-        lead_d.append(rank)
-        nodes_d.append(nodes)
-        n_nodes += nodes.coefficients_rg.shape[1]
-    gain_dpe = np.abs(response_dpe) * unit
-    return {
-        "lead_d": np.array(lead_d),
-        "nodes_d": np.array([nodes.coefficients_rg.shape[1] for nodes in nodes_d]),
-        "node_values_x": np.concatenate(values),
-        "first_node_ed": np.stack(first_node, axis=1).astype(np.int32),
-        "node_weights_edj": np.stack(weights_edj, axis=1).astype(np.float32),
-        "row_k": np.concatenate(row_k),
-        "screen_error_xdp": np.stack(
-            [
-                _lead_error(nodes_d, max(lead_d), gain_dpe),
-                (np.stack(tail_de)[:, None] * gain_dpe).max(axis=2),
-            ]
-        ),
-    }
-
-
-def _lead_error(nodes_d: list[Nodes], rank: int, gain_dpe: np.ndarray) -> np.ndarray:
-    """Return the error (n_d, 2) of the screening per unit of the norm of what it uses."""
-    # Sums of 2 rank terms at the nodes, then of 8 n_d, each of complex numbers.
-    n_terms = 2 * rank + 2 * N_NEIGHBOURS * len(nodes_d) + 12
-    rounding = 2 * n_terms * _UNIT_ROUNDOFF
-    error_de = np.stack([nodes.error_e + rounding * nodes.size_e for nodes in nodes_d])
-    return (error_de[:, None] * gain_dpe).max(axis=2)
 
 
 def _phase_table(m_arr: np.ndarray, n_phi: int) -> np.ndarray:

@@ -25,6 +25,7 @@ N_NEIGHBOURS = 4
 # Ratio of the spacings that are tried one after the other, and how many are.
 _FINER = 0.8
 _MAX_TRIALS = 40
+_UNIT_ROUNDOFF = float(np.finfo(np.float32).eps)
 
 
 @dataclass(frozen=True)
@@ -163,3 +164,86 @@ def _with_errors(
     return Nodes(
         coefficients_rg, first_e, weights_ej, np.linalg.norm(missed_re, axis=0), size_e
     )
+
+
+def screening_tables(
+    bases: list[ShiftBasis],
+    timeshift_dbe: np.ndarray,
+    fbin_b: np.ndarray,
+    budget_d: np.ndarray,
+    response_dpe: np.ndarray,
+    unit: float,
+) -> dict[str, np.ndarray]:
+    """Return what the screening uses of the bases, and what bounds its errors.
+
+    Parameters
+    ----------
+    bases : list of ShiftBasis
+        Of each detector.
+    timeshift_dbe : (n_d, n_b, n_e) complex
+        What they are of, conjugated.
+    fbin_b : (n_b,) float
+        Frequencies [Hz].
+    budget_d : (n_d,) float
+        For the norm of the coefficients that are left out, and once more for what
+        interpolation changes of the others.
+    response_dpe : (n_d, 2, n_e) float
+        Divided by asd_drift^2.
+    unit : float
+        What coefficients are multiplied with, to be of order one.
+
+    Returns
+    -------
+    dict of arrays
+        By the names that they have in :class:`.coherent.PreparedCoherent`.
+    """
+    values, weights_edj, tail_de = [], [], []
+    all_nodes: list[Nodes] = []
+    first_node: list[np.ndarray] = []
+    lead_d: list[int] = []
+    row_k: list[np.ndarray] = []
+    n_nodes = 0
+    for d, (basis, budget) in enumerate(zip(bases, budget_d, strict=True)):
+        power_re = np.abs(basis.coefficients_re) ** 2
+        tail_re = np.sqrt(np.cumsum(power_re[::-1], axis=0)[::-1])
+        rank = max(int((tail_re.max(axis=1) > budget).sum()), 1)
+        tail_de.append(tail_re[rank] if rank < len(tail_re) else np.zeros(len(tail_re[0])))
+        nodes = make_nodes(basis, rank, timeshift_dbe[d].conj(), fbin_b, budget)
+        real_gk, imag_gk = nodes.coefficients_rg.real.T, nodes.coefficients_rg.imag.T
+        values_gck = np.stack(
+            [np.hstack([real_gk, -imag_gk]), np.hstack([imag_gk, real_gk])], axis=1
+        )
+        values.append((values_gck * unit).astype(np.float32).ravel())
+        weights_epj = response_dpe[d].T[:, :, None] * nodes.weights_ej[:, None]
+        weights_edj.append(weights_epj.reshape(-1, 2 * N_NEIGHBOURS))
+        first_node.append(nodes.first_e + n_nodes)
+        rows = np.full(len(power_re), -1)
+        rows[:rank] = 2 * sum(lead_d) + np.arange(rank)
+        row_k.append(rows)
+        lead_d.append(rank)
+        all_nodes.append(nodes)
+        n_nodes += nodes.coefficients_rg.shape[1]
+    gain_dpe = np.abs(response_dpe) * unit
+    return {
+        "lead_d": np.array(lead_d),
+        "nodes_d": np.array([nodes.coefficients_rg.shape[1] for nodes in all_nodes]),
+        "node_values_x": np.concatenate(values),
+        "first_node_ed": np.stack(first_node, axis=1).astype(np.int32),
+        "node_weights_edj": np.stack(weights_edj, axis=1).astype(np.float32),
+        "row_k": np.concatenate(row_k),
+        "screen_error_xdp": np.stack(
+            [
+                _lead_error(all_nodes, max(lead_d), gain_dpe),
+                (np.stack(tail_de)[:, None] * gain_dpe).max(axis=2),
+            ]
+        ),
+    }
+
+
+def _lead_error(all_nodes: list[Nodes], rank: int, gain_dpe: np.ndarray) -> np.ndarray:
+    """Return the error (n_d, 2) of the screening per unit of the norm of what it uses."""
+    # Sums of 2 rank terms at the nodes, then of 8 n_d, each of complex numbers.
+    n_terms = 2 * rank + 2 * N_NEIGHBOURS * len(all_nodes) + 12
+    rounding = 2 * n_terms * _UNIT_ROUNDOFF
+    error_de = np.stack([nodes.error_e + rounding * nodes.size_e for nodes in all_nodes])
+    return (error_de[:, None] * gain_dpe).max(axis=2)

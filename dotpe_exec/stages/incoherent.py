@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..banks.format import BankHandle, WaveformBatch, nonfinite_message
+from ..banks.readahead import read_ahead
 from ..errors import NonFiniteError
 from ..executors.phases import PhaseRunner
 from ..executors.store import BundleHandle
@@ -136,7 +137,12 @@ def incoherent_task(task: IncoherentTask) -> IncoherentResult:
     NonFiniteError
     """
     prepared = task.prepared.load()
-    parts = [incoherent_lnlike(*part.read(), prepared) for part in _in_one_file(task.batch)]
+    parts = []
+    for part in _in_one_file(task.batch):
+        amplitudes_impb, phases_impb = part.read()
+        read_ahead(amplitudes_impb)
+        read_ahead(phases_impb)
+        parts.append(incoherent_lnlike(amplitudes_impb, phases_impb, prepared))
     lnlikes_di = np.concatenate(parts, axis=1)
     bad_i = ~np.isfinite(lnlikes_di).all(axis=0)
     if bad_i.any():
