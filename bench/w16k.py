@@ -4,7 +4,7 @@
 
 Three detectors in Gaussian noise of O3 sensitivity, 120 s to 1600 Hz, with a precessing
 signal of network signal-to-noise ratio 11.4, and a bank of 16384 IMRPhenomXPHM waveforms
-around it (6.4 GB on disk). The environment variable ``DOTPE_EXEC_BENCH_CACHE`` names the
+around it (0.8 GB on disk). The environment variable ``DOTPE_EXEC_BENCH_CACHE`` names the
 folder; by default it is in the user's cache.
 """
 
@@ -30,10 +30,13 @@ _PN_PHASE_TOL = 0.05
 
 def cache_folder() -> Path:
     """Return the folder where event and bank are kept, made if needed."""
-    import platformdirs
-
     folder = os.environ.get("DOTPE_EXEC_BENCH_CACHE")
-    path = Path(folder) if folder else platformdirs.user_cache_path("dotpe") / "bench"
+    if folder:
+        path = Path(folder)
+    else:
+        import platformdirs
+
+        path = platformdirs.user_cache_path("dotpe") / "bench"
     path.mkdir(parents=True, exist_ok=True)
     return path
 

@@ -184,20 +184,27 @@ def _statistic(path: Path, name: str) -> int:
 
 def total_memory(environment: Mapping[str, str] = os.environ, root: Path = _ROOT) -> int:
     """Return the memory that this process and its workers may have in all [bytes]."""
-    import psutil
-
     limits = [limit for limit, _ in _cgroup_memory(root)]
-    return min([psutil.virtual_memory().total, *limits, *_slurm_memory(environment)])
+    return min([_physical_memory()[0], *limits, *_slurm_memory(environment)])
 
 
 def available_memory(
     environment: Mapping[str, str] = os.environ, root: Path = _ROOT
 ) -> int:
     """Return the memory that can be had now without swapping or being killed [bytes]."""
-    import psutil
-
     left = [left for _, left in _cgroup_memory(root)]
-    return min([psutil.virtual_memory().available, *left, *_slurm_memory(environment)])
+    return min([_physical_memory()[1], *left, *_slurm_memory(environment)])
+
+
+def _physical_memory() -> tuple[int, int]:
+    """Return all and what is available of the machine's memory [bytes]."""
+    try:
+        import psutil
+    except ImportError:  # the benchmarks of phases do without it
+        pages = os.sysconf("SC_PHYS_PAGES"), os.sysconf("SC_AVPHYS_PAGES")
+        return pages[0] * os.sysconf("SC_PAGE_SIZE"), pages[1] * os.sysconf("SC_PAGE_SIZE")
+    memory = psutil.virtual_memory()
+    return memory.total, memory.available
 
 
 def _slurm_memory(environment: Mapping[str, str]) -> list[int]:
