@@ -26,6 +26,7 @@ BY_SAMPLES = ("results",)
 """Stages whose time follows the number of accepted samples."""
 
 _MOST_RATES = 500  # tasks that are remembered of each phase
+_NOISE = 0.15  # of measured times, relative
 _FEWEST = 4  # tasks that make a spread; below, workers' first tasks count as well
 
 
@@ -157,6 +158,7 @@ def calibrate(
         serial = Growth.fit(
             [run.n_samples if by_samples else run.n_waveforms for run in runs],
             [run.serial[name] for run in runs],
+            _NOISE,
         )
         phases = []
         for phase in largest.phases[name]:
@@ -169,7 +171,7 @@ def calibrate(
         for run in runs
     ]
     return RunParameters(
-        outside=Growth.fit(sizes, [run.outside for run in runs]),
+        outside=Growth.fit(sizes, [run.outside for run in runs], _NOISE),
         stages=tuple(stages),
         begin=min(begins),
         samples=largest.n_samples / largest.n_waveforms,
@@ -217,7 +219,7 @@ def _phase_parameters(
     if len(rates) > _MOST_RATES:
         rates = np.quantile(rates, (np.arange(_MOST_RATES) + 0.5) / _MOST_RATES)
     driver = Growth.fit(
-        [phase.work for phase in measured], [phase.driver for phase in measured]
+        [phase.work for phase in measured], [phase.driver for phase in measured], _NOISE
     )
     parameters = PhaseParameters(
         name=name,

@@ -55,17 +55,23 @@ class Growth:
         return self.start + self.slope * size
 
     @classmethod
-    def fit(cls, sizes: Sequence[float], values: Sequence[float]) -> Growth:
+    def fit(
+        cls, sizes: Sequence[float], values: Sequence[float], noise: float = 0.0
+    ) -> Growth:
         """Fit a line that neither begins below zero nor falls.
 
-        Deviations count relative to the values, for these span orders of magnitude.
+        Deviations count relative to the values, for these span orders of magnitude. What
+        rises over the measured sizes by less than a fraction ``noise`` is taken to be
+        constant: its slope would be that of the noise, and count a hundredfold in what is
+        predicted.
         """
         x, y = np.asarray(sizes, float), np.asarray(values, float)
         weights = 1 / np.maximum(y, 1e-3 * max(y.max(), 1e-9))
         if len(set(x)) == 1:
             return cls(float(y.mean()), 0.0)
         slope, start = np.polyfit(x, y, 1, w=weights)
-        if slope < 0:
+        rise = slope * (x.max() - x.min())
+        if slope < 0 or rise < noise * (start + slope * x.min()):
             return cls(float(np.average(y, weights=weights**2)), 0.0)
         if start < 0:
             slope = np.sum(weights**2 * x * y) / np.sum(weights**2 * x**2)

@@ -224,6 +224,8 @@ def test_growth_neither_begins_below_zero_nor_falls(bench):
     falling = growth.fit([10, 20], [4.0, 3.0])
     assert falling.slope == 0
     assert 3.0 < falling.start < 4.0
+    assert growth.fit([10, 20], [4.0, 4.3], noise=0.1).slope == 0
+    assert growth.fit([10, 20], [4.0, 4.3], noise=0.05).slope == pytest.approx(0.03)
     steep = growth.fit([10, 20], [5.0, 20.0])
     assert steep.start == 0
     assert 0.5 < steep.slope < 1.0
