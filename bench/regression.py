@@ -1,22 +1,29 @@
 """Fail when a ratio of the benchmarks has become more than 20% worse.
 
-    python bench/regression.py [--update]
+    python bench/regression.py                      # against baseline.json
+    python bench/regression.py --release CHECKOUT   # against a release, measured here
+    python bench/regression.py --update             # at a release: a new baseline
 
 Compares the kernels' speed relative to their dense references, and relative to a matrix
-product, with ``baseline.json``. Both are ratios within one run on one thread, so they
-move little from day to day; between kinds of processor they do differ, therefore the
-baseline names its own, and a comparison on another one only warns. A figure that seems
-lost is measured again: only what stays lost counts. ``--update`` writes a new baseline.
+product, with the last release's in ``baseline.json``. These are medians of CPU-time ratios
+within one run on one thread, so they move little from day to day and with what others do
+on the machine. Between kinds of processor they do differ: the baseline names its own, and
+a comparison on another one only prints; ``--release`` measures the release on the
+processor at hand. A figure that seems lost is measured again: only what stays lost counts.
 """
 
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 import sys
-from collections.abc import Callable, Mapping
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from measure import Report, Table, machine_rates, parser
+from measure import Report, Table, machine_rates, parser, provenance
 from micro import measure_all
 
 from dotpe_exec.executors.threads import OneThread
@@ -73,44 +80,89 @@ def best_of_attempts(
     return best
 
 
-def main() -> int:
+def measure_release(checkout: Path, sizes: Sequence[str]) -> dict[str, Any]:
+    """Measure the code in another folder, with its own benchmarks; return its baseline.
+
+    Raises
+    ------
+    subprocess.CalledProcessError
+        It has no such benchmark, or it failed.
+    """
+    script = checkout.resolve() / "bench" / Path(__file__).name
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "baseline.json")
+        subprocess.run(
+            [sys.executable, script, "--update", "--baseline", path, *sizes],
+            env=os.environ | {"PYTHONPATH": str(checkout.resolve())},
+            check=True,
+        )
+        return dict(json.loads(path.read_text()))
+
+
+def regression_table(
+    ratios: Mapping[str, float], stored: Mapping[str, Any], worse: Sequence[str]
+) -> Table:
+    """Return all figures beside the baseline's."""
+    origin = f"{stored['version']} ({stored['commit'][:9]}) on {stored['cpu']}"
+    table = Table(
+        "regression",
+        f"Baseline: {origin}; at most {LARGEST_LOSS:.0%} may be lost."
+        + ("" if is_comparable(stored) else f" This is {cpu_model()}: nothing fails."),
+    )
+    for name, value in ratios.items():
+        before = stored["ratios"][name]
+        table.add(
+            figure=name,
+            now=value,
+            baseline=before,
+            change=f"{value / before - 1:+.0%}",
+            verdict="lost" if name in worse else "",
+        )
+    return table
+
+
+def is_comparable(stored: Mapping[str, Any]) -> bool:
+    """Return whether a baseline is from this kind of processor."""
+    return bool(stored["cpu"] == cpu_model())
+
+
+def main(words: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit status."""
     arguments_parser = parser(__doc__, repeats=5)
     arguments_parser.add_argument("--baseline", type=Path, default=BASELINE)
+    arguments_parser.add_argument("--release", type=Path, help="checkout to compare with")
     arguments_parser.add_argument("--update", action="store_true")
     arguments_parser.add_argument("--waveforms", type=int, default=256)
     arguments_parser.add_argument("--samples", type=int, default=50_000)
-    arguments = arguments_parser.parse_args()
+    arguments = arguments_parser.parse_args(words)
 
     def measure() -> dict[str, float]:
         return measure_ratios(arguments.waveforms, arguments.samples, arguments.repeats)
 
     if arguments.update:
-        content = {"cpu": cpu_model(), "ratios": measure()}
+        made = provenance()
+        content = {
+            "version": made["versions"]["dotpe-exec"],
+            "commit": made["commit"] or "",
+            "cpu": cpu_model(),
+            "ratios": measure(),
+        }
         arguments.baseline.write_text(json.dumps(content, indent=2) + "\n")
         return 0
-    stored = json.loads(arguments.baseline.read_text())
-    baseline = stored["ratios"]
+    if arguments.release is None:
+        stored = json.loads(arguments.baseline.read_text())
+    else:
+        sizes = [
+            f"--{name}={getattr(arguments, name)}"
+            for name in ("waveforms", "samples", "repeats")
+        ]
+        stored = measure_release(arguments.release, sizes)
     report = Report(arguments)
-    ratios = best_of_attempts(measure, baseline, LARGEST_LOSS, ATTEMPTS)
-    worse = lost(ratios, baseline, LARGEST_LOSS)
-    same_cpu = stored["cpu"] == cpu_model()
-    table = Table(
-        "regression",
-        f"Baseline from {stored['cpu']}; at most {LARGEST_LOSS:.0%} may be lost."
-        + ("" if same_cpu else f" This is {cpu_model()}: nothing fails."),
-    )
-    for name, value in ratios.items():
-        table.add(
-            figure=name,
-            now=value,
-            baseline=baseline[name],
-            change=f"{value / baseline[name] - 1:+.0%}",
-            verdict="lost" if name in worse else "",
-        )
-    report.show(table)
+    ratios = best_of_attempts(measure, stored["ratios"], LARGEST_LOSS, ATTEMPTS)
+    worse = lost(ratios, stored["ratios"], LARGEST_LOSS)
+    report.show(regression_table(ratios, stored, worse))
     report.write()
-    return 1 if worse and same_cpu else 0
+    return 1 if worse and is_comparable(stored) else 0
 
 
 if __name__ == "__main__":

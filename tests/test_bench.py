@@ -249,6 +249,24 @@ def test_phases_run_on_an_executor(bench):
         assert phases.coherent(serial, 3)["work"] == 3 * phases.coherent(serial, 1)["work"]
 
 
+def test_phases_need_few_packages(tmp_path):
+    names = ("psutil", "platformdirs", "pandas", "pyarrow", "cogwheel", "lal", "tqdm",
+             "matplotlib", "astropy")  # fmt: skip
+    code = (
+        "import sys; sys.modules |= dict.fromkeys(sys.argv[1].split(','))\n"
+        "sys.argv[:2] = ['run.py']; import phases, run\n"
+        "assert run.BENCHMARKS['phases'].command('phases', []); phases.main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, ",".join(names), "--executors", "serial",
+         "--waveforms", "32", "--repeats", "1", "--seconds", "0.001"],
+        capture_output=True, text=True, cwd=BENCH,
+        env=os.environ | {"DOTPE_EXEC_BENCH_CACHE": str(tmp_path)},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("| serial | 1 |") == 4
+
+
 def test_line_is_fitted_to_sizes(bench):
     sizes = [1000, 2000, 4000, 8000]
     start, slope, worst = bench("endtoend").line_fit(sizes, [2 + 3e-3 * n for n in sizes])
@@ -281,12 +299,53 @@ def test_a_loss_must_last(bench):
         assert next(attempts, None) is None
 
 
-def test_baseline_names_the_figures_that_are_measured(bench):
-    regression = bench("regression")
-    stored = json.loads(regression.BASELINE.read_text())
-    ratios = regression.measure_ratios(n_waveforms=16, n_samples=50, repeats=1)
-    assert set(ratios) == set(stored["ratios"])
-    assert stored["cpu"]
+def test_slower_kernel_fails_and_says_which(bench, monkeypatch, tmp_path, capsys):
+    regression, micro = bench("regression"), bench("micro")
+    small = ["--waveforms=16", "--samples=2000", "--repeats=1"]
+    baseline = tmp_path / "baseline.json"
+    small.append(f"--baseline={baseline}")
+    assert regression.main([*small, "--update"]) == 0
+    stored = json.loads(baseline.read_text())
+    names = json.loads(regression.BASELINE.read_text())["ratios"]
+    assert set(stored["ratios"]) == set(names)
+    # So small a measurement is no comparison, but for what becomes many times slower; and
+    # one kernel is enough from here.
+    monkeypatch.setattr(regression, "LARGEST_LOSS", 0.7)
+    table, fast = micro.load_distance_table(), micro.lnlike_marginalized
+    monkeypatch.setattr(
+        regression,
+        "measure_all",
+        lambda _, n, repeats: ([micro.measure_distance(table, n, repeats)], ""),
+    )
+    kept = {name: stored["ratios"][name] for name in names if name.startswith("distance")}
+    stored["ratios"] = kept
+    baseline.write_text(json.dumps(stored))
+    monkeypatch.setattr(
+        micro,
+        "lnlike_marginalized",
+        lambda *args: [fast(*args) for _ in range(10)].pop(),
+    )
+    assert regression.main(small) == 1
+    printed = capsys.readouterr().out
+    lost = [line for line in printed.splitlines() if line.endswith("| lost |")]
+    assert {line.split(":")[0] for line in lost} == {"| distance marginalisation"}
+    stored["cpu"] = "another"
+    baseline.write_text(json.dumps(stored))
+    assert regression.main(small) == 0
+    assert "nothing fails" in capsys.readouterr().out
+
+
+def test_release_is_measured_by_its_own_benchmark(bench, tmp_path):
+    (tmp_path / "bench").mkdir()
+    (tmp_path / "package_of_the_release.py").write_text("RATIO = 12.5")
+    (tmp_path / "bench" / "regression.py").write_text(
+        "import json, sys, package_of_the_release\n"
+        "assert sys.argv[1:3] == ['--update', '--baseline']\n"
+        "content = {'ratios': {'a': package_of_the_release.RATIO}, 'with': sys.argv[4:]}\n"
+        "open(sys.argv[3], 'w').write(json.dumps(content))\n"
+    )
+    found = bench("regression").measure_release(tmp_path, ["--repeats=3"])
+    assert found == {"ratios": {"a": 12.5}, "with": ["--repeats=3"]}
 
 
 # Comparison with the published code
