@@ -257,11 +257,15 @@ def info(as_json: bool) -> None:
     from rich.table import Table
 
     table = Table(show_header=False)
+    table.add_column()
+    table.add_column(overflow="fold")  # paths whole
     for name, value in description.items():
         if name.endswith("_memory"):
             value = f"{value / 1e9:.1f} GB"
         elif isinstance(value, dict):
-            value = ", ".join(f"{key}: {item}" for key, item in value.items())
+            value = ", ".join(
+                f"{k}: {item}" for k, item in value.items() if item is not None
+            )
         elif isinstance(value, list):
             value = ", ".join(map(str, value))
         table.add_row(name.replace("_", " "), "none" if value is None else str(value))

@@ -23,6 +23,7 @@ from dotpe_exec import (
 )
 from dotpe_exec.cli import main
 from dotpe_exec.config import get_shared_config_cache_path, save_config
+from dotpe_exec.errors import InputError
 from dotpe_exec.machine import usable_cores
 
 
@@ -140,6 +141,31 @@ def test_serial_run_knows_nothing_of_tuning(inputs, resolved):
     run(**inputs)
     config, executor = resolved[0]
     assert config.i_batch == 512 and executor.name == "serial"
+
+
+def test_resumed_run_keeps_its_batches_where_there_is_less_memory(inputs, monkeypatch):
+    runs = []
+
+    def interrupted(arguments, inputs, config, directory, runner, monitor):
+        runs.append((config, runner.executor))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(inference, "run_stages", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run_multicore(**inputs, n_procs=8)
+    monkeypatch.setattr("dotpe_exec.memory.available_memory", lambda: 4 * 10**8)
+    with pytest.raises(KeyboardInterrupt):
+        run_multicore(**inputs, n_procs=8, resume=True)
+    (before, _), (after, executor) = runs
+    assert after.sizes() == before.sizes() and before.n_procs == 8
+    assert executor.n_workers == after.n_procs < 8
+    assert after.sources["n_procs"] == "memory"
+
+
+def test_sizes_beyond_all_memory_leave_no_run_directory(inputs, resolved, tmp_path):
+    with pytest.raises(InputError, match=r"^n_ext is 1000000000: "):
+        run_multicore(**inputs | {"n_ext": 10**9})
+    assert not (tmp_path / "run").exists() and not resolved
 
 
 # On the command line
