@@ -22,14 +22,14 @@ _loading_since = 0.0
 
 
 class Crumb(NamedTuple):
-    """Where a worker was: ``index`` in a message, loading code since a time.
+    """Where a worker was: ``position`` in a message, loading code since a time.
 
     The time is in seconds since the epoch; 0 where it had finished a task of the phase,
     so that all that the phase's tasks need was loaded.
     """
 
     message: int = -1
-    index: int = OUTSIDE
+    position: int = OUTSIDE
     loading_since: float = 0.0
 
 

@@ -357,8 +357,8 @@ class Driver:
             crumb = trail.get(pid, crumbs.Crumb())
             if crumb.message not in lost:
                 continue
-            if crumb.index >= 0:
-                entry = lost[crumb.message].entries[crumb.index]
+            if crumb.position >= 0:
+                entry = lost[crumb.message].entries[crumb.position]
                 self._charge(entry, exit_code, crumb)
             else:
                 self._accuse(lost[crumb.message], exit_code, crumb)
