@@ -2,9 +2,9 @@
 
 Samples the intrinsic parameters with nautilus through cogwheel, the likelihood
 marginalised over extrinsic parameters by cogwheel's ``MarginalizedExtrinsicLikelihood``:
-nothing of this package's pipeline is used but the event file. The prior is that of the
-demo's bank (detector-frame chirp mass 26 to 36 solar masses, mass ratio from 0.2, the IAS
-spin prior), so evidence and intervals can be compared with the demo's directly.
+nothing of this package's pipeline is used but the event file. The prior (detector-frame
+chirp mass 26 to 36 solar masses, mass ratio from 0.2, the IAS spin prior) contains that of
+the demo's bank: restrict samples and evidence to it before comparing with the demo.
 
     python bench/nested_sampler.py OUTPUT_FOLDER [--n-live 800]
 
