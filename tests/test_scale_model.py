@@ -9,6 +9,7 @@ import sys
 from collections import deque
 from concurrent.futures import Future
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -301,3 +302,57 @@ def test_model_tells_of_other_sizes_and_workers_what_they_take(bench, tmp_path):
     assert found.seconds == pytest.approx(4 + 3 + 2.5 + 80 + 0.1)
     found = bench("scale_model").predict(run, 80 * 512, 8)
     assert found.seconds == pytest.approx(4 + 3 + 2.5 + 10 + 0.8, abs=0.1)
+
+
+@pytest.fixture
+def fake_runs(bench, monkeypatch, tmp_path):
+    """Replace runs by files of runs whose two workers take half the time of one."""
+    scale, fresh = bench("scale"), bench("fresh")
+    monkeypatch.setenv("DOTPE_EXEC_BENCH_CACHE", str(tmp_path))
+    monkeypatch.setattr(scale, "measure_overheads", lambda folder: overheads(bench))
+    monkeypatch.setattr(scale, "make_bank", lambda: tmp_path)
+    monkeypatch.setattr(scale, "warm_page_cache", lambda bank: None)
+    monkeypatch.setattr(scale, "bank_of_size", lambda size, folder: folder / str(size))
+    shape = SimpleNamespace(handle=SimpleNamespace(n_m=4, n_b=378))
+    monkeypatch.setattr(scale, "open_bank", lambda folder: shape)
+    slower = {"serial": 1.0, "loky": 1.0}
+
+    def measure_run(bank, rundir, n_procs, *, executor, n_int):
+        assert bank.name == str(n_int)
+        n_tasks = n_int // 512
+        own, cpu = write_run(rundir, n_tasks)
+        seconds = 4 + 3 + 0.5 + n_tasks / n_procs
+        seconds += 0.1 * n_tasks if executor == "serial" else 2 + 0.1
+        peaks = dict.fromkeys(("peak_bytes", "peak_parent_bytes", "peak_uss_bytes"), 0)
+        seconds *= slower[executor]
+        return fresh.FreshRun("", seconds, cpu, own, **peaks), {}
+
+    monkeypatch.setattr(scale, "measure_run", measure_run)
+    return scale, slower
+
+
+@pytest.mark.parametrize(("factor", "verdict"), [(1.0, {""}), (1.3, {"", "off"})])
+def test_command_checks_the_model_with_what_it_measures(
+    fake_runs, bench, monkeypatch, tmp_path, factor, verdict
+):
+    scale, slower = fake_runs
+    slower["serial"] = factor
+    figures, saved = tmp_path / "figures.json", tmp_path / "parameters.json"
+    words = ["--workers", "2", "--sizes", "10240", "20480", "--repeats", "2"]
+    monkeypatch.setattr(
+        sys, "argv", ["scale.py", *words, "--json", str(figures), "--save", str(saved)]
+    )
+    scale.main()
+    check, predicted, limits = json.loads(figures.read_text())["tables"]
+    rows = {(row["waveforms"], row["workers"]): row for row in check["rows"]}
+    assert set(rows) == {(n, w) for n in (10240, 20480) for w in ("serial", 1, 2)}
+    assert {row["verdict"] for row in rows.values()} == verdict
+    assert rows[20480, "serial"]["measured_s"]["median"] == pytest.approx(51.5 * factor)
+    assert rows[20480, 2]["predicted_s"] == pytest.approx(29.6, abs=0.2)
+    assert {row["waveforms"] for row in predicted["rows"]} == {2**20, 2**24}
+    # 0.1 s of the driver for each second of work: no more than ten workers are of use.
+    assert limits["rows"][0]["part"] == "incoherent: start, driver, waiting"
+    model = bench("scale_model")
+    run = model.read_parameters(saved)
+    assert run.waveform_bytes == 48384
+    assert model.predict(run, 20480, 2).seconds == rows[20480, 2]["predicted_s"]
