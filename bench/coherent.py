@@ -205,17 +205,21 @@ def measure(n_i: int, n_e: int, n_phi: int, repeats: int) -> tuple[KernelFigures
     n_pairs = n_i * n_e
     stage_us = np.median(stages, axis=0) / n_pairs * 1e6
     n_k, n_lead = len(prepared.detector_k), int(prepared.lead_d.sum())
+    n_nodes = int(prepared.nodes_d.sum())
     n_evaluated = sum(x.n_evaluated for x in blocks)
-    # Projection of every waveform with its norms, and sums for the pairs evaluated.
-    double = 64 * N_B * n_k * n_i + 28 * 40 * N_B * N_D * n_i + 128 * n_k * n_evaluated
-    moved = 3 * 16 * 8 * N_B * n_i + 8 * n_lead * n_pairs / 16
+    # Projection of every waveform with its norms, and sums for the pairs evaluated; in
+    # single precision the nodes of every waveform, interpolation and norms of every pair.
+    double = (64 * N_B * n_k + 36 * (6 + 8 * N_D) * N_B) * n_i + 128 * n_k * n_evaluated
+    single = 64 * int(prepared.lead_d @ prepared.nodes_d) * n_i
+    single += (128 * N_D + 42 * N_D) * n_pairs
+    moved = 3 * 16 * 8 * N_B * n_i + 128 * n_nodes * n_i
     figures = KernelFigures(
         f"coherent, {n_e} samples, {n_phi} phases",
         "(i, e) pair",
         [sum(seconds) / n_pairs for seconds in stages],
         dense_s,
         double / n_pairs,
-        64 * n_lead,
+        single / n_pairs,
         moved / n_pairs,
         float(error / np.abs(dh_ieo).max()),
         "d_h, relative to the largest",
