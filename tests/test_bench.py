@@ -15,6 +15,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from dotpe_exec.banks.format import open_bank
+
 BENCH = Path(__file__).resolve().parents[1] / "bench"
 
 
@@ -274,6 +276,50 @@ def test_line_is_fitted_to_sizes(bench):
     assert worst < 1e-9
     _, _, worst = bench("endtoend").line_fit(sizes, [1e-6 * n**2 for n in sizes])
     assert worst > 0.2
+
+
+def test_small_banks_and_the_large_one_have_the_same_waveforms(
+    bench, golden, monkeypatch, tmp_path
+):
+    banks = bench("banks")
+    monkeypatch.setattr(banks, "make_bank", lambda: golden / "bank_0")
+    small, large = banks.make_banks(4, tmp_path)
+    large, small = open_bank(large), [open_bank(folder) for folder in small.values()]
+    assert large.n_waveforms == 4 * 128
+    assert [bank.n_waveforms for bank in small] == [128] * 4
+    rows = np.arange(128)
+    for k, bank in enumerate(small):
+        there, here = large.handle.read(rows + 128 * k), bank.handle.read(rows)
+        np.testing.assert_array_equal(there[0], here[0])
+        np.testing.assert_array_equal(there[1], here[1])
+        expected = large.table().iloc[128 * k : 128 * (k + 1)].reset_index(drop=True)
+        pd.testing.assert_frame_equal(bank.table(), expected)
+    # Three blocks, then the first again.
+    assert not small[0].table().equals(small[1].table())
+    assert small[0].table().equals(small[3].table())
+
+
+def test_many_banks_are_compared_with_one_in_pairs(bench, golden, monkeypatch, tmp_path):
+    banks, fresh = bench("banks"), bench("fresh")
+    monkeypatch.setattr(banks, "make_bank", lambda: golden / "bank_0")
+    monkeypatch.setattr(banks, "given_inputs", lambda folder, n: {"par_dic_0": "p"})
+    slow = iter([1, 1, 10, 10])  # the machine, during the second pair
+
+    def measure_run(bank, rundir, n_procs, *, par_dic_0):
+        seconds = next(slow) * (1.1 if isinstance(bank, dict) else 1.0)
+        stages = dict.fromkeys(banks.STAGES, seconds / 8) | {"reference": 0.0}
+        return fresh.FreshRun("", seconds, 2 * seconds, seconds, 0, 0, 0), stages
+
+    monkeypatch.setattr(banks, "measure_run", measure_run)
+    table = banks.banks_table(3, 2, 2, tmp_path)
+    rows = {row["what"]: row for row in table.rows}
+    assert rows["whole run"]["ratio"].values == pytest.approx((1.1, 1.1))
+    assert rows["whole run, CPU"]["one_bank"].values == pytest.approx((2.0, 20.0))
+    assert rows["likelihood phases and results"]["small_banks"].values == pytest.approx(
+        (3.3 / 8, 33 / 8)
+    )
+    assert "reference" not in rows
+    assert "384 waveforms" in table.caption
 
 
 # Regressions
