@@ -6,6 +6,7 @@ sentence and exit code 2; ``--debug`` shows the traceback.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import sys
@@ -172,26 +173,15 @@ def run(multicore: str | None, autotune_only: bool, **arguments: Any) -> None:
     Example:
       dotpe-exec run --event GW150914 --bank-folder banks/bbh --rundir runs/GW150914
     """
+    from .config import without_cached_config
     from .inference import run_multicore
 
     if autotune_only or (multicore == "auto" and not _is_tuned()):
         _tune(arguments["event"], arguments["bank_folder"], arguments["progress"])
     if autotune_only:
         return
-    if multicore == "manual":
-        from .config import MulticoreConfig
-        from .machine import usable_cores
-
-        defaults = MulticoreConfig(
-            n_procs=usable_cores(),
-            i_batch=arguments["single_detector_blocksize"],
-            e_blocksize=arguments["blocksize"],
-        ).to_dict()
-        given = MulticoreConfig.from_dict(arguments["multicore_config"] or {}).to_dict()
-        arguments["multicore_config"] = MulticoreConfig(
-            **{name: given[name] or value for name, value in defaults.items()}
-        )
-    rundir = run_multicore(**arguments)
+    with without_cached_config() if multicore == "manual" else contextlib.nullcontext():
+        rundir = run_multicore(**arguments)
     show_results(rundir)
 
 

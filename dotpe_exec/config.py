@@ -6,13 +6,15 @@ result; everything else here only changes how fast it comes.
 
 from __future__ import annotations
 
+import contextlib
+import contextvars
 import datetime
 import functools
 import hashlib
 import json
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -27,6 +29,7 @@ logger = logging.getLogger(__name__)
 
 DEFAULT_BLOCKSIZE = 512
 _CACHE_FORMAT = 1
+_ignored: contextvars.ContextVar[bool] = contextvars.ContextVar("ignored", default=False)
 
 
 @dataclass(frozen=True)
@@ -285,6 +288,8 @@ def load_cached_config(path: str | os.PathLike | None = None) -> MulticoreConfig
     One that is damaged, or was tuned with other kernels, is not used; both are said in a
     log message and neither is an error.
     """
+    if path is None and _ignored.get():
+        return None
     target = Path(path) if path is not None else get_shared_config_cache_path()
     try:
         text = target.read_text(encoding="utf-8")
@@ -311,6 +316,16 @@ def load_cached_config(path: str | os.PathLike | None = None) -> MulticoreConfig
             "the cached configuration %s is damaged and not used: %r", target, error
         )
         return None
+
+
+@contextlib.contextmanager
+def without_cached_config() -> Iterator[None]:
+    """Let runs in this context know nothing of how this machine was tuned."""
+    token = _ignored.set(True)
+    try:
+        yield
+    finally:
+        _ignored.reset(token)
 
 
 @functools.lru_cache(maxsize=1)

@@ -204,12 +204,15 @@ def test_auto_uses_the_tuned_configuration_when_there_is_one(command, fake, reso
 
 
 def test_manual_leaves_the_tuned_configuration_out(command, fake, resolved):
-    save_config(MulticoreConfig(n_procs=1, i_batch=64, batches_per_task=7))
+    tuned = MulticoreConfig(n_procs=1, i_batch=64, batches_per_task=7, e_tile=3)
+    save_config(tuned)
     command("--multicore", "manual", "--blocksize", "128")
     config, _ = resolved[0]
     assert (config.n_procs, config.i_batch) == (usable_cores(), 512)
     assert (config.i_blocksize, config.e_blocksize) == (128, 128)
-    assert config.sources["i_batch"] == "multicore_config" and not fake.asked
+    assert config.batches_per_task is None and config.e_tile is None
+    assert "cache" not in config.sources.values() and not fake.asked
+    assert load_cached_config() == tuned  # for the next run
 
 
 def test_flags_win_over_configuration_and_defaults(command, resolved):
