@@ -114,6 +114,20 @@ def test_without_any_weights_all_are_one(folder, event):
     assert np.all(table["weights"] == 1)
 
 
+def test_fewer_rows_are_drawn_less_often(folder, event):
+    """A pool estimated from a quarter of its samples: each stands for four times more."""
+    _rewrite(folder, lambda table: table.assign(expected_counts=0.8))
+    table = _load(folder, 24, event).table
+    np.testing.assert_allclose(table["expected_counts"], 0.2)
+
+
+@pytest.mark.parametrize("value", [-0.5, np.nan])
+def test_expected_counts_that_cannot_be_are_refused(folder, event, value):
+    _rewrite(folder, lambda table: table.assign(expected_counts=value))
+    with pytest.raises(InputError):
+        _load(folder, 24, event)
+
+
 def test_too_few_rows_are_refused(folder, event):
     with pytest.raises(InputError, match="has 96 rows, n_ext is 97"):
         _load(folder, 97, event)
