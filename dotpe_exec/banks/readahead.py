@@ -7,6 +7,7 @@ process waits. Told beforehand what will be needed, the system reads it meanwhil
 from __future__ import annotations
 
 import mmap
+from typing import Any
 
 import numpy as np
 
@@ -22,7 +23,7 @@ def read_ahead(array: np.ndarray) -> None:
     array : array
         Contiguous; a view of a memory map.
     """
-    memory = array
+    memory: Any = array
     while isinstance(memory, np.ndarray):
         memory = memory.base
     if not isinstance(memory, mmap.mmap) or not hasattr(mmap, "MADV_WILLNEED"):
