@@ -33,7 +33,7 @@ distributed = pytest.importorskip("distributed")
 def cluster():
     """A cluster whose workers are threads, which come and go at once."""
     with distributed.LocalCluster(
-        n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None
+        n_workers=1, threads_per_worker=1, processes=False, dashboard_address=":0"
     ) as made:
         yield made
 
@@ -66,13 +66,13 @@ def test_workers_that_join_are_used_and_those_that_leave_cost_nothing(cluster, s
 def test_adaptive_cluster_grows_with_the_work_and_shrinks_after_it(cluster, store):
     cluster.adapt(minimum=1, maximum=3, interval="50ms", target_duration="20ms")
     with distributed.Client(cluster) as client, PhaseRunner(store, client) as runner:
-        began = time.monotonic()
-        numbers = [Number(n, 0.05) for n in range(80)]
-        assert results(runner, square, numbers, tasks_per_message=1) == [
-            n**2 for n in range(80)
-        ]
+        numbers = [Number(n, 0.05) for n in range(1000)]
+        with contextlib.closing(each_result(runner, square, numbers)) as found:
+            for _, index, result in found:
+                assert result == index**2
+                if runner.executor.n_workers == 3:
+                    break
         assert runner.executor.n_workers == 3
-        assert time.monotonic() - began < 4.0 or os.getloadavg()[0] > 2
         wait_until(lambda: len(client.nthreads()) == 1)
         assert_same_as_serial(runner)
 
