@@ -148,7 +148,7 @@ class PreparedCoherent:
         for item in dataclasses.fields(self):
             value = getattr(self, item.name)
             if isinstance(value, np.ndarray):
-                value = np.ascontiguousarray(value).view()
+                value = np.ascontiguousarray(value).view(np.ndarray)
                 value.flags.writeable = False
                 object.__setattr__(self, item.name, value)
 
