@@ -52,8 +52,10 @@ BENCHMARKS = {
     "growth": Benchmark(
         "endtoend.py", "whole runs against the size of the bank, line fitted", ("--growth",)
     ),
+    "profile": Benchmark("profiled.py", "what profiling costs, whole runs in pairs"),
     "banks": Benchmark(
-        "banks.py", "ten small banks against one of their total size, whole runs in pairs"
+        "many_banks.py",
+        "ten small banks against one of their total size, whole runs in pairs",
     ),
     "scale": Benchmark(
         "scale.py",

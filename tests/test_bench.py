@@ -281,7 +281,7 @@ def test_line_is_fitted_to_sizes(bench):
 def test_small_banks_and_the_large_one_have_the_same_waveforms(
     bench, golden, monkeypatch, tmp_path
 ):
-    banks = bench("banks")
+    banks = bench("many_banks")
     monkeypatch.setattr(banks, "make_bank", lambda: golden / "bank_0")
     small, large = banks.make_banks(4, tmp_path)
     large, small = open_bank(large), [open_bank(folder) for folder in small.values()]
@@ -300,7 +300,7 @@ def test_small_banks_and_the_large_one_have_the_same_waveforms(
 
 
 def test_many_banks_are_compared_with_one_in_pairs(bench, golden, monkeypatch, tmp_path):
-    banks, fresh = bench("banks"), bench("fresh")
+    banks, fresh = bench("many_banks"), bench("fresh")
     monkeypatch.setattr(banks, "make_bank", lambda: golden / "bank_0")
     monkeypatch.setattr(banks, "given_inputs", lambda folder, n: {"par_dic_0": "p"})
     slow = iter([1, 1, 10, 10])  # the machine, during the second pair

@@ -273,7 +273,8 @@ def _scratch_root(scratch: str | os.PathLike | None) -> Path:
         root = Path(chosen or Path(tempfile.gettempdir(), f"dotpe-exec-{_user()}"))
     except FileNotFoundError as error:
         raise ExecutorError(
-            f"{error.strerror or error}: set {SCRATCH_VARIABLE} to a folder for scratch files"
+            f"{error.strerror or error}: set {SCRATCH_VARIABLE} to a folder for scratch "
+            "files"
         ) from error
     try:
         root.mkdir(mode=0o700 if not chosen else 0o777, parents=True, exist_ok=True)

@@ -23,6 +23,7 @@ from ..executors.store import BundleHandle
 from ..executors.task import Task
 from ..executors.threads import OneThread
 from ..kernels.coherent import (
+    TILE,
     PreparedCoherent,
     Projected,
     prepare_coherent,
@@ -43,11 +44,16 @@ from .coherent_set import CoherentSet, Collector
 from .probes import probe_points
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from .selection import Survivors
 
 # Waveforms of each bank, the likeliest by incoherent likelihood, that set the first
 # floor and the typical amplitudes.
 _N_PILOT = 16
+# Batches among which survivors are shared evenly where they are few; the smallest batch
+# takes some tens of milliseconds.
+_N_BATCHES, _SMALLEST_BATCH = 256, 64
 
 
 @dataclass(frozen=True)
@@ -146,7 +152,7 @@ def coherent_sets(
     n_phi : int
         Number of orbital phases.
     i_blocksize, e_blocksize : int
-        Waveforms and extrinsic samples per task.
+        Largest number of waveforms and of extrinsic samples per task.
     max_bestfit_lnlike_diff : float
         Depth of the set below the bank's best.
     size_limit : int
@@ -205,12 +211,23 @@ def coherent_sets(
             {bank_id: banks[bank_id] for bank_id in occupied},
             survivors,
             handles,
-            (i_blocksize, e_blocksize, n_e),
+            (batch_size(survivors, i_blocksize), e_blocksize, n_e),
             (max_bestfit_lnlike_diff, seed),
             (i_tile or DEFAULT_I_TILE, e_tile or DEFAULT_E_TILE),
         )
         _collect(runner, tasks, collectors, prepared.phases_cno, pairs_per_message)
     return {bank_id: collector.finish() for bank_id, collector in collectors.items()}
+
+
+def batch_size(survivors: Mapping[str, Survivors], at_most: int) -> int:
+    """Return how many waveforms a task gets: fewer where survivors are few.
+
+    A few large batches would leave workers idle at the end. The number depends on the
+    survivors alone, not on the workers, so that batches are the same everywhere.
+    """
+    n = sum(len(each.inds) for each in survivors.values())
+    balanced = -(-n // (_N_BATCHES * TILE)) * TILE
+    return min(at_most, max(_SMALLEST_BATCH, balanced))
 
 
 def coherent_task(task: CoherentTask) -> CoherentResult:

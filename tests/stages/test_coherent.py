@@ -6,6 +6,7 @@ import dataclasses
 import json
 import pickle
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -18,7 +19,7 @@ from dotpe_exec.executors.phases import PhaseRunner
 from dotpe_exec.executors.store import ArrayStore
 from dotpe_exec.kernels.coherent_dense import bestfit_lnlike, coherent_dense
 from dotpe_exec.kernels.waveforms import linear_free_waveforms
-from dotpe_exec.stages.coherent import coherent_sets
+from dotpe_exec.stages.coherent import batch_size, coherent_sets
 from dotpe_exec.stages.coherent_set import CoherentSet
 from dotpe_exec.stages.probes import PROBES_PER_WAVEFORM
 from dotpe_exec.stages.selection import Survivors
@@ -330,3 +331,21 @@ def test_golden_set(golden, tmp_path):
         np.testing.assert_allclose(both["h_h"], both["h_h_1Mpc"], rtol=1e-6)
         shifts = arrays[f"bank_{k}_dt_linfree"][found.inds]
         np.testing.assert_allclose(found.dt_linfree, shifts, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("n_survivors", "at_most", "expected"),
+    [
+        ([10], 512, 64),  # few: still batches worth sending
+        ([1000, 356], 512, 64),  # two banks share
+        ([100_000], 512, 400),  # 256 batches, in whole tiles
+        ([10**6], 512, 512),
+        ([10**6], 100, 100),  # as large as allowed
+        ([], 512, 64),
+    ],
+)
+def test_few_survivors_are_shared_among_many_batches(n_survivors, at_most, expected):
+    survivors = {
+        f"bank_{k}": SimpleNamespace(inds=np.arange(n)) for k, n in enumerate(n_survivors)
+    }
+    assert batch_size(survivors, at_most) == expected

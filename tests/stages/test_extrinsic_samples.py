@@ -62,7 +62,7 @@ def test_computed_arrays_are_those_of_the_published_code(golden, event):
 
 def test_arrays_beside_the_file_are_used(folder, event):
     path = folder / "response_dpe.npy"
-    marked = np.load(path) + 1e-6
+    marked = np.load(path) + 1e-9
     np.save(path, marked)
     loaded = _load(folder, 40, event)
     np.testing.assert_array_equal(loaded.response_dpe, marked[..., :40])
