@@ -15,8 +15,8 @@ from .errors import InputError
 from .executors.phases import PhaseRunner
 from .executors.resolve import resolve_executor
 from .executors.store import ArrayStore
-from .inputs import RunInputs, gather_inputs, input_files, run_identity
-from .memory import ProblemSize, fit_memory
+from .inputs import gather_inputs, input_files, problem_size, run_identity
+from .memory import fit_memory
 from .monitor import Monitor
 from .pipeline import run_stages
 from .profiling import ProfilingRunner
@@ -201,7 +201,7 @@ def run_multicore(
         e_blocksize=e_blocksize,
     )
     inputs = gather_inputs(arguments)
-    size = _problem_size(arguments, inputs)
+    size = problem_size(arguments, inputs)
     config = fit_memory(config, size)
     workers = resolve_executor(executor, config.n_procs)
     runner_class = ProfilingRunner if profile else PhaseRunner
@@ -281,20 +281,6 @@ def run(*args: Any, **kwargs: Any) -> Path:
     reference, and the debugger's friend. Takes the same arguments.
     """
     return run_multicore(*args, **{"executor": "serial", **kwargs})
-
-
-def _problem_size(arguments: RunArguments, inputs: RunInputs) -> ProblemSize:
-    return ProblemSize(
-        n_m=len(inputs.bank_config.m_arr),
-        n_b=len(inputs.bank_config.fbin),
-        n_ext=arguments.n_ext,
-        n_d=len(inputs.event.detector_names),
-        n_phi=arguments.n_phi,
-        n_phi_incoherent=arguments.n_phi_incoherent or arguments.n_phi,
-        n_t=arguments.n_t,
-        n_waveforms=max(len(some.inds) for some in inputs.candidates.values()),
-        extrinsic_drawn=arguments.extrinsic_samples is None,
-    )
 
 
 def _with_seed(

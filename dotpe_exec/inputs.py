@@ -14,6 +14,7 @@ from .banks.indices import resolve_indices, resolve_logw
 from .checksums import refuse_damaged_input
 from .events import check_bins_on_grid, load_event
 from .identity import RunIdentity, event_digest, file_digest
+from .memory import ProblemSize
 from .stages.extrinsic_samples import read_extrinsic_table
 from .stages.incoherent import Candidates
 from .stages.reference import check_reference_arguments
@@ -131,3 +132,18 @@ def _extrinsic_files(extrinsic_samples: Any) -> list[Path]:
     table = Path(extrinsic_samples)
     names = ("response_dpe.npy", "timeshift_dbe.npy")
     return [table, *(table.with_name(name) for name in names)]
+
+
+def problem_size(arguments: RunArguments, inputs: RunInputs) -> ProblemSize:
+    """Return what the memory of this run depends on."""
+    return ProblemSize(
+        n_m=len(inputs.bank_config.m_arr),
+        n_b=len(inputs.bank_config.fbin),
+        n_ext=arguments.n_ext,
+        n_d=len(inputs.event.detector_names),
+        n_phi=arguments.n_phi,
+        n_phi_incoherent=arguments.n_phi_incoherent or arguments.n_phi,
+        n_t=arguments.n_t,
+        n_waveforms=max(len(some.inds) for some in inputs.candidates.values()),
+        extrinsic_drawn=arguments.extrinsic_samples is None,
+    )

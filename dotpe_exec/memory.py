@@ -121,6 +121,16 @@ def worker_bytes(size: ProblemSize, i_blocksize: int) -> int:
     )
 
 
+def worker_bytes_by_phase(size: ProblemSize, i_blocksize: int) -> dict[str, int]:
+    """Return the peak private memory of a worker in each phase [bytes]."""
+    extrinsic = ("proposals", "parent scores", "screening", "scores")
+    return {
+        "incoherent": incoherent_worker_bytes(size),
+        **dict.fromkeys(extrinsic, extrinsic_worker_bytes(size)),
+        "coherent": coherent_worker_bytes(size, i_blocksize),
+    }
+
+
 def parent_bytes(size: ProblemSize) -> dict[str, int]:
     """Return what the main process holds beyond :data:`PARENT_BYTES` [bytes].
 

@@ -11,7 +11,7 @@ import logging
 import sys
 import time
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -51,7 +51,7 @@ class _Phase:
     cpu_started: float = 0.0
     busy_by_worker: dict[str, float] = field(default_factory=dict)
 
-    def report(self, n_workers: int | None) -> dict[str, Any]:
+    def report(self, n_workers: int | None, predicted_bytes: int | None) -> dict[str, Any]:
         workers = n_workers or len(self.busy_by_worker) or 1
         busiest = max(self.busy_by_worker.values(), default=0.0)
         capacity = self.seconds * workers
@@ -72,6 +72,7 @@ class _Phase:
             "message_bytes": self.message_bytes,
             "result_bytes": self.result_bytes,
             "peak_worker_memory_bytes": self.peak_worker_bytes,
+            "predicted_worker_memory_bytes": predicted_bytes,
         }
 
 
@@ -93,6 +94,7 @@ class Monitor:
 
     def __init__(self, progress: bool = True, n_workers: int | None = None):
         self.n_workers = n_workers
+        self._predicted_bytes: dict[str, int] = {}
         self._bars = progress and _is_interactive()
         self._lines = progress and not self._bars
         self._bar: Any = None
@@ -210,6 +212,10 @@ class Monitor:
         """Return one row per task that ran, in the order of arrival."""
         return self._tasks.frame()
 
+    def predict_memory(self, worker_bytes: Mapping[str, int]) -> None:
+        """Note what workers are expected to need, by phase [bytes], for the report."""
+        self._predicted_bytes |= worker_bytes
+
     def report(self) -> dict[str, Any]:
         """Return timings and sizes for ``run_report.json``.
 
@@ -221,7 +227,8 @@ class Monitor:
             process, by name), ``phase_times`` (like ``stage_times``, each time that a
             phase ran), ``phases`` (by name: work, rate, CPU time of this process, number
             of tasks, fraction of the workers' time that was busy, load balance, bytes sent
-            and received, peak memory) and ``peak_parent_memory_bytes`` (private memory).
+            and received, peak memory of a worker and what was predicted) and
+            ``peak_parent_memory_bytes`` (private memory).
         """
         return {
             "seconds": time.perf_counter() - self._started,
@@ -229,7 +236,10 @@ class Monitor:
             "stage_times": [list(times) for times in self._stage_times],
             "stage_cpu_seconds": dict(self._stage_cpu),
             "phase_times": [list(times) for times in self._phase_times],
-            "phases": {n: p.report(self.n_workers) for n, p in self._phases.items()},
+            "phases": {
+                name: phase.report(self.n_workers, self._predicted_bytes.get(name))
+                for name, phase in self._phases.items()
+            },
             "peak_parent_memory_bytes": self._sampler.peak(),
         }
 

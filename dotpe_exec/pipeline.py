@@ -7,13 +7,14 @@ from .atomic import write_feather, write_json
 from .config import ResolvedConfig
 from .distance_table import load_distance_table
 from .executors.phases import PhaseRunner
-from .inputs import RunInputs
+from .inputs import RunInputs, problem_size
 from .machine import describe_machine
+from .memory import worker_bytes_by_phase
 from .monitor import Monitor
 from .output import write_extrinsic, write_results, write_survivors
 from .profiling import ProfilingRunner
 from .rundir import RunDirectory
-from .stages.coherent import coherent_sets
+from .stages.coherent import batch_size, coherent_sets
 from .stages.extrinsic import draw_extrinsic_samples, load_extrinsic_samples
 from .stages.incoherent import incoherent_lnlikes
 from .stages.reference import find_reference, save_posterior
@@ -88,6 +89,11 @@ def run_stages(
             )
         write_extrinsic(directory, extrinsic)
 
+    # Now that the survivors are known: before, their batches could only be bounded.
+    i_blocksize = batch_size(survivors, config.i_blocksize)
+    monitor.predict_memory(
+        worker_bytes_by_phase(problem_size(arguments, inputs), i_blocksize)
+    )
     with monitor.stage("coherent"):
         sets = coherent_sets(
             runner,
@@ -97,7 +103,7 @@ def run_stages(
             extrinsic.response_dpe,
             extrinsic.timeshift_dbe,
             n_phi=arguments.n_phi,
-            i_blocksize=config.i_blocksize,
+            i_blocksize=i_blocksize,
             e_blocksize=config.e_blocksize,
             max_bestfit_lnlike_diff=arguments.max_bestfit_lnlike_diff,
             size_limit=arguments.size_limit,
@@ -116,6 +122,8 @@ def run_stages(
     write_feather(directory.tasks, tasks)
     report = monitor.report() | {
         "executor": runner.executor.name,
+        "n_proposals": extrinsic.n_proposals,
+        "n_proposals_tried": extrinsic.n_proposals_tried,
         "config": config.to_dict(),
         "machine": describe_machine(),
     }

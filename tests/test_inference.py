@@ -136,6 +136,12 @@ def test_drawn_extrinsic_samples_do_not_depend_on_the_executor(golden_arguments,
     serial = run(**arguments, rundir=tmp_path / "serial")
     loky = run_multicore(**arguments, rundir=tmp_path / "loky", executor="loky", n_procs=2)
     assert_same_bits(loky, serial)
+    report = json.loads((loky / "run_report.json").read_text())
+    assert 0 < report["n_proposals"] <= report["n_proposals_tried"]
+    for name in ("incoherent", "scores", "coherent"):
+        phase = report["phases"][name]
+        ratio = phase["peak_worker_memory_bytes"] / phase["predicted_worker_memory_bytes"]
+        assert 0.5 < ratio < 1.5, name
 
 
 def test_golden_evidence_with_extrinsic_samples_of_our_own(golden_arguments, tmp_path):

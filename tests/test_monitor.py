@@ -122,6 +122,7 @@ def test_report_has_efficiency_and_balance(monkeypatch):
     monkeypatch.setattr(monitor.time, "perf_counter", lambda: clock[0])
     monkeypatch.setattr(monitor.time, "process_time", lambda: clock[0] / 4)
     watcher = Monitor(progress=False, n_workers=2)
+    watcher.predict_memory({"coherent": 120_000_000})
     watcher.phase_started("coherent", 3, None, "likelihood")
     for k, (worker, seconds) in enumerate([("h:1", 3.0), ("h:1", 3.0), ("h:2", 4.0)]):
         watcher.task_finished(
@@ -147,6 +148,7 @@ def test_report_has_efficiency_and_balance(monkeypatch):
         "message_bytes": 3000,
         "result_bytes": 12000,
         "peak_worker_memory_bytes": 10**8 + 2,
+        "predicted_worker_memory_bytes": 120_000_000,
     }
 
 

@@ -18,6 +18,7 @@ MIN_N_EFFECTIVE_E = 50.0
 MAX_DISCARDED_FRACTION = 0.05
 MAX_BINNING_ERROR = 0.5
 MAX_EVIDENCE_ERROR = 0.5
+MAX_FAILED_PROPOSALS = 0.5
 EDGE_WIDTH, MAX_EDGE_WEIGHT = 0.02, 0.01
 """Share of a bank's range that counts as its edge; share of the weight allowed there."""
 
@@ -47,6 +48,7 @@ def diagnose(view: RunView) -> list[Finding]:
         *_binning(run.summary),
         *_size_limit(view),
         *_edges(view),
+        *_proposals(run.report),
         *_crashes(run.report),
     ]
 
@@ -182,6 +184,18 @@ def _edges(view: RunView) -> Iterator[Finding]:
                 f"{value:.3g}: the posterior may go on beyond. A bank that reaches further "
                 "shows whether it does.",
             )
+
+
+def _proposals(report: Mapping[str, Any] | None) -> Iterator[Finding]:
+    made = (report or {}).get("n_proposals")
+    tried = (report or {}).get("n_proposals_tried")
+    if made and tried and tried - made > MAX_FAILED_PROPOSALS * tried:
+        yield Finding(
+            "Many waveforms gave no proposal",
+            f"Of {tried} waveforms, {tried - made} fit no sky position: their arrival "
+            "times in the detectors contradict each other. Noise in one detector may look like "
+            "a signal; check the data, the detectors and the bank's range.",
+        )
 
 
 def _crashes(report: Mapping[str, Any] | None) -> Iterator[Finding]:

@@ -287,12 +287,13 @@ def _timings(view: RunView) -> str:
             _formatted(phase.get("worker_busy_fraction"), ".0%"),
             _formatted(phase.get("load_balance"), ".0%"),
             f"{phase.get('peak_worker_memory_bytes', 0) / 1e6:.0f}",
+            _megabytes(phase.get("predicted_worker_memory_bytes")),
         ]
         for name, phase in report.get("phases", {}).items()
     ]
     header = [
         "parallel phase", "work", "seconds", "work/s", "workers busy", "load balance",
-        "MB per worker",
+        "MB per worker", "predicted",
     ]  # fmt: skip
     efficiency = _effective_per_core_second(view)
     return (
@@ -300,6 +301,10 @@ def _timings(view: RunView) -> str:
         f"<h3>Parallel phases</h3>{_table(header, phases)}"
         + (f'<p class="note">{efficiency}</p>' if efficiency else "")
     )
+
+
+def _megabytes(n_bytes: float | None) -> str:
+    return "" if n_bytes is None else f"{n_bytes / 1e6:.0f}"
 
 
 def _effective_per_core_second(view: RunView) -> str:

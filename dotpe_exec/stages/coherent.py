@@ -152,7 +152,7 @@ def coherent_sets(
     n_phi : int
         Number of orbital phases.
     i_blocksize, e_blocksize : int
-        Largest number of waveforms and of extrinsic samples per task.
+        Waveforms (see :func:`batch_size`) and extrinsic samples per task.
     max_bestfit_lnlike_diff : float
         Depth of the set below the bank's best.
     size_limit : int
@@ -211,7 +211,7 @@ def coherent_sets(
             {bank_id: banks[bank_id] for bank_id in occupied},
             survivors,
             handles,
-            (batch_size(survivors, i_blocksize), e_blocksize, n_e),
+            (i_blocksize, e_blocksize, n_e),
             (max_bestfit_lnlike_diff, seed),
             (i_tile or DEFAULT_I_TILE, e_tile or DEFAULT_E_TILE),
         )

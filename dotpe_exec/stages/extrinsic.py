@@ -142,7 +142,7 @@ def draw_extrinsic_samples(
     # Once here, not once in every worker.
     compile_tasks(filter_data, sky)
 
-    proposals = adapt_proposals(
+    proposals, n_tried = adapt_proposals(
         runner,
         candidates,
         parents,
@@ -176,6 +176,8 @@ def draw_extrinsic_samples(
         *antenna_and_shifts(
             table, detector_names, summary.fbin_b, float(event_data.tcoarse)
         ),
+        n_proposals=len(proposals),
+        n_proposals_tried=n_tried,
     )
 
 

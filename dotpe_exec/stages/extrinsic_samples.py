@@ -45,11 +45,16 @@ class ExtrinsicSamples:
         Antenna responses.
     timeshift_dbe : (n_d, n_b, n_e) complex
         exp(-2 pi i f_b (t_geocenter + delay_d + tcoarse)).
+    n_proposals, n_proposals_tried : int, optional
+        Number of proposals that points were drawn from, and of waveforms that were asked
+        for one; unknown for samples from a file.
     """
 
     table: pd.DataFrame
     response_dpe: np.ndarray
     timeshift_dbe: np.ndarray
+    n_proposals: int | None = None
+    n_proposals_tried: int | None = None
 
 
 def antenna_and_shifts(
@@ -123,13 +128,13 @@ def load_extrinsic_samples(
     path = Path(path)
     table, n_rows = read_extrinsic_table(path, n_ext)
     computed = antenna_and_shifts(table, detector_names, fbin, tcoarse)
-    arrays = [
+    response_dpe, timeshift_dbe = (
         _load_beside(path.with_name(name), array, n_rows)
         for name, array in zip(
             ("response_dpe.npy", "timeshift_dbe.npy"), computed, strict=True
         )
-    ]
-    return ExtrinsicSamples(table, *arrays)
+    )
+    return ExtrinsicSamples(table, response_dpe, timeshift_dbe)
 
 
 def read_extrinsic_table(path: Any, n_ext: int) -> tuple[pd.DataFrame, int]:

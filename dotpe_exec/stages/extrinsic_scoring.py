@@ -55,8 +55,11 @@ def adapt_proposals(
     n_d: int,
     min_effective_prior: float,
     seed: int,
-) -> list[tuple[int, Proposal]]:
-    """Return (candidate, proposal) of the first parents whose proposals are of use."""
+) -> tuple[list[tuple[int, Proposal]], int]:
+    """Return (candidate, proposal) of the first parents whose proposals are of use.
+
+    Also how many parents were tried.
+    """
     n_u = n_sequence_dimensions(n_d)
     sequence = runner.store.put(halton(MAX_PROPOSAL_POINTS, n_u))
     accepted: list[tuple[int, Proposal]] = []
@@ -99,7 +102,7 @@ def adapt_proposals(
             "times in the detectors; check the event's time, data and detectors"
         )
     logger.info("%d proposals from %d waveforms", len(accepted), start)
-    return accepted
+    return accepted, start
 
 
 def score_pool(

@@ -95,3 +95,11 @@ def test_worker_crashes_are_told(make_run):
     report = {"stages": {}, "phases": {"coherent": {"n_worker_crashes": 2}}}
     (folder / "run_report.json").write_text(json.dumps(report))
     assert titles(folder) == ["Workers died 2 time(s)"]
+
+
+@pytest.mark.parametrize(("made", "warns"), [(16, False), (8, False), (7, True)])
+def test_failed_proposals_are_told_where_they_are_most(make_run, made, warns):
+    folder = make_run()
+    report = {"stages": {}, "n_proposals": made, "n_proposals_tried": 16}
+    (folder / "run_report.json").write_text(json.dumps(report))
+    assert ("Many waveforms gave no proposal" in titles(folder)) == warns

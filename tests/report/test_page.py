@@ -147,6 +147,7 @@ def test_times_and_efficiency_come_from_the_report(make_run, no_pictures):
         "worker_busy_fraction": 0.8,
         "load_balance": None,
         "peak_worker_memory_bytes": 156_000_000,
+        "predicted_worker_memory_bytes": 170_000_000,
     }
     report = {
         "seconds": 50.0,
@@ -159,7 +160,16 @@ def test_times_and_efficiency_come_from_the_report(make_run, no_pictures):
     (folder / "run_report.json").write_text(json.dumps(report))
     text = render(open_views([folder]))
     checked = Checker(text)
-    assert ["coherent", "1000 pairs", "2.0", "500", "80%", "–", "156"] in checked.rows
+    assert [
+        "coherent",
+        "1000 pairs",
+        "2.0",
+        "500",
+        "80%",
+        "–",
+        "156",
+        "170",
+    ] in checked.rows
     assert checked.row("executor") == ["executor", "loky, 4 processes"]
     assert "5 effective samples per core-second on 4 core(s)" in text
 
