@@ -193,8 +193,8 @@ def _proposals(report: Mapping[str, Any] | None) -> Iterator[Finding]:
         yield Finding(
             "Many waveforms gave no proposal",
             f"Of {tried} waveforms, {tried - made} fit no sky position: their arrival "
-            "times in the detectors contradict each other. Noise in one detector may look like "
-            "a signal; check the data, the detectors and the bank's range.",
+            "times in the detectors contradict each other. Noise in one detector may look "
+            "like a signal; check the data, the detectors and the bank's range.",
         )
 
 
