@@ -43,7 +43,7 @@ from dotpe_exec.inference import run_multicore
 from dotpe_exec.loading import load_run
 from dotpe_exec.machine import usable_cores
 from dotpe_exec.monitor import Monitor
-from dotpe_exec.stages.coherent import coherent_sets
+from dotpe_exec.stages.coherent import batch_size, coherent_sets
 from dotpe_exec.stages.extrinsic import load_extrinsic_samples
 from dotpe_exec.stages.incoherent import Candidates, incoherent_lnlikes
 from dotpe_exec.stages.reference import find_reference
@@ -139,7 +139,7 @@ class Problem:
                 self._extrinsic.response_dpe,
                 self._extrinsic.timeshift_dbe,
                 n_phi=self.arguments["n_phi"],
-                i_blocksize=config.i_blocksize,
+                i_blocksize=batch_size(self._survivors, config.i_blocksize),
                 e_blocksize=config.e_blocksize,
                 max_bestfit_lnlike_diff=20.0,
                 size_limit=10**7,
