@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import cProfile
 import io
+import marshal
 import os
 import pstats
 import secrets
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 N_LINES = 40
 _PARENT_ROW, _WORKERS_ROW = 1, 2  # "processes" of the trace
+_MAX_GROWTH_BYTES = 4_000_000  # of a worker's file, beyond the sum that it began with
 _here = threading.local()
 
 
@@ -42,8 +44,8 @@ class ProfiledTask:
     function : callable
         The task function.
     folder : str
-        Where each worker keeps its profile. It is replaced after every task, because
-        nothing tells a worker which task was its last; that takes about a millisecond.
+        Where each worker keeps its profile. It is written after every task, because
+        nothing tells a worker which task was its last; that takes a millisecond or two.
     """
 
     function: Callable[[Any], Any]
@@ -72,23 +74,43 @@ def _enable(profile: cProfile.Profile) -> bool:
 
 
 def _keep(profile: cProfile.Profile, folder: Path) -> None:
-    """Add a task's profile to those of the run's earlier tasks here, and write the sum.
+    """Append a task's statistics to those of this thread's earlier tasks.
 
-    The sum is kept as statistics: asking one profile for its own again and again would
-    take as long as all that was ever called in it is many.
+    The file is rewritten as one sum when it has grown a lot, which takes as long as dozens
+    of tasks' records.
     """
-    stats = pstats.Stats(profile)
-    if getattr(_here, "folder", None) == folder:
-        _here.stats.add(stats)
-    else:
-        _here.folder, _here.stats = folder, stats
+    profile.create_stats()
     name = f"{socket.gethostname()}-{os.getpid()}-{threading.get_ident()}.prof"
-    temporary = folder / f"{name}.{secrets.token_hex(4)}"
+    path = folder / name
     # A profile is never worth a task: not when the disk is full, nor when the parent gave
     # up waiting and removed the folder.
     with contextlib.suppress(OSError):
-        _here.stats.dump_stats(temporary)
-        temporary.replace(folder / name)
+        with path.open("ab") as file:
+            marshal.dump(profile.stats, file)  # type: ignore[attr-defined]
+            size = file.tell()
+        if getattr(_here, "path", None) != path:
+            _here.path, _here.sum_size = path, size
+        if size > _here.sum_size + _MAX_GROWTH_BYTES:
+            temporary = folder / f"{name}.{secrets.token_hex(4)}"
+            _load(path).dump_stats(temporary)
+            temporary.replace(path)
+            _here.sum_size = path.stat().st_size
+
+
+def _load(path: Path) -> pstats.Stats:
+    """Return the sum of the records in a worker's file."""
+    total = pstats.Stats()
+    with path.open("rb") as file:
+        while True:
+            try:
+                record = marshal.load(file)
+            except (EOFError, ValueError, TypeError):
+                break  # the end, or what a killed worker was writing
+            part = pstats.Stats()
+            part.stats = record  # type: ignore[attr-defined]
+            part.get_top_level_stats()  # type: ignore[attr-defined]
+            total.add(part)
+    return total
 
 
 class ProfilingRunner(PhaseRunner):
@@ -136,14 +158,13 @@ class ProfilingRunner(PhaseRunner):
             The monitor's report, for the stages of the parent.
         """
         self._profile.disable()
-        paths = sorted(self._folder.glob("*.prof"))
+        workers = [_load(path) for path in sorted(self._folder.glob("*.prof"))]
         parent = pstats.Stats(self._profile)
         merged = pstats.Stats(self._profile)
-        if paths:
-            merged.add(*map(str, paths))
+        merged.add(*workers)
         with atomic_write(files.profile) as path:
             merged.dump_stats(path)
-        text = _summary(parent, [pstats.Stats(str(path)) for path in paths])
+        text = _summary(parent, workers)
         with atomic_write(files.profile_text) as path:
             path.write_text(text, encoding="utf-8")
         write_json(files.trace, chrome_trace(tasks, report.get("stage_times", [])))
