@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import logging
 import os
 import time
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
 from typing import Any
 
 import dask.config
@@ -70,7 +71,6 @@ class DaskExecutor(Executor):
             client = _connect(address, scheduler_file)
         self._client = client
         self._address = getattr(client.scheduler, "address", "an unknown address")
-        self._executor = client.get_executor(pure=False)
         self._delivery = delivery.Delivery(self._send, self._was_cancelled)
         self._scattered: dict[str, Any] = {}  # futures of files' contents, by path
         self._counted = -_COUNT_SECONDS
@@ -102,7 +102,11 @@ class DaskExecutor(Executor):
             self._scattered[path] = self._client.scatter(content, hash=False)
         contents = [self._scattered[path] for path in paths]
         place = {"workers": [worker], "allow_other_workers": True} if worker else {}
-        return self._executor.submit(_call, function, args, paths, *contents, **place)
+        return _concurrent_future(
+            self._client.submit(
+                _call, function, args, paths, *contents, pure=False, **place
+            )
+        )
 
     def _was_cancelled(self, paths: tuple[str, ...]) -> bool:
         """Say whether to send a call again that dask gave up.
@@ -151,6 +155,37 @@ def _connect(address: str | None, scheduler_file: str | os.PathLike | None) -> C
         ValueError,
     ) as error:  # TimeoutError is an OSError; ValueError: address
         raise ExecutorError(f"no dask scheduler answers at {where} ({error})") from error
+
+
+def _concurrent_future(dask_future: Any) -> Future:
+    """Return a standard future with the outcome of one of dask's.
+
+    dask's own adapter looks at the state after it has the result, and takes a result for
+    an exception when the worker that held it has left in between.
+    """
+    future: Future = Future()
+
+    def finish(finished: Any) -> None:
+        # In a thread for callbacks; a result that was lost meanwhile is computed anew.
+        try:
+            result = finished.result()
+        except (CancelledError, asyncio.CancelledError):
+            future.cancel()
+            future.set_running_or_notify_cancel()
+        except BaseException as error:
+            if future.set_running_or_notify_cancel():
+                future.set_exception(error)
+        else:
+            if future.set_running_or_notify_cancel():
+                future.set_result(result)
+
+    def cancel_too(_: Future) -> None:
+        if future.cancelled() and dask_future.status == "pending":
+            dask_future.cancel()
+
+    future.add_done_callback(cancel_too)  # which also keeps dask's future alive
+    dask_future.add_done_callback(finish)
+    return future
 
 
 def _call(

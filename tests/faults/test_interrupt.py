@@ -14,7 +14,9 @@ import pytest
 
 # Without the usual guard: workers do not run it again.
 SCRIPT = """
-import sys
+import signal, sys
+# Shells let what they start in the background ignore it, and so do its children.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from faulty_tasks import Trap, killed_during
 from toy_tasks import numbered, process_id
 from dotpe_exec.executors.phases import PhaseRunner
