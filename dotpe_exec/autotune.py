@@ -76,32 +76,6 @@ def autotune_multicore_config(
     InputError
         No candidate works within the memory, or a candidate is not a positive integer.
     """
-    return tune_and_keep(
-        benchmark_workload,
-        candidate_n_procs,
-        candidate_i_batch,
-        candidate_batches_per_task,
-        max_memory_gb_per_worker,
-        event=event,
-        bank_folder=bank_folder,
-        progress=progress,
-        save=save,
-    ).config
-
-
-def tune_and_keep(
-    benchmark_workload: Benchmark | None = None,
-    candidate_n_procs: Sequence[int] | None = None,
-    candidate_i_batch: Sequence[int] | None = None,
-    candidate_batches_per_task: Sequence[int] | None = None,
-    max_memory_gb_per_worker: float | None = None,
-    *,
-    event: Any = None,
-    bank_folder: Any = None,
-    progress: bool = True,
-    save: bool = True,
-) -> TuningResult:
-    """Do what :func:`autotune_multicore_config` does, and return all that was found."""
     result = tune(
         benchmark_workload,
         candidate_n_procs,
@@ -112,6 +86,18 @@ def tune_and_keep(
         bank_folder=bank_folder,
         progress=progress,
     )
+    return show_and_keep(
+        result,
+        tuned_on(benchmark_workload, event, bank_folder),
+        progress=progress,
+        save=save,
+    ).config
+
+
+def show_and_keep(
+    result: TuningResult, data: str, *, progress: bool, save: bool = True
+) -> TuningResult:
+    """Print what tuning on some data found, and keep it for later runs."""
     if progress:
         from rich.console import Console
 
@@ -119,15 +105,12 @@ def tune_and_keep(
     logger.info("autotuning: %s; %s", result.config, result.verdict)
     if not save:
         return result
-    kept_in = save_config(
-        result.config,
-        tuned_on=_tuned_on(benchmark_workload, event, bank_folder),
-        verdict=result.verdict,
-    )
+    kept_in = save_config(result.config, tuned_on=data, verdict=result.verdict)
     return replace(result, kept_in=kept_in)
 
 
-def _tuned_on(benchmark_workload: Benchmark | None, event: Any, bank_folder: Any) -> str:
+def tuned_on(benchmark_workload: Benchmark | None, event: Any, bank_folder: Any) -> str:
+    """Describe the data of a tuning, for the file that keeps its result."""
     if benchmark_workload is not None:
         return f"a workload of the user ({getattr(benchmark_workload, '__name__', '?')})"
     if event is not None:

@@ -192,10 +192,12 @@ def _is_tuned() -> bool:
 
 
 def _tune(event: Any, bank_folder: Any, progress: bool, **limits: Any) -> None:
-    from .autotune import tune_and_keep
+    from .autotune import show_and_keep, tune, tuned_on
 
-    result = tune_and_keep(
-        event=event, bank_folder=bank_folder, progress=progress, **limits
+    result = show_and_keep(
+        tune(event=event, bank_folder=bank_folder, progress=progress, **limits),
+        tuned_on(None, event, bank_folder),
+        progress=progress,
     )
     values = {name: v for name, v in result.config.to_dict().items() if v is not None}
     if not progress:  # else it stands below the table
@@ -354,13 +356,15 @@ def export(rundirs: tuple[str, ...], form: str, output: str | None) -> None:
     """
     from .export import to_bilby, to_pesummary
 
-    name = Path(rundirs[0]).resolve().name
+    suffix = ".h5" if form == "pesummary" else "_result.json"
+    if output is None:
+        output = Path(rundirs[0]).resolve().name + suffix
     if form == "pesummary":
-        click.echo(to_pesummary(rundirs, output or f"{name}.h5"))
+        click.echo(to_pesummary(rundirs, output))
         return
     if len(rundirs) > 1:
         raise InputError(f"a bilby result holds one run, {len(rundirs)} were given")
-    click.echo(to_bilby(rundirs[0], output or f"{name}_result.json"))
+    click.echo(to_bilby(rundirs[0], output))
 
 
 @main.group()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping, Sequence
@@ -12,6 +13,7 @@ from . import types
 from .arguments import RunArguments, flag
 from .config import MulticoreConfig, load_cached_config, resolve_config
 from .errors import InputError
+from .executors.interface import Executor
 from .executors.phases import PhaseRunner
 from .executors.resolve import resolve_executor
 from .executors.store import ArrayStore
@@ -203,11 +205,13 @@ def run_multicore(
     inputs = gather_inputs(arguments)
     size = problem_size(arguments, inputs)
     config = fit_memory(config, size)
-    workers = resolve_executor(executor, config.n_procs)
     runner_class = ProfilingRunner if profile else PhaseRunner
-    directory = choose(rundir, event_dir, resume=resume)
-    arguments = _with_seed(arguments, directory, resume)
-    with directory:
+    with contextlib.ExitStack() as held:
+        workers = resolve_executor(executor, config.n_procs)
+        held.callback(_release, workers)  # whatever happens before the stages begin
+        directory = choose(rundir, event_dir, resume=resume)
+        arguments = _with_seed(arguments, directory, resume)
+        held.enter_context(directory)
         state = directory.prepare(
             run_identity(arguments, inputs),
             resume=resume,
@@ -219,7 +223,9 @@ def run_multicore(
         recorded = config.with_sizes(directory.record_sizes(config.sizes()))
         if recorded != config:  # resumed with larger batches: perhaps fewer workers
             config = fit_memory(recorded, size, keep_sizes=True)
+            _release(workers)
             workers = resolve_executor(executor, config.n_procs)
+            held.callback(_release, workers)
         with (
             directory.checkpoint() as checkpoint,
             Monitor(progress, workers.n_workers) as monitor,
@@ -229,6 +235,11 @@ def run_multicore(
             run_stages(arguments, inputs, config, directory, runner, monitor)
         checkpoint.remove()
     return directory.path
+
+
+def _release(executor: Executor) -> None:
+    if executor.owned:
+        executor.release()
 
 
 def _takes_arguments_of(

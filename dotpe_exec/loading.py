@@ -92,6 +92,16 @@ class Run:
             candidates = [path for path in candidates if path.name in named] or candidates
         return candidates[0] if len(candidates) == 1 else None
 
+    @functools.cached_property
+    def approximant(self) -> str | None:
+        """The waveform model, None where the posterior is not there or names none."""
+        if not self.files.posterior.is_file():
+            return None
+        generator = _find(read_json(self.files.posterior), "waveform_generator")
+        options = generator.get("init_kwargs") if isinstance(generator, dict) else None
+        name = options.get("approximant") if isinstance(options, dict) else None
+        return name if isinstance(name, str) else None
+
     def intrinsic_samples(self, bank_id: str) -> dict[str, np.ndarray]:
         """Survivors of the incoherent selection: ``inds`` and their likelihoods.
 
@@ -164,6 +174,18 @@ def _read_feather(path: Path) -> pd.DataFrame:
         return pd.read_feather(path)
     except Exception as error:  # pyarrow raises many kinds
         raise RunDirectoryError(f"{path} is damaged, expected feather: {error}") from error
+
+
+def _find(content: Any, key: str) -> Any:
+    """Return the first value of ``key`` anywhere in nested dictionaries."""
+    if not isinstance(content, dict):
+        return None
+    if key in content:
+        return content[key]
+    return next(
+        (found for item in content.values() if (found := _find(item, key)) is not None),
+        None,
+    )
 
 
 def _named_files(content: Any) -> list[str]:

@@ -114,11 +114,7 @@ def coherent_worker_bytes(size: ProblemSize, i_blocksize: int) -> int:
 
 def worker_bytes(size: ProblemSize, i_blocksize: int) -> int:
     """Return the largest of all phases' [bytes]."""
-    return max(
-        incoherent_worker_bytes(size),
-        extrinsic_worker_bytes(size),
-        coherent_worker_bytes(size, i_blocksize),
-    )
+    return max(worker_bytes_by_phase(size, i_blocksize).values())
 
 
 def worker_bytes_by_phase(size: ProblemSize, i_blocksize: int) -> dict[str, int]:

@@ -44,8 +44,8 @@ class ProfiledTask:
     function : callable
         The task function.
     folder : str
-        Where each worker keeps its profile. It is written after every task, because
-        nothing tells a worker which task was its last; that takes a millisecond or two.
+        Where each worker keeps its profile. It is added to after every task, because
+        nothing tells a worker which task was its last.
     """
 
     function: Callable[[Any], Any]

@@ -67,7 +67,8 @@ def rundir(tmp_path):
     precessing_samples(40).to_feather(folder / "samples.feather")
     (folder / "summary_results.json").write_text(json.dumps(SUMMARY))
     (folder / "run_kwargs.json").write_text(json.dumps({"n_ext": 8}))
-    posterior = {"likelihood": {"waveform_generator": {"approximant": "IMRPhenomXPHM"}}}
+    generator = {"init_kwargs": {"approximant": "IMRPhenomXPHM"}}
+    posterior = {"likelihood": {"init_kwargs": {"waveform_generator": generator}}}
     (folder / "Posterior.json").write_text(json.dumps(posterior))
     return folder
 

@@ -272,3 +272,33 @@ def test_tasks_of_every_phase_are_small(golden_arguments, tmp_path, monkeypatch)
     )
     assert {"incoherent", "proposals", "coherent"} <= set(largest)
     assert max(largest.values()) < 64_000
+
+
+def test_executors_of_runs_are_released_whatever_happens(
+    golden_arguments, golden_run, tmp_path, monkeypatch
+):
+    from dotpe_exec.errors import DotpeExecError
+    from dotpe_exec.executors.serial import SerialExecutor
+
+    made = []
+
+    class Counted(SerialExecutor):
+        def __init__(self):
+            self.n_released = 0
+            made.append(self)
+
+        def shutdown(self):
+            self.n_released += 1
+
+    def resolve(executor, n_procs):
+        own = Counted()
+        own.owned = executor == "own"
+        return own
+
+    monkeypatch.setattr("dotpe_exec.inference.resolve_executor", resolve)
+    for executor in ("own", "the caller's"):
+        arguments = golden_arguments | {"executor": executor}
+        run_multicore(**arguments, rundir=golden_run, resume=True)  # nothing left to do
+        with pytest.raises(DotpeExecError):
+            run_multicore(**arguments, rundir=golden_run)  # neither resume nor overwrite
+    assert [one.n_released > 0 for one in made] == [True, True, False, False]

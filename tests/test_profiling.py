@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import pandas as pd
 import pytest
 
-from dotpe_exec import run_and_profile, run_and_profile_multicore, run_multicore
+from dotpe_exec import profiling, run_and_profile, run_and_profile_multicore, run_multicore
 from dotpe_exec.executors.phases import PhaseRunner
 from dotpe_exec.executors.store import ArrayStore
 from dotpe_exec.executors.task import Task
@@ -100,6 +100,30 @@ def test_a_task_under_somebody_elses_profiler_still_runs(tmp_path):
 
 def test_a_folder_that_cannot_be_written_costs_no_task(tmp_path):
     assert ProfiledTask(double_slowly, str(tmp_path / "gone"))(Number(4)) == Number(8)
+
+
+def records_of(folder):
+    (path,) = folder.glob("*.prof")
+    return path
+
+
+def test_a_workers_file_is_summed_when_it_has_grown(tmp_path, monkeypatch):
+    monkeypatch.setattr(profiling, "_MAX_GROWTH_BYTES", 2000)
+    sizes = []
+    for number in range(60):
+        ProfiledTask(double_slowly, str(tmp_path))(Number(number))
+        sizes.append(records_of(tmp_path).stat().st_size)
+    assert max(sizes) < 6000 < sizes[0] * 60, "it would have grown on and on"
+    assert calls_of(profiling._load(records_of(tmp_path)), "double_slowly") == 60
+
+
+def test_what_a_killed_worker_was_writing_is_left_out(tmp_path):
+    for number in range(3):
+        ProfiledTask(double_slowly, str(tmp_path))(Number(number))
+    path = records_of(tmp_path)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: -len(whole) // 6])
+    assert calls_of(profiling._load(path), "double_slowly") == 2
 
 
 def test_profiles_of_two_runs_in_one_worker_do_not_mix(tmp_path):

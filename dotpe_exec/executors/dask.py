@@ -150,10 +150,7 @@ def _connect(address: str | None, scheduler_file: str | os.PathLike | None) -> C
             set_as_default=False,
             timeout=CONNECT_SECONDS,
         )
-    except (
-        OSError,
-        ValueError,
-    ) as error:  # TimeoutError is an OSError; ValueError: address
+    except (OSError, ValueError) as error:  # a time-out; an address that is none
         raise ExecutorError(f"no dask scheduler answers at {where} ({error})") from error
 
 

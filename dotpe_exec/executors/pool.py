@@ -14,11 +14,15 @@ import types
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from concurrent.futures import BrokenExecutor, Future
+from pathlib import Path
 from typing import Any
 
 from ..errors import ExecutorError
 from .interface import Executor, check_n_workers
 from .threads import worker_environment
+
+# After the death of its workers, the thread of a pool needs milliseconds.
+_THREAD_SECONDS = 0.3
 
 
 class PoolExecutor(Executor):
@@ -138,12 +142,17 @@ def _unblock(pool: Any) -> None:
     """Let the thread of a pool whose workers are dead see the end of their results.
 
     A worker killed in the middle of a large result leaves that thread reading a message
-    that will never be complete, for this process holds the pipe's writing end open.
+    that will never be complete, for this process holds the pipe's writing end open. Only
+    then, and not with ``close``: a thread that ends by itself closes that end too.
     """
+    thread = getattr(pool, "_executor_manager_thread", None)
     writer = getattr(getattr(pool, "_result_queue", None), "_writer", None)
-    if writer is not None:
-        with contextlib.suppress(OSError):
-            writer.close()
+    if thread is None or writer is None:
+        return
+    thread.join(_THREAD_SECONDS)
+    if thread.is_alive():
+        with contextlib.suppress(OSError), Path(os.devnull).open("wb") as nowhere:
+            os.dup2(nowhere.fileno(), writer.fileno(), inheritable=False)
 
 
 _starting = threading.RLock()

@@ -148,7 +148,7 @@ def _pickled(error: BaseException) -> bytes | None:
         blob = codec.dumps(error)
         codec.loads(blob)  # many exceptions pickle and cannot be unpickled
         return blob
-    except Exception:
+    except Exception:  # anything; the failure's text and traceback travel in any case
         return None
 
 

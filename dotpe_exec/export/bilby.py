@@ -7,14 +7,9 @@ import os
 from pathlib import Path
 
 from .. import __version__
-from ..atomic import atomic_write
-from ..loading import Run, load_run
-from .parameters import (
-    approximant,
-    equal_weight_samples,
-    reference_time,
-    standard_parameters,
-)
+from ..atomic import atomic_write, check_writable
+from ..loading import load_run
+from .parameters import equal_weight_samples, reference_time, standard_parameters
 
 _SAMPLED = (
     "chirp_mass", "mass_ratio", "a_1", "a_2", "tilt_1", "tilt_2", "phi_12", "phi_jl",
@@ -22,7 +17,7 @@ _SAMPLED = (
 )  # fmt: skip
 
 
-def to_bilby(rundir: str | os.PathLike | Run, output: str | os.PathLike) -> Path:
+def to_bilby(rundir: str | os.PathLike, output: str | os.PathLike) -> Path:
     """Write a run's samples and evidence as a bilby result.
 
     bilby itself is not needed. The likelihood of DOT-PE is relative to that of noise, so
@@ -31,7 +26,7 @@ def to_bilby(rundir: str | os.PathLike | Run, output: str | os.PathLike) -> Path
 
     Parameters
     ----------
-    rundir : path or Run
+    rundir : path
         Of a finished run.
     output : path
         The ``.json`` file.
@@ -46,10 +41,11 @@ def to_bilby(rundir: str | os.PathLike | Run, output: str | os.PathLike) -> Path
     MissingFileError, RunDirectoryError
         The run is not finished, or its event is not kept.
     """
-    run = rundir if isinstance(rundir, Run) else load_run(rundir)
+    run = load_run(rundir)
+    output = Path(output)
+    check_writable(output)
     summary = run.summary
     posterior = standard_parameters(equal_weight_samples(run.samples), reference_time(run))
-    output = Path(output)
     content = {
         "label": output.name.removesuffix(".json").removesuffix("_result"),
         "outdir": str(output.parent),
@@ -65,7 +61,7 @@ def to_bilby(rundir: str | os.PathLike | Run, output: str | os.PathLike) -> Path
         },
         "injection_parameters": None,
         "meta_data": {
-            "likelihood": {"waveform_approximant": approximant(run)},
+            "likelihood": {"waveform_approximant": run.approximant},
             "dotpe_exec": {"version": __version__, "summary": summary},
         },
         "search_parameter_keys": list(_SAMPLED),

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..errors import MissingFileError, RunDirectoryError
 from ..loading import Run
+from ..report.view import chirp_mass
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -62,8 +64,7 @@ def standard_parameters(samples: pd.DataFrame, tgps: float) -> pd.DataFrame:
     -------
     DataFrame
         Masses [solar masses], ``luminosity_distance`` [Mpc], ``redshift`` (Planck 2018),
-        angles [rad], ``geocent_time`` [GPS s], spins, ``log_likelihood``, and
-        ``log_prior`` where the run has it.
+        angles [rad], ``geocent_time`` [GPS s], spins and ``log_likelihood``.
     """
     import pandas as pd
     from cogwheel.cosmology import z_of_d_luminosity
@@ -77,7 +78,7 @@ def standard_parameters(samples: pd.DataFrame, tgps: float) -> pd.DataFrame:
         "mass_1": m1,
         "mass_2": m2,
         "total_mass": total,
-        "chirp_mass": (m1 * m2) ** 0.6 / total**0.2,
+        "chirp_mass": chirp_mass(m1, m2),
         "mass_ratio": m2 / m1,
         "symmetric_mass_ratio": m1 * m2 / total**2,
         "luminosity_distance": column("d_luminosity"),
@@ -152,8 +153,6 @@ def event_arrays(run: Run, *names: str) -> list[np.ndarray]:
     MissingFileError, RunDirectoryError
         The event is not in the run directory, or damaged.
     """
-    from ..errors import MissingFileError, RunDirectoryError
-
     if run.event_file is None:
         raise MissingFileError(
             f"{run.path} holds no event data (.npz), which the times of samples count from"
@@ -165,19 +164,3 @@ def event_arrays(run: Run, *names: str) -> list[np.ndarray]:
         raise RunDirectoryError(
             f"{run.event_file} is damaged, expected an event: {error}"
         ) from error
-
-
-def approximant(run: Run) -> str | None:
-    """Return the waveform model of a run, None where its posterior does not tell."""
-    from ..atomic import read_json
-
-    def find(content: object) -> str | None:
-        if not isinstance(content, dict):
-            return None
-        if isinstance(content.get("approximant"), str):
-            return content["approximant"]
-        return next((found for item in content.values() if (found := find(item))), None)
-
-    if not run.files.posterior.is_file():
-        return None
-    return find(read_json(run.files.posterior))

@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .. import __version__
-from ..atomic import atomic_write
+from ..atomic import atomic_write, check_writable
 from ..report.view import open_views
 from .parameters import (
-    approximant,
     equal_weight_samples,
     event_arrays,
     reference_time,
@@ -53,6 +52,8 @@ def to_pesummary(
     """
     import h5py
 
+    output = Path(output)
+    check_writable(output)
     views = open_views([rundirs] if isinstance(rundirs, str | os.PathLike) else rundirs)
     tables = [
         standard_parameters(
@@ -60,7 +61,6 @@ def to_pesummary(
         )
         for view in views
     ]
-    output = Path(output)
     with atomic_write(output) as temporary, h5py.File(temporary, "w") as file:
         # PESummary knows its files by a version that is not its first format's.
         _put(file, "version/pesummary", "1.0.0")
@@ -74,7 +74,7 @@ def to_pesummary(
 def _write_about(group: h5py.Group, run: Run, n_samples: int) -> None:
     """Write what is known about a run apart from its samples."""
     _put(group, "version", f"dotpe-exec {__version__}")
-    name = approximant(run) or "unknown"
+    name = run.approximant or "unknown"
     _put(group, "approximant", name)
     values = {
         "log_evidence": run.summary["ln_evidence"],

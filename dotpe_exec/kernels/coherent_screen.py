@@ -109,12 +109,7 @@ def search_block(
             screen.candidates(tile, floor) for tile in tiles[first : first + n_together]
         ]
         i_p, e_p = (np.concatenate(inds_p) for inds_p in zip(*parts, strict=True))
-        dh_pmc = pair_modes(projected.a_cimq, prepared.b_ceq, i_p, e_p)
-        # Where none of its pairs is a candidate there is nothing to replace.
-        for i in np.unique(i_p[~projected.within_i[i_p]]):
-            dh_me = with_all_bins(h_impb[i], prepared, slice(e_start, e_stop))
-            dh_em = np.ascontiguousarray(dh_me.T[e_p[i_p == i] - e_start])
-            dh_pmc[i_p == i] = dh_em.view(float).reshape(len(dh_em), -1, 2)
+        dh_pmc = exact_modes(h_impb, projected, prepared, i_p, e_p, e_start, e_stop)
         hh_pr = pair_norms(projected.norms_irk, prepared.q_ek, i_p, e_p)
         maxima_p = pair_maxima(dh_pmc, hh_pr, prepared.phases_cno)
         n_evaluated += len(i_p)
@@ -125,6 +120,28 @@ def search_block(
         floor, *(np.concatenate(parts) for parts in zip(*found, strict=True))
     )
     return CoherentPairs(i_p, e_p, dh_pmc, hh_pr, maxima_p, n_evaluated)
+
+
+def exact_modes(
+    h_impb: np.ndarray,
+    projected: Projected,
+    prepared: PreparedCoherent,
+    i_p: np.ndarray,
+    e_p: np.ndarray,
+    e_start: int,
+    e_stop: int,
+) -> np.ndarray:
+    """Return dh_pmc of pairs of a block within the tolerance of the factorisation.
+
+    Waveforms whose error bound is larger are evaluated with all bins, if any of the pairs
+    is theirs; for the whole block, so that it does not matter which.
+    """
+    dh_pmc = pair_modes(projected.a_cimq, prepared.b_ceq, i_p, e_p)
+    for i in np.unique(i_p[~projected.within_i[i_p]]):
+        dh_me = with_all_bins(h_impb[i], prepared, slice(e_start, e_stop))
+        dh_em = np.ascontiguousarray(dh_me.T[e_p[i_p == i] - e_start])
+        dh_pmc[i_p == i] = dh_em.view(float).reshape(len(dh_em), -1, 2)
+    return dh_pmc
 
 
 def _above(

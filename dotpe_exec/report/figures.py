@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..atomic import atomic_write, check_writable, read_json
+from ..atomic import atomic_write, check_writable
 from ..errors import InputError, MissingFileError
 from .corner import PROBABILITIES, contour_levels, corner_figure
 from .labels import COLORS
@@ -143,11 +143,9 @@ def _whitened(view: RunView) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[s
             "of the data needs"
         )
     event = load_event(run.event_file)
-    options = _find(read_json(run.files.posterior), "waveform_generator")
-    options = (options or {}).get("init_kwargs", {})
-    if "approximant" not in options:
+    if run.approximant is None:
         raise MissingFileError(f"{run.files.posterior} names no approximant")
-    generator = WaveformGenerator.from_event_data(event, options["approximant"])
+    generator = WaveformGenerator.from_event_data(event, run.approximant)
     best = run.samples.loc[run.samples["lnl"].idxmax()]
     par_dic = {name: float(best[name]) for name in generator.params}
     strain_df = np.zeros_like(event.strain)
@@ -158,18 +156,6 @@ def _whitened(view: RunView) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[s
         event.get_whitened_td(event.strain),
         event.get_whitened_td(strain_df),
         list(event.detector_names),
-    )
-
-
-def _find(content: Any, key: str) -> Any:
-    """Return the first value of ``key`` anywhere in nested dictionaries."""
-    if not isinstance(content, dict):
-        return None
-    if key in content:
-        return content[key]
-    return next(
-        (found for item in content.values() if (found := _find(item, key)) is not None),
-        None,
     )
 
 

@@ -28,15 +28,18 @@ from ..kernels.coherent import (
     Projected,
     prepare_coherent,
     project,
-    with_all_bins,
 )
 from ..kernels.coherent_pairs import (
     compile_pair_values,
-    pair_modes,
     pair_norms,
     pair_values,
 )
-from ..kernels.coherent_screen import DEFAULT_E_TILE, DEFAULT_I_TILE, search_block
+from ..kernels.coherent_screen import (
+    DEFAULT_E_TILE,
+    DEFAULT_I_TILE,
+    exact_modes,
+    search_block,
+)
 from ..kernels.summary import Summary
 from ..kernels.waveforms import linear_free_waveforms
 from .accepted import AcceptedSet
@@ -254,11 +257,9 @@ def coherent_task(task: CoherentTask) -> CoherentResult:
     )
     e_p = e_ik[probe_i, probe_k].astype(np.int32)
     o_p = o_ik[probe_i, probe_k].astype(np.int32)
-    dh_pmc = pair_modes(projected.a_cimq, prepared.b_ceq, probe_i, e_p)
-    for i in np.unique(probe_i[~projected.within_i[probe_i]]):
-        dh_me = with_all_bins(h_impb[i], prepared, slice(task.e_start, task.e_stop))
-        dh_em = np.ascontiguousarray(dh_me.T[e_p[probe_i == i] - task.e_start])
-        dh_pmc[probe_i == i] = dh_em.view(float).reshape(len(dh_em), -1, 2)
+    dh_pmc = exact_modes(
+        h_impb, projected, prepared, probe_i, e_p, task.e_start, task.e_stop
+    )
     hh_pr = pair_norms(projected.norms_irk, prepared.q_ek, probe_i, e_p)
     values = pair_values(dh_pmc, hh_pr, prepared.phases_cno, o_p)
     found = {f.name: getattr(pairs, f.name) for f in dataclasses.fields(pairs)}

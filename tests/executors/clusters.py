@@ -9,12 +9,12 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 from toy_tasks import Batch, numbered, product, results
+from waiting import wait_until
 
 from dotpe_exec.executors.phases import PhaseRunner
 
@@ -46,13 +46,6 @@ def each_result(runner, function, given, *, tasks_per_message=1):
     )
     for number, (task, result) in enumerate(stream, 1):
         yield number, index[task.key], result
-
-
-def wait_until(true, seconds=60.0):
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline, "waited too long"
-        time.sleep(0.02)
 
 
 def program(name):

@@ -12,11 +12,10 @@ import sys
 import threading
 
 import pytest
-from clusters import DaskHosts, environment_of_runs, golden_arguments, run_files, wait_until
+from clusters import DaskHosts, environment_of_runs, golden_arguments, run_files
+from waiting import wait_until
 
 from dotpe_exec import run, run_multicore
-
-pytest.importorskip("distributed")
 
 pytestmark = pytest.mark.slow
 
@@ -46,7 +45,8 @@ def test_run_that_loses_a_host_has_the_files_of_a_serial_one(tmp_path, golden, m
 NETWORK = """
 import subprocess, sys, threading
 from pathlib import Path
-from clusters import DaskHosts, golden_arguments, run_files, wait_until
+from clusters import DaskHosts, golden_arguments, run_files
+from waiting import wait_until
 from dotpe_exec import run, run_multicore
 
 def ip(command):

@@ -53,6 +53,11 @@ def process_id(_: Any) -> int:
     return os.getpid()
 
 
+def slow_process_id(number: Number) -> int:
+    time.sleep(number.seconds)
+    return os.getpid()
+
+
 def loaded_modules(_: Any) -> set[str]:
     return {name.split(".")[0] for name in sys.modules}
 

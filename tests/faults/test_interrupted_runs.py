@@ -10,6 +10,7 @@ import time
 
 import psutil
 import pytest
+from waiting import wait_for_the_end_of
 
 from dotpe_exec.atomic import TEMPORARY_PREFIX
 
@@ -59,9 +60,7 @@ def test_ctrl_c_ends_a_run_at_once(moment, executor, golden, tmp_path):
     assert seconds < 2.0
     assert run.returncode not in (0, None)
     assert errors.count("Traceback") <= 1
-    _, alive = psutil.wait_procs(workers, timeout=1.0)
-    # Orphans that ended wait for process 1 to collect them.
-    assert [w for w in alive if w.status() != psutil.STATUS_ZOMBIE] == []
+    wait_for_the_end_of([worker.pid for worker in workers], 1)
     leftovers = [p for p in rundir.rglob("*") if p.name.startswith(TEMPORARY_PREFIX)]
     assert leftovers == []
     assert not any(p.is_file() for p in scratch.rglob("*.npy"))
