@@ -171,7 +171,7 @@ def test_unknown_picture_and_format_are_refused(make_run, tmp_path):
 
 
 def test_command_line_offers_every_picture():
-    from dotpe_exec.cli import plot
+    from dotpe_exec.cli.results import plot
 
     (option,) = [o for o in plot.params if o.name == "what"]
     assert list(option.type.choices) == list(FIGURES)

@@ -1,0 +1,61 @@
+"""The command line: every flag is spelled like its Python parameter.
+
+Dashes and underscores are the same (``--n-ext``, ``--n_ext``). Bad input ends with one
+sentence and exit code 2; ``--debug`` shows the traceback.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import click
+
+from .. import __version__
+from ..errors import DotpeExecError, ExecutorError, TaskError, WorkerCrashError
+from .banks import bank
+from .events import event
+from .results import export, plot, report
+from .runs import demo, run
+from .tuning import autotune, info
+
+_CONTEXT = {
+    "help_option_names": ["-h", "--help"],
+    "token_normalize_func": lambda token: token.replace("_", "-"),
+    "max_content_width": 92,
+}
+
+
+class _Group(click.Group):
+    """A group whose commands turn our own errors into one sentence and an exit code."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (DotpeExecError, OSError) as error:
+            if ctx.params.get("debug"):
+                raise
+            text = str(error)
+            if not isinstance(error, ExecutorError):  # whose tracebacks have lines
+                text = text.replace("\n", "\\n")  # of names that were given
+            click.echo(f"dotpe-exec: {text}", err=True)
+            failed_at_work = isinstance(error, TaskError | WorkerCrashError) or (
+                isinstance(error, ExecutorError) and not isinstance(error, ValueError)
+            )
+            ctx.exit(1 if failed_at_work else 2)
+
+
+@click.group(cls=_Group, context_settings=_CONTEXT)
+@click.version_option(__version__, prog_name="dotpe-exec")
+@click.option("--debug", is_flag=True, help="Show tracebacks and debugging output.")
+@click.option("--verbose", is_flag=True, help="Log what is done.")
+def main(debug: bool, verbose: bool) -> None:
+    """Sampler-free gravitational-wave parameter estimation, on any executor."""
+    logging.basicConfig(format="%(levelname)s %(name)s: %(message)s")
+    level = logging.DEBUG if debug else logging.INFO if verbose else logging.WARNING
+    logging.getLogger("dotpe_exec").setLevel(level)
+    logging.captureWarnings(True)
+
+
+for _command in (autotune, bank, demo, event, export, info, plot, report, run):
+    main.add_command(_command)

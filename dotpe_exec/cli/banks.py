@@ -1,0 +1,65 @@
+"""``dotpe-exec bank build`` and ``bank check``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from .options import executor_options
+
+
+@click.group()
+def bank() -> None:
+    """Build and check waveform banks."""
+
+
+@bank.command("build")
+@click.argument("folder")
+@click.option("--bank-size", type=int, required=True, help="Number of waveforms.")
+@click.option("--mchirp-range", type=float, nargs=2, required=True, help="[solar masses]")
+@click.option("--q-min", type=float, default=0.2, show_default=True)
+@click.option("--f-ref", type=float, default=50.0, show_default=True, help="[Hz]")
+@click.option("--approximant", default="IMRPhenomXPHM", show_default=True)
+@click.option("--event", required=True, help="Event whose frequency grid the bins lie on.")
+@click.option("--pn-phase-tol", type=float, default=0.05, show_default=True, help="[rad]")
+@click.option("--blocksize", type=int, default=4096, show_default=True)
+@click.option("--alpha", type=float, default=-1.7, show_default=True)
+@click.option("--prior-mchirp-range", type=float, nargs=2, help="Range of a shared prior.")
+@click.option("--n-banks", type=int, default=1, help="Split the range into several banks.")
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--resume/--no-resume", default=True, help="Continue a partial build.")
+@click.option("--overwrite", is_flag=True, help="Replace an existing bank.")
+@executor_options
+def bank_build(**arguments: Any) -> None:
+    """Build a bank in FOLDER.
+
+    \b
+    Example:
+      dotpe-exec bank build banks/bbh --bank-size 65536 --mchirp-range 20 40 \\
+          --event GW150914
+    """
+    from ..banks.build import build_bank_command
+
+    for folder in build_bank_command(**arguments):
+        click.echo(folder)
+
+
+@bank.command("check")
+@click.argument("folder")
+@click.option("--progress/--no-progress", default=True)
+def bank_check(folder: str, progress: bool) -> None:
+    """Validate every file of the bank in FOLDER.
+
+    \b
+    Example:
+      dotpe-exec bank check banks/bbh
+    """
+    from ..banks.check import check_bank
+
+    report = check_bank(folder, progress=progress)
+    for problem in report.problems:
+        click.echo(f"problem: {problem}", err=True)
+    if report.problems:
+        raise SystemExit(2)
+    click.echo(f"{folder}: {report}")

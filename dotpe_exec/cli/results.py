@@ -1,0 +1,76 @@
+"""``dotpe-exec report``, ``plot`` and ``export``: what is made of finished runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from ..errors import InputError
+
+
+@click.command()
+@click.argument("rundirs", nargs=-1, required=True, metavar="RUNDIR...")
+@click.option("-o", "--output", default="report.html", show_default=True, help="The page.")
+def report(rundirs: tuple[str, ...], output: str) -> None:
+    """Write one self-contained HTML page about one run, or comparing several.
+
+    \b
+    Example:
+      dotpe-exec report runs/GW150914 -o GW150914.html
+    """
+    from ..report.page import write_report
+
+    click.echo(write_report(rundirs, output))
+
+
+@click.command()
+@click.argument("rundir")
+@click.option(
+    "--what",
+    required=True,
+    type=click.Choice(["corner", "sky", "waveform", "incoherent", "timeline"]),
+)
+@click.option("-o", "--output", help="Picture: .png, .pdf or .svg (default: WHAT.png).")
+def plot(rundir: str, what: str, output: str | None) -> None:
+    """Draw one picture of a run.
+
+    \b
+    Example:
+      dotpe-exec plot runs/GW150914 --what sky -o sky.pdf
+    """
+    from ..report.figures import save_figure
+    from ..report.view import open_views
+
+    (view,) = open_views([rundir])
+    click.echo(save_figure(view, what, f"{what}.png" if output is None else output))
+
+
+@click.command()
+@click.argument("rundirs", nargs=-1, required=True, metavar="RUNDIR...")
+@click.option(
+    "--format",
+    "form",
+    required=True,
+    type=click.Choice(["bilby", "pesummary"]),
+    help="bilby: JSON, of one run. pesummary: HDF5, of one run or several.",
+)
+@click.option("-o", "--output", help="The file (default: NAME_result.json or NAME.h5).")
+def export(rundirs: tuple[str, ...], form: str, output: str | None) -> None:
+    """Write samples and evidence in the format of another program.
+
+    \b
+    Example:
+      dotpe-exec export runs/GW150914 --format bilby -o GW150914_result.json
+    """
+    from ..export import to_bilby, to_pesummary
+
+    suffix = ".h5" if form == "pesummary" else "_result.json"
+    if output is None:
+        output = Path(rundirs[0]).resolve().name + suffix
+    if form == "pesummary":
+        click.echo(to_pesummary(rundirs, output))
+        return
+    if len(rundirs) > 1:
+        raise InputError(f"a bilby result holds one run, {len(rundirs)} were given")
+    click.echo(to_bilby(rundirs[0], output))

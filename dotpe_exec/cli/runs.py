@@ -1,0 +1,137 @@
+"""``dotpe-exec run`` and ``dotpe-exec demo``."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from .options import VALUE, executor_options
+from .tuning import is_tuned, tune_and_show
+
+
+@click.command()
+@click.option("--event", required=True, help="Event .npz, or the name of a bundled event.")
+@click.option(
+    "--bank-folder",
+    required=True,
+    type=VALUE,
+    help="Bank folder; several separated by commas, or JSON {bank_id: path}.",
+)
+@click.option("--rundir", help="Run directory.")
+@click.option("--event-dir", help="Parent of run directories run_0, run_1, ...")
+@click.option(
+    "--n-ext", type=int, default=512, show_default=True, help="Extrinsic samples."
+)
+@click.option("--n-phi", type=int, default=100, show_default=True, help="Orbital phases.")
+@click.option("--n-t", type=int, default=128, show_default=True, help="Arrival times.")
+@click.option(
+    "--n-int", type=VALUE, help="Waveforms per bank: a number, JSON list or dictionary."
+)
+@click.option("--i-int-start", type=int, default=0, help="First waveform of the range.")
+@click.option("--blocksize", type=int, default=512, show_default=True)
+@click.option("--single-detector-blocksize", type=int, default=512, show_default=True)
+@click.option("--seed", type=int, help="Seed of all draws (default: drawn and recorded).")
+@click.option("--load-inds", is_flag=True, help="Take waveforms from --inds-path.")
+@click.option("--inds-path", type=VALUE, help="intrinsic_samples.npz of an earlier run.")
+@click.option("--size-limit", type=int, default=10**7, show_default=True)
+@click.option("--draw-subset/--no-draw-subset", default=True, show_default=True)
+@click.option("--n-draws", type=int, help="Samples to draw (default: n_effective // 2).")
+@click.option(
+    "--coherent-score-min-n-effective-prior", type=float, default=100, show_default=True
+)
+@click.option("--max-incoherent-lnlike-drop", type=float, default=20, show_default=True)
+@click.option("--max-bestfit-lnlike-diff", type=float, default=20, show_default=True)
+@click.option("--mchirp-guess", type=float, help="Chirp mass guess [solar masses].")
+@click.option("--extrinsic-samples", help="extrinsic_samples.feather of an earlier run.")
+@click.option("--n-phi-incoherent", type=int, help="Phases of the incoherent stage.")
+@click.option(
+    "--preselected-indices",
+    type=VALUE,
+    help=".npy file, JSON list, or dictionary per bank.",
+)
+@click.option(
+    "--bank-logw-override", type=VALUE, help="JSON list, or dictionary of lists per bank."
+)
+@click.option("--coherent-posterior-kwargs", type=VALUE, help="JSON dictionary.")
+@click.option("--par-dic-0", help="JSON file with the reference waveform's parameters.")
+@click.option("--i-batch", type=int, help="Waveforms per incoherent batch.")
+@click.option("--batches-per-task", type=int, help="Incoherent batches per message.")
+@click.option("--pairs-per-task", type=int, help="Coherent pairs per message.")
+@click.option("--e-blocksize", type=int, help="Extrinsic samples per coherent block.")
+@click.option(
+    "--multicore-config",
+    type=VALUE,
+    help="JSON dictionary of a MulticoreConfig; the flags for single values win.",
+)
+@click.option(
+    "--multicore",
+    type=click.Choice(["auto", "manual"]),
+    help="auto: this machine's tuned configuration, tuned first if there is none; "
+    "manual: these flags and defaults only (default: the tuned one if there is one).",
+)
+@click.option(
+    "--autotune-only", is_flag=True, help="Tune on this event and bank, and stop."
+)
+@click.option("--resume", is_flag=True, help="Continue the run in --rundir.")
+@click.option("--overwrite", is_flag=True, help="Replace results in --rundir.")
+@click.option(
+    "--profile", is_flag=True, help="Also profile all processes, and write trace.json."
+)
+@executor_options
+def run(multicore: str | None, autotune_only: bool, **arguments: Any) -> None:
+    """Run the inference on an event with one or more banks.
+
+    \b
+    Example:
+      dotpe-exec run --event GW150914 --bank-folder banks/bbh --rundir runs/GW150914
+    """
+    from ..config import without_cached_config
+    from ..inference import run_multicore
+
+    if autotune_only or (multicore == "auto" and not is_tuned()):
+        tune_and_show(arguments["event"], arguments["bank_folder"], arguments["progress"])
+    if autotune_only:
+        return
+    with without_cached_config() if multicore == "manual" else contextlib.nullcontext():
+        rundir = run_multicore(**arguments)
+    show_results(rundir)
+
+
+@click.command()
+@click.option("--folder", help="Where bank and run go (default: a cache folder).")
+@click.option("--bank-size", type=int, default=65536, show_default=True)
+@click.option("--seed", type=int, default=0, show_default=True)
+@executor_options
+def demo(**arguments: Any) -> None:
+    """Analyse GW150914 from real LIGO data, with a bank built on the spot.
+
+    \b
+    Example:
+      dotpe-exec demo
+    """
+    from ..demo import run_demo
+
+    rundir, picture = run_demo(**arguments)
+    show_results(rundir)
+    click.echo(f"corner plot: {picture}")
+
+
+def show_results(rundir: Path) -> None:
+    """Print the result and timing tables of a finished run."""
+    import pandas as pd
+    from rich.console import Console
+
+    from ..report.table import results_table, timing_table
+    from ..rundir import RunDirectory
+
+    files = RunDirectory(rundir)
+    summary = json.loads(files.summary.read_text(encoding="utf-8"))
+    report = json.loads(files.report.read_text(encoding="utf-8"))
+    console = Console()
+    console.print(results_table(pd.read_feather(files.samples), summary))
+    console.print(timing_table(report, summary))
+    console.print(f"run directory: {rundir}", soft_wrap=True)
