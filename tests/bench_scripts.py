@@ -1,0 +1,20 @@
+"""The benchmarks: where they are, and how their scripts are run."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+BENCH = Path(__file__).resolve().parents[1] / "bench"
+
+
+def run_script(name, *options, **environment):
+    """Run a script of the benchmarks; return the finished process, its output as text."""
+    return subprocess.run(
+        [sys.executable, str(BENCH / name), *map(str, options)],
+        capture_output=True,
+        text=True,
+        env=os.environ | environment,
+    )

@@ -1,0 +1,222 @@
+"""Who may write to a run directory: locks between processes, threads and hosts."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from run_directories import make_identity
+
+from dotpe_exec.errors import RunDirectoryError
+from dotpe_exec.lock import DirectoryLock
+from dotpe_exec.rundir import RunDirectory, RunState
+
+HOLDER = """
+import sys, time
+from dotpe_exec.lock import DirectoryLock
+lock = DirectoryLock(sys.argv[1])
+lock.acquire()
+print("held", flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.fixture
+def holder(tmp_path):
+    path = tmp_path / ".dotpe-exec.lock"
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(path)], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout.readline().strip() == "held"
+    yield process
+    process.kill()
+    process.wait()
+
+
+def test_second_process_is_refused_and_told_who_holds_it(tmp_path, holder):
+    with pytest.raises(RunDirectoryError, match=f"in use by process {holder.pid} on "):
+        RunDirectory(tmp_path).prepare(make_identity())
+
+
+def test_lock_of_a_killed_process_is_free(tmp_path, holder):
+    holder.kill()
+    holder.wait()
+    with RunDirectory(tmp_path) as directory:
+        assert directory.prepare(make_identity()) is RunState.NEW
+
+
+def test_taking_over_from_a_killed_process_is_logged(tmp_path, holder, caplog):
+    holder.kill()
+    holder.wait()
+    with caplog.at_level("INFO"), DirectoryLock(tmp_path / ".dotpe-exec.lock"):
+        assert f"left behind in use by process {holder.pid}" in caplog.text
+
+
+def test_second_run_in_the_same_process_is_refused(tmp_path):
+    with RunDirectory(tmp_path) as directory:
+        directory.prepare(make_identity())
+        with pytest.raises(RunDirectoryError, match="by this process"):
+            RunDirectory(tmp_path).prepare(make_identity(), resume=True)
+    with RunDirectory(tmp_path) as directory:
+        directory.prepare(make_identity(), resume=True)
+
+
+def test_orphaned_forked_child_does_not_hold_the_lock(tmp_path):
+    script = textwrap.dedent("""
+        import os, sys, time
+        from dotpe_exec.lock import DirectoryLock
+        DirectoryLock(sys.argv[1]).acquire()
+        if os.fork() == 0:
+            time.sleep(5)
+        print(os.getpid(), flush=True)
+        os._exit(0)
+    """)
+    path = tmp_path / "lock"
+    process = subprocess.Popen(
+        [sys.executable, "-c", script, str(path)], stdout=subprocess.PIPE, text=True
+    )
+    process.stdout.readline()
+    process.wait()
+    with DirectoryLock(path) as lock:
+        assert lock.held
+
+
+def write_record(path: Path, **record):
+    path.write_text(json.dumps(record))
+
+
+def test_record_of_another_host_that_beats_is_believed(tmp_path):
+    path = tmp_path / "lock"
+    write_record(path, host="elsewhere", pid=1)
+    stop = threading.Event()
+
+    def beat():
+        while not stop.wait(0.05):
+            os.utime(path)
+
+    thread = threading.Thread(target=beat)
+    thread.start()
+    try:
+        with pytest.raises(RunDirectoryError, match="process 1 on elsewhere"):
+            DirectoryLock(path, heartbeat=0.2).acquire()
+    finally:
+        stop.set()
+        thread.join()
+
+
+def test_silent_record_of_another_host_is_taken_over(tmp_path):
+    path = tmp_path / "lock"
+    write_record(path, host="elsewhere", pid=1)
+    with DirectoryLock(path, heartbeat=0.05) as lock:
+        assert lock.held
+        assert json.loads(path.read_text())["pid"] == os.getpid()
+
+
+def test_holder_gives_signs_of_life(tmp_path):
+    path = tmp_path / "lock"
+    with DirectoryLock(path, heartbeat=0.02):
+        os.utime(path, (0, 0))
+        deadline = time.monotonic() + 5
+        while path.stat().st_mtime == 0 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert path.stat().st_mtime > 0
+
+
+NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)
+
+
+def without_locks(monkeypatch, number=errno.ENOLCK, settle=0.05):
+    def lockf(*_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("dotpe_exec.lock.fcntl.lockf", lockf)
+    monkeypatch.setattr("dotpe_exec.lock.SETTLE", settle)
+
+
+@pytest.mark.parametrize("number", NO_LOCKS, ids=errno.errorcode.get)
+def test_file_system_without_locks_is_used_with_a_warning(
+    tmp_path, monkeypatch, caplog, number
+):
+    without_locks(monkeypatch, number)
+    path = tmp_path / "lock"
+    with DirectoryLock(path):
+        assert json.loads(path.read_text())["pid"] == os.getpid()
+    assert f"has no locks ({os.strerror(number)})" in caplog.text
+    assert not path.exists()
+
+
+def test_other_errors_of_locking_are_not_taken_for_that(tmp_path, monkeypatch):
+    without_locks(monkeypatch, errno.EIO)
+    with pytest.raises(RunDirectoryError, match="lock cannot be locked"):
+        DirectoryLock(tmp_path / "lock").acquire()
+
+
+def test_without_locks_the_one_that_wrote_its_record_last_stays(tmp_path, monkeypatch):
+    without_locks(monkeypatch, settle=0.5)
+    path = tmp_path / "lock"
+    writer = threading.Timer(
+        0.2, write_record, args=[path], kwargs={"host": "elsewhere", "pid": 1}
+    )
+    writer.start()
+    with pytest.raises(RunDirectoryError, match="process 1 on elsewhere"):
+        DirectoryLock(path).acquire()
+    writer.join()
+    assert json.loads(path.read_text())["pid"] == 1  # which is left alone
+
+
+def test_without_locks_a_record_of_another_host_that_beats_is_believed(
+    tmp_path, monkeypatch
+):
+    without_locks(monkeypatch)
+    test_record_of_another_host_that_beats_is_believed(tmp_path)
+
+
+def test_threads_of_one_process_exclude_each_other(tmp_path):
+    """Locks of the system do not: they belong to a process."""
+    path, outcomes, gate = tmp_path / "lock", [], threading.Barrier(8)
+
+    def take():
+        lock = DirectoryLock(path)
+        gate.wait()
+        try:
+            lock.acquire()
+        except RunDirectoryError:
+            outcomes.append(None)
+        else:
+            outcomes.append(lock)
+
+    threads = [threading.Thread(target=take) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    (holder,) = (lock for lock in outcomes if lock is not None)
+    holder.release()
+
+
+@pytest.mark.parametrize("alive", [True, False])
+def test_file_system_without_locks_goes_by_the_record(tmp_path, monkeypatch, alive):
+    import socket
+
+    import psutil
+
+    without_locks(monkeypatch)
+    parent = psutil.Process(os.getppid())
+    started = parent.create_time() - (0 if alive else 1000)
+    path = tmp_path / "lock"
+    write_record(path, host=socket.gethostname(), pid=parent.pid, process_started=started)
+    lock = DirectoryLock(path)
+    if alive:
+        with pytest.raises(RunDirectoryError, match=f"process {parent.pid} on"):
+            lock.acquire()
+    else:
+        with lock:
+            assert lock.held
