@@ -7,12 +7,16 @@ skipped, with the reason, where it is missing.
 
 from __future__ import annotations
 
+import importlib
 import logging
 import os
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 
 import pytest
+from bench_scripts import BENCH
 
 REFERENCE_DATA = Path(
     os.environ.get(
@@ -37,6 +41,18 @@ def strain() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no reference data at {folder} (set DOTPE_EXEC_REFERENCE_DATA)")
     return folder
+
+
+@pytest.fixture(scope="module")
+def bench() -> Iterator[Callable[[str], ModuleType]]:
+    """Import modules of the benchmarks by name, and forget them afterwards."""
+    before = set(sys.modules)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(BENCH))
+        yield importlib.import_module
+    for name in set(sys.modules) - before:
+        if (BENCH / f"{name}.py").exists():
+            del sys.modules[name]
 
 
 @pytest.fixture(autouse=True)
