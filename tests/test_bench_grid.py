@@ -2,24 +2,14 @@
 
 from __future__ import annotations
 
-import importlib
-import sys
 from argparse import Namespace
-from pathlib import Path
 
 import pytest
 
-BENCH = Path(__file__).resolve().parents[1] / "bench"
 
-
-@pytest.fixture
-def grid(monkeypatch):
-    before = set(sys.modules)
-    monkeypatch.syspath_prepend(str(BENCH))
-    yield importlib.import_module("grid")
-    for name in set(sys.modules) - before:
-        if (BENCH / f"{name}.py").exists():
-            del sys.modules[name]
+@pytest.fixture(scope="module")
+def grid(bench):
+    return bench("grid")
 
 
 class FakeProblem:

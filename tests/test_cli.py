@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import subprocess
 import sys
 from pathlib import Path
@@ -25,17 +24,6 @@ def inputs(tmp_path_factory):
     save_event(simulate_event("tiny", "HL", duration=4.0, fmax=128.0), folder / "event.npz")
     write_bank(folder / "bank")
     return folder
-
-
-@pytest.fixture(autouse=True)
-def logging_as_before():
-    """The command sets up logging for its process, which here is that of all tests."""
-    root, package = logging.getLogger(), logging.getLogger("dotpe_exec")
-    handlers, level = root.handlers[:], package.level
-    yield
-    root.handlers[:] = handlers
-    package.setLevel(level)
-    logging.captureWarnings(False)
 
 
 @pytest.fixture

@@ -8,52 +8,23 @@ import pickle
 import numpy as np
 import pandas as pd
 import pytest
+from golden_runs import arguments_of_run, assert_same_files
 
 from dotpe_exec import run, run_multicore
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*samples are drawn from a posterior")
 
-COMPARED = (
-    "summary_results.json",
-    "prob_samples.feather",
-    "samples.feather",
-    "extrinsic_samples.feather",
-    "banks/bank_0/intrinsic_samples.npz",
-    "banks/bank_1/intrinsic_samples.npz",
-    "banks/bank_0/prob_samples.feather",
-    "banks/bank_1/prob_samples.feather",
-)
-
 
 @pytest.fixture(scope="session")
 def golden_arguments(golden):
     """Arguments of the reference run."""
-    return {
-        "event": golden / "event.npz",
-        "bank_folder": [golden / "bank_0", golden / "bank_1"],
-        "n_ext": 96,
-        "n_phi": 16,
-        "n_t": 64,
-        "blocksize": 128,
-        "single_detector_blocksize": 128,
-        "seed": 42,
-        "mchirp_guess": 25.0,
-        "draw_subset": False,
-        "extrinsic_samples": golden / "reference" / "extrinsic_samples.feather",
-        "par_dic_0": golden / "reference" / "par_dic_0.json",
-        "progress": False,
-    }
+    return arguments_of_run(golden, mchirp_guess=25.0, draw_subset=False)
 
 
 @pytest.fixture(scope="session")
 def golden_run(golden_arguments, tmp_path_factory):
     """The run directory of the reference case, by our serial executor."""
     return run(**golden_arguments, rundir=tmp_path_factory.mktemp("golden") / "serial")
-
-
-def assert_same_bits(rundir, other, names=COMPARED):
-    for name in names:
-        assert (rundir / name).read_bytes() == (other / name).read_bytes(), name
 
 
 def above_cut(frame):
@@ -128,14 +99,14 @@ def test_executors_give_the_same_bits(executor, golden_arguments, golden_run, tm
     rundir = run_multicore(
         **golden_arguments, rundir=tmp_path / "run", executor=executor, n_procs=2
     )
-    assert_same_bits(rundir, golden_run)
+    assert_same_files(rundir, golden_run)
 
 
 def test_drawn_extrinsic_samples_do_not_depend_on_the_executor(golden_arguments, tmp_path):
     arguments = golden_arguments | {"extrinsic_samples": None, "draw_subset": True}
     serial = run(**arguments, rundir=tmp_path / "serial")
     loky = run_multicore(**arguments, rundir=tmp_path / "loky", executor="loky", n_procs=2)
-    assert_same_bits(loky, serial)
+    assert_same_files(loky, serial)
     report = json.loads((loky / "run_report.json").read_text())
     assert 0 < report["n_proposals"] <= report["n_proposals_tried"]
     for name in ("incoherent", "scores", "coherent"):
@@ -222,7 +193,7 @@ def test_event_dir_numbers_its_runs(golden_arguments, tmp_path):
     first = run(**arguments, event_dir=tmp_path)
     second = run(**arguments, event_dir=tmp_path)
     assert (first.name, second.name) == ("run_0", "run_1")
-    assert_same_bits(first, second)
+    assert_same_files(first, second)
 
 
 def test_two_detectors_one_mode_and_a_short_last_block(tmp_path):

@@ -12,14 +12,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from golden_runs import run_files
 
 from dotpe_exec.cli import main
 from dotpe_exec.machine import core_limits
 
 PAGE = Path(__file__).parents[1] / "docs" / "cluster.md"
 BIN = Path(sys.executable).parent
-# Records of where and when differ; all else is the same to the last bit.
-DIFFERS = {"run_kwargs.json", "run_report.json", "tasks.feather"}
 
 
 def blocks(language):
@@ -207,14 +206,6 @@ def test_examples_call_what_exists(name, monkeypatch):
     assert calls[0].arguments["resume"] is True
 
 
-def files(folder):
-    return {
-        str(path.relative_to(folder)): path.read_bytes()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name not in DIFFERS
-    }
-
-
 @pytest.fixture(scope="module")
 def serial_files(golden, tmp_path_factory):
     """What the scripts' run writes, by the command line's and by the examples' sizes."""
@@ -227,7 +218,7 @@ def serial_files(golden, tmp_path_factory):
     serial = command.replace("loky", "serial")
     done = node.run(["bash", "-c", f". .venv/bin/activate; {serial} --n-phi 100 --n-t 128"])
     assert done.returncode == 0, done.stderr
-    return files(folder / "runs" / "event")
+    return run_files(folder / "runs" / "event")
 
 
 N_TASKS = 3
@@ -254,7 +245,7 @@ def test_scripts_run_for_real_and_again_at_once(name, node, golden, serial_files
     for _ in range(2):  # the second attempt finds it finished
         done = node.submit(SCRIPTS[name], N_TASKS)
         assert done.returncode == 0, done.stderr
-        assert files(node.folder / "runs" / "event") == serial_files
+        assert run_files(node.folder / "runs" / "event") == serial_files
     assert not list(node.folder.glob("scheduler*"))
 
 
@@ -275,4 +266,4 @@ def test_examples_run_for_real(name, node, golden, serial_files):
     (node.folder / "example.py").write_text(code)
     done = node.run(["bash", "-c", ". .venv/bin/activate; python example.py"])
     assert done.returncode == 0, done.stderr
-    assert files(node.folder / "runs" / "event") == serial_files
+    assert run_files(node.folder / "runs" / "event") == serial_files

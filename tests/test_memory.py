@@ -6,10 +6,10 @@ import dataclasses
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
+from bench_scripts import run_script
 
 from dotpe_exec import run_multicore
 from dotpe_exec.config import resolve_config
@@ -251,8 +251,8 @@ def test_parent_collects_ten_million_samples_in_two_gigabytes():
 
 @pytest.mark.slow
 def test_parent_writes_ten_million_samples_in_two_gigabytes(tmp_path):
-    script = Path(__file__).resolve().parents[1] / "bench" / "results.py"
-    command = [sys.executable, script, "--samples", 10**7, "--json", tmp_path / "figures"]
-    subprocess.run(list(map(str, command)), check=True)
-    figures = json.loads((tmp_path / "figures").read_text())
+    figures = tmp_path / "figures"
+    done = run_script("results.py", "--samples", 10**7, "--json", figures)
+    assert done.returncode == 0, done.stderr
+    figures = json.loads(figures.read_text())
     assert figures["process_peak_gb"] < 2.0

@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-import importlib
 import json
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy.stats import kstest
 
-BENCH = Path(__file__).resolve().parents[1] / "bench"
-
 
 @pytest.fixture(scope="module")
-def pp():
-    sys.path.insert(0, str(BENCH))
-    yield importlib.import_module("pp")
-    sys.path.remove(str(BENCH))
-    del sys.modules["pp"]
+def pp(bench):
+    return bench("pp")
 
 
 @pytest.fixture(scope="module")

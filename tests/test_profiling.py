@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 import pytest
+from golden_runs import arguments_of_run
 
 from dotpe_exec import profiling, run_and_profile, run_and_profile_multicore, run_multicore
 from dotpe_exec.executors.phases import PhaseRunner
@@ -198,20 +199,7 @@ def test_stage_times_agree_with_the_seconds_of_the_stages():
 
 @pytest.fixture(scope="module")
 def golden_arguments(golden):
-    return {
-        "event": golden / "event.npz",
-        "bank_folder": golden / "bank_0",
-        "n_ext": 96,
-        "n_phi": 16,
-        "n_t": 64,
-        "blocksize": 128,
-        "single_detector_blocksize": 128,
-        "seed": 42,
-        "mchirp_guess": 25.0,
-        "extrinsic_samples": golden / "reference" / "extrinsic_samples.feather",
-        "par_dic_0": golden / "reference" / "par_dic_0.json",
-        "progress": False,
-    }
+    return arguments_of_run(golden, bank_folder=golden / "bank_0", mchirp_guess=25.0)
 
 
 @pytest.fixture(scope="module")

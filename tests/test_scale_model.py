@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import heapq
-import importlib
 import json
 import sys
 from collections import deque
 from concurrent.futures import Future
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -19,19 +17,6 @@ from dotpe_exec.executors import worker
 from dotpe_exec.executors.driver import Driver
 from dotpe_exec.executors.interface import Executor
 from dotpe_exec.executors.task import Task
-
-BENCH = Path(__file__).resolve().parents[1] / "bench"
-
-
-@pytest.fixture
-def bench(monkeypatch):
-    """Import modules of the benchmarks by name, and forget them afterwards."""
-    before = set(sys.modules)
-    monkeypatch.syspath_prepend(str(BENCH))
-    yield importlib.import_module
-    for name in set(sys.modules) - before:
-        if (BENCH / f"{name}.py").exists():
-            del sys.modules[name]
 
 
 def phase(bench, tasks, reduction=0.0, **kwargs):

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import runpy
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 from dotpe_exec.banks.check import check_bank
 from dotpe_exec.banks.format import open_bank
 
-SCRIPT = Path(__file__).resolve().parents[2] / "bench/big_bank.py"
-make_big_bank = runpy.run_path(str(SCRIPT))["make_big_bank"]
+
+@pytest.fixture(scope="module")
+def make_big_bank(bench):
+    return bench("big_bank").make_big_bank
 
 
-def test_blocks_repeat(bank_folder, tmp_path):
+def test_blocks_repeat(make_big_bank, bank_folder, tmp_path):
     folder = make_big_bank(bank_folder, tmp_path / "big", 20)
     bank = open_bank(folder)
     assert bank.n_waveforms == 20
@@ -25,6 +24,6 @@ def test_blocks_repeat(bank_folder, tmp_path):
     assert check_bank(folder).ok
 
 
-def test_size_must_be_whole_blocks(bank_folder, tmp_path):
+def test_size_must_be_whole_blocks(make_big_bank, bank_folder, tmp_path):
     with pytest.raises(ValueError, match="multiple of 4"):
         make_big_bank(bank_folder, tmp_path / "big", 21)

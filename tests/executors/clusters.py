@@ -74,29 +74,6 @@ def environment_of_runs(**more):
     }
 
 
-def golden_arguments(golden):
-    """A whole run of seconds: the reference waveform and extrinsic samples are given."""
-    reference = golden / "reference"
-    return {
-        "event": golden / "event.npz",
-        "bank_folder": [golden / "bank_0", golden / "bank_1"],
-        **{"n_ext": 96, "n_phi": 16, "n_t": 64, "seed": 42, "progress": False},
-        **{"blocksize": 16, "single_detector_blocksize": 16},
-        "par_dic_0": reference / "par_dic_0.json",
-        "extrinsic_samples": reference / "extrinsic_samples.feather",
-    }
-
-
-def run_files(rundir):
-    """The files of a run, but records of where and when: the same to the last bit."""
-    differs = {"run_kwargs.json", "run_report.json", "tasks.feather"}
-    return {
-        str(path.relative_to(rundir)): path.read_bytes()
-        for path in sorted(Path(rundir).rglob("*"))
-        if path.is_file() and path.name not in differs
-    }
-
-
 def without(folder, command):
     """The command, for a process that finds ``folder`` empty, as one on another host."""
     script = 'mount -t tmpfs none "$0" && exec "$@"'

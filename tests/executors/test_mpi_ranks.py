@@ -9,7 +9,8 @@ import time
 
 import psutil
 import pytest
-from clusters import environment_of_runs, program, run_files
+from clusters import environment_of_runs, program
+from golden_runs import arguments_of_run, as_flags, assert_same_files
 
 pytest.importorskip("mpi4py", exc_type=ImportError)
 
@@ -88,17 +89,10 @@ def test_ranks_that_cannot_work_for_the_first_are_refused(launcher):
     assert "expected at least 2, managed by mpi4py.futures" in done.stderr
 
 
-def arguments(golden, rundir, executor):
-    reference = golden / "reference"
-    return [
-        *("-m", "dotpe_exec", "run", "--executor", executor, "--rundir", str(rundir)),
-        *("--event", str(golden / "event.npz"), "--seed", "42", "--no-progress"),
-        *("--bank-folder", f"{golden / 'bank_0'},{golden / 'bank_1'}", "--resume"),
-        *("--n-ext", "96", "--n-phi", "16", "--n-t", "64"),
-        *("--blocksize", "16", "--single-detector-blocksize", "16"),
-        *("--par-dic-0", str(reference / "par_dic_0.json")),
-        *("--extrinsic-samples", str(reference / "extrinsic_samples.feather")),
-    ]
+def command_of_run(golden, rundir, executor):
+    arguments = arguments_of_run(golden, blocksize=16, single_detector_blocksize=16)
+    flags = as_flags(arguments | {"rundir": rundir, "executor": executor})
+    return ["-m", "dotpe_exec", "run", *flags, "--resume"]
 
 
 def rank_of(process):
@@ -108,10 +102,10 @@ def rank_of(process):
 
 @pytest.mark.slow
 def test_run_whose_rank_was_killed_resumes_to_the_files_of_a_serial_one(tmp_path, golden):
-    done = run([sys.executable, *arguments(golden, tmp_path / "serial", "serial")])
+    done = run([sys.executable, *command_of_run(golden, tmp_path / "serial", "serial")])
     assert done.returncode == 0, done.stderr
     rundir = tmp_path / "mpi"
-    command = mpiexec(4, "-m", "mpi4py.futures", *arguments(golden, rundir, "mpi"))
+    command = mpiexec(4, "-m", "mpi4py.futures", *command_of_run(golden, rundir, "mpi"))
     process = subprocess.Popen(
         command,
         env=environment_of_runs(),
@@ -135,4 +129,4 @@ def test_run_whose_rank_was_killed_resumes_to_the_files_of_a_serial_one(tmp_path
     assert not (rundir / "summary_results.json").exists()
     done = run(command)
     assert done.returncode == 0, done.stderr
-    assert run_files(rundir) == run_files(tmp_path / "serial")
+    assert_same_files(rundir, tmp_path / "serial")

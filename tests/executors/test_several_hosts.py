@@ -12,7 +12,8 @@ import sys
 import threading
 
 import pytest
-from clusters import DaskHosts, environment_of_runs, golden_arguments, run_files
+from clusters import DaskHosts, environment_of_runs
+from golden_runs import arguments_of_run, run_files
 from waiting import wait_until
 
 from dotpe_exec import run, run_multicore
@@ -21,7 +22,7 @@ pytestmark = pytest.mark.slow
 
 
 def test_run_that_loses_a_host_has_the_files_of_a_serial_one(tmp_path, golden, monkeypatch):
-    given = golden_arguments(golden)
+    given = arguments_of_run(golden, blocksize=16, single_detector_blocksize=16)
     expected = run_files(run(**given, rundir=tmp_path / "serial"))
     rundir = tmp_path / "hosts"
     with DaskHosts(tmp_path, tmp_path / "scratch") as hosts:
@@ -45,7 +46,8 @@ def test_run_that_loses_a_host_has_the_files_of_a_serial_one(tmp_path, golden, m
 NETWORK = """
 import subprocess, sys, threading
 from pathlib import Path
-from clusters import DaskHosts, golden_arguments, run_files
+from clusters import DaskHosts
+from golden_runs import arguments_of_run, run_files
 from waiting import wait_until
 from dotpe_exec import run, run_multicore
 
@@ -73,7 +75,7 @@ class Hosts(DaskHosts):
         super().start(address, ["ip", "netns", "exec", f"host{number}"])
 
 folder, golden = map(Path, sys.argv[1:])
-given = golden_arguments(golden)
+given = arguments_of_run(golden, blocksize=16, single_detector_blocksize=16)
 expected = run_files(run(**given, rundir=folder / "serial"))
 rundir = folder / "hosts"
 with Hosts(folder, folder / "scratch") as hosts:

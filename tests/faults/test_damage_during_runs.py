@@ -6,6 +6,7 @@ import shutil
 
 import numpy as np
 import pytest
+from golden_runs import arguments_of_run
 
 from dotpe_exec import run_multicore
 from dotpe_exec.errors import DotpeExecError, NonFiniteError
@@ -18,20 +19,13 @@ def test_waveform_with_nan_is_named(golden, tmp_path, executor):
     phase = np.load(path)
     phase[17, 1, 0, 40] = np.nan
     np.save(path, phase)
+    banks = {"good": golden / "bank_0", "bad": bank}
     with pytest.raises(DotpeExecError) as caught:
         run_multicore(
-            golden / "event.npz",
-            {"good": golden / "bank_0", "bad": bank},
-            n_ext=96,
-            n_phi=16,
-            n_t=64,
-            seed=1,
-            par_dic_0=golden / "reference" / "par_dic_0.json",
-            extrinsic_samples=golden / "reference" / "extrinsic_samples.feather",
+            **arguments_of_run(golden, bank_folder=banks),
             rundir=tmp_path / "run",
             executor=executor,
             n_procs=2,
-            progress=False,
         )
     assert isinstance(caught.value, NonFiniteError)
     message = str(caught.value).splitlines()[0]

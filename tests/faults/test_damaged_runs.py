@@ -7,6 +7,7 @@ import random
 import shutil
 
 import pytest
+from golden_runs import arguments_of_run, run_files
 
 from dotpe_exec import pipeline, run
 from dotpe_exec.errors import RunDirectoryError
@@ -18,38 +19,16 @@ pytestmark = [
 
 N_TRIES = int(os.environ.get("DOTPE_EXEC_FAULT_TRIES", "60"))
 
-DIFFERS = {"run_kwargs.json", "run_report.json", "tasks.feather"}
-RECORDS = ("run_identity.json", "run_sizes.json")
+IDENTITY = ("run_identity.json", "run_sizes.json")
 
 
 class Stopped(BaseException):
     """In place of the last stage; nothing catches it by accident."""
 
 
-def contents(folder):
-    return {
-        str(path.relative_to(folder)): path.read_bytes()
-        for path in folder.rglob("*")
-        if path.is_file() and path.name not in DIFFERS
-    }
-
-
 @pytest.fixture(scope="module")
 def arguments(golden):
-    reference = golden / "reference"
-    return {
-        "event": golden / "event.npz",
-        "bank_folder": [golden / "bank_0", golden / "bank_1"],
-        "n_ext": 96,
-        "n_phi": 16,
-        "n_t": 64,
-        "blocksize": 64,
-        "single_detector_blocksize": 64,
-        "seed": 42,
-        "par_dic_0": reference / "par_dic_0.json",
-        "extrinsic_samples": reference / "extrinsic_samples.feather",
-        "progress": False,
-    }
+    return arguments_of_run(golden, blocksize=64, single_detector_blocksize=64)
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +76,7 @@ def damage(path, rng):
 
 def test_damage_never_changes_a_resumed_run(arguments, finished, interrupted, tmp_path):
     rng = random.Random(20260314)
-    expected = contents(finished)
+    expected = run_files(finished)
     names = sorted(
         str(path.relative_to(interrupted))
         for path in interrupted.rglob("*")
@@ -106,26 +85,26 @@ def test_damage_never_changes_a_resumed_run(arguments, finished, interrupted, tm
     for number in range(N_TRIES):
         rundir = shutil.copytree(interrupted, tmp_path / str(number))
         # Most of what matters is in the checkpoint and in the records.
-        some = rng.choice([names, [n for n in names if "ckpt" in n], RECORDS])
+        some = rng.choice([names, [n for n in names if "ckpt" in n], IDENTITY])
         name = rng.choice(some)
         done = damage(rundir / name, rng)
-        before = contents(rundir)
+        before = run_files(rundir)
         try:
             run(**arguments, rundir=rundir, resume=True)
         except RunDirectoryError as error:
-            assert name in RECORDS, done
+            assert name in IDENTITY, done
             assert name in str(error) and "\n" not in str(error), done
-            assert contents(rundir) == before, done
+            assert run_files(rundir) == before, done
         else:
-            assert contents(rundir) == expected, done
+            assert run_files(rundir) == expected, done
         shutil.rmtree(rundir)
 
 
 def test_damage_to_a_finished_run_is_repaired_on_resuming(arguments, finished, tmp_path):
     rng = random.Random(1)
-    expected = contents(finished)
+    expected = run_files(finished)
     for name in ("samples.feather", "Posterior.json", "summary_results.json"):
         rundir = shutil.copytree(finished, tmp_path / name)
         done = damage(rundir / name, rng)
         assert run(**arguments, rundir=rundir, resume=True) == rundir
-        assert contents(rundir) == expected, done
+        assert run_files(rundir) == expected, done

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import sys
 
 import pytest
+from golden_runs import arguments_of_run, run_files
 
 from dotpe_exec import inference, run
 from dotpe_exec.atomic import TEMPORARY_PREFIX
@@ -15,38 +17,16 @@ from dotpe_exec.report import page
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*samples are drawn from a posterior")
 
-# Records of where and when.
-DIFFERS = {"run_kwargs.json", "run_report.json", "tasks.feather"}
-
 
 @pytest.fixture(scope="module")
 def arguments(golden):
-    reference = golden / "reference"
-    return {
-        "event": golden / "event.npz",
-        "bank_folder": [golden / "bank_0", golden / "bank_1"],
-        "n_ext": 96,
-        "n_phi": 16,
-        "n_t": 64,
-        "seed": 42,
-        "par_dic_0": reference / "par_dic_0.json",
-        "extrinsic_samples": reference / "extrinsic_samples.feather",
-        "progress": False,
-    }
-
-
-def contents(folder):
-    return {
-        str(path.relative_to(folder)): path.read_bytes()
-        for path in folder.rglob("*")
-        if path.is_file() and path.name not in DIFFERS
-    }
+    return arguments_of_run(golden)
 
 
 @pytest.fixture(scope="module")
 def expected(arguments, tmp_path_factory):
     """The files of a run that had space."""
-    return contents(run(**arguments, rundir=tmp_path_factory.mktemp("space") / "run"))
+    return run_files(run(**arguments, rundir=tmp_path_factory.mktemp("space") / "run"))
 
 
 @pytest.fixture
@@ -82,13 +62,13 @@ def test_full_disk_ends_clearly_and_resumes(arguments, expected, small_disk, fra
         run(**arguments, rundir=rundir)
     assert not (rundir / "summary_results.json").exists()
     assert not list(rundir.rglob(f"{TEMPORARY_PREFIX}*"))
-    for name, content in contents(rundir).items():
+    for name, content in run_files(rundir).items():
         # What is there is whole.
         if name in expected:
             assert content == expected[name], name
     small_disk(8 * space, "remount")
     assert run(**arguments, rundir=rundir, resume=True) == rundir
-    assert contents(rundir) == expected
+    assert run_files(rundir) == expected
 
 
 @pytest.mark.parametrize("room", [0, 4096, 8192], ids="{} bytes".format)
@@ -123,17 +103,11 @@ def test_report_on_a_full_disk_leaves_nothing(small_disk, tmp_path, monkeypatch)
     assert list(disk.iterdir()) == []
 
 
-READ_ONLY = """
-import sys
+RUN = """
+import json, sys
 from dotpe_exec import run_multicore
 if __name__ == "__main__":
-    golden, rundir = sys.argv[1:]
-    run_multicore(
-        golden + "/event.npz", golden + "/bank_0", n_ext=96, n_phi=16, n_t=64, seed=42,
-        par_dic_0=golden + "/reference/par_dic_0.json",
-        extrinsic_samples=golden + "/reference/extrinsic_samples.feather",
-        rundir=rundir, executor="serial", progress=False,
-    )
+    run_multicore(**json.loads(sys.argv[1]), executor="serial")
 """
 
 
@@ -142,9 +116,10 @@ def test_home_and_cache_need_not_be_writable(golden, tmp_path, monkeypatch):
     """Nothing can be made below /proc, whoever asks."""
     for name in ("HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME"):
         monkeypatch.setenv(name, "/proc/nowhere")
-    (tmp_path / "script.py").write_text(READ_ONLY)
+    (tmp_path / "script.py").write_text(RUN)
+    arguments = arguments_of_run(golden, rundir=tmp_path / "run")
     ended = subprocess.run(
-        [sys.executable, tmp_path / "script.py", golden, tmp_path / "run"],
+        [sys.executable, tmp_path / "script.py", json.dumps(arguments, default=str)],
         capture_output=True,
         text=True,
         cwd="/proc",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fnmatch
-import hashlib
+import json
 import os
 import random
 import signal
@@ -16,30 +16,19 @@ from pathlib import Path
 
 import psutil
 import pytest
+from golden_runs import arguments_of_run, run_files
 
 N_KILLS = 50
 
 RUN = """
-import sys
-from pathlib import Path
+import json, sys
 from dotpe_exec import run_multicore
 if __name__ == "__main__":
-    golden, rundir, executor, kind = sys.argv[1:]
-    reference = Path(golden, "reference")
-    given = dict(
-        par_dic_0=reference / "par_dic_0.json",
-        extrinsic_samples=reference / "extrinsic_samples.feather",
-    )
+    arguments, rundir, executor = sys.argv[1:]
     run_multicore(
-        Path(golden, "event.npz"),
-        [Path(golden, "bank_0"), Path(golden, "bank_1")],
-        n_ext=96, n_phi=16, n_t=64, blocksize=16, single_detector_blocksize=16, seed=42,
-        rundir=rundir, executor=executor, n_procs=2, resume=True, progress=False,
-        **(given if kind == "given" else dict(mchirp_guess=25.0)),
+        **json.loads(arguments), rundir=rundir, executor=executor, n_procs=2, resume=True
     )
 """
-# Records of where and when; everything else is the same to the last bit.
-DIFFERS = {"run_kwargs.json", "run_report.json", "tasks.feather"}
 
 # Besides any time: while or just after these are written, in the order of a run.
 ANY_TIME = "any time"
@@ -59,17 +48,9 @@ FILES = (
 )
 
 
-def digests(folder: Path) -> dict[str, str]:
-    return {
-        str(path.relative_to(folder)): hashlib.blake2b(path.read_bytes()).hexdigest()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name not in DIFFERS
-    }
-
-
-def start(script, golden, rundir, executor, kind):
+def start(script, arguments, rundir, executor):
     return subprocess.Popen(
-        [sys.executable, script, golden, rundir, executor, kind],
+        [sys.executable, script, json.dumps(arguments, default=str), rundir, executor],
         start_new_session=True,
         stderr=subprocess.PIPE,
     )
@@ -124,16 +105,19 @@ def test_killed_runs_end_with_the_files_of_one_that_was_not_killed(tmp_path, gol
     """At random moments; ``drawn`` has the search and the drawing of extrinsic samples."""
     script = tmp_path / "run.py"
     script.write_text(RUN)
+    arguments = arguments_of_run(golden, blocksize=16, single_detector_blocksize=16)
+    if kind == "drawn":
+        arguments |= {"par_dic_0": None, "extrinsic_samples": None, "mchirp_guess": 25.0}
     seconds = 0.0
     for name, executor in (("reference", "serial"), ("timed", "loky")):
         begun = time.monotonic()
-        process = start(script, golden, tmp_path / name, executor, kind)
+        process = start(script, arguments, tmp_path / name, executor)
         _, error = process.communicate()
         assert process.returncode == 0, error.decode()
         seconds = time.monotonic() - begun
-    expected = digests(tmp_path / "reference")
+    expected = run_files(tmp_path / "reference")
     assert {"Posterior.json", "golden_hlv.npz", "samples.feather"} <= expected.keys()
-    assert digests(tmp_path / "timed") == expected
+    assert run_files(tmp_path / "timed") == expected
     rng = random.Random(20260314)
     kills: Counter[str] = Counter()
     n_runs = 0
@@ -144,7 +128,7 @@ def test_killed_runs_end_with_the_files_of_one_that_was_not_killed(tmp_path, gol
         n_runs += 1
         for attempt in range(4):
             executor = rng.choice(("loky", "loky", "process", "serial"))
-            process = start(script, golden, rundir, executor, kind)
+            process = start(script, arguments, rundir, executor)
             later = FILES[first + 1 :] if attempt else FILES[first : first + 1]
             moment = rng.choice(((ANY_TIME,) if attempt else ()) + later or (ANY_TIME,))
             if attempt < 3 and wait_for(process, rundir, moment, rng, seconds):
@@ -154,7 +138,7 @@ def test_killed_runs_end_with_the_files_of_one_that_was_not_killed(tmp_path, gol
             _, error = process.communicate()
             assert process.returncode == 0, error.decode()
             break
-        assert digests(rundir) == expected
+        assert run_files(rundir) == expected
         assert not (rundir / "checkpoint").exists()
         assert not list(rundir.rglob(".dotpe-exec-*"))
         assert n_runs < 3 * N_KILLS, kills

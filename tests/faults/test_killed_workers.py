@@ -12,36 +12,24 @@ import time
 
 import psutil
 import pytest
+from golden_runs import arguments_of_run, as_flags, assert_same_files
 
 from dotpe_exec import run
-
-COMPARED = (
-    "summary_results.json",
-    "prob_samples.feather",
-    "samples.feather",
-    "extrinsic_samples.feather",
-    "banks/bank_0/intrinsic_samples.npz",
-    "banks/bank_1/intrinsic_samples.npz",
-)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("executor", ["loky", "process"])
 def test_killed_workers_change_nothing(executor, golden, tmp_path):
-    banks = [golden / "bank_0", golden / "bank_1"]
-    sizes = {"n_ext": 256, "n_phi": 32, "n_t": 64, "blocksize": 16, "seed": 1}
-    expected = run(
-        golden / "event.npz", banks, **sizes, single_detector_blocksize=16,
-        rundir=tmp_path / "serial", progress=False,
-    )  # fmt: skip
+    arguments = arguments_of_run(
+        golden, n_ext=256, n_phi=32, blocksize=16, single_detector_blocksize=16
+    )
+    del arguments["par_dic_0"], arguments["extrinsic_samples"]  # all stages have work
+    expected = run(**arguments, rundir=tmp_path / "serial")
     rundir = tmp_path / "killed"
     command = [
-        sys.executable, "-m", "dotpe_exec", "run", "--event", str(golden / "event.npz"),
-        "--bank-folder", ",".join(map(str, banks)), "--rundir", str(rundir),
-        *(f"--{name.replace('_', '-')}={value}" for name, value in sizes.items()),
-        "--single-detector-blocksize=16", "--executor", executor, "--n-procs=2",
-        "--multicore=manual", "--no-progress",
-    ]  # fmt: skip
+        *(sys.executable, "-m", "dotpe_exec", "run", "--multicore=manual"),
+        *as_flags(arguments | {"rundir": rundir, "executor": executor, "n_procs": 2}),
+    ]
     parent = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     rng = random.Random(20260314)
     n_killed = 0
@@ -62,5 +50,4 @@ def test_killed_workers_change_nothing(executor, golden, tmp_path):
                 n_killed += 1
     assert parent.returncode == 0, parent.stderr.read().decode()
     assert n_killed >= 2
-    for name in COMPARED:
-        assert (rundir / name).read_bytes() == (expected / name).read_bytes(), name
+    assert_same_files(rundir, expected)

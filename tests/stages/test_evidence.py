@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import scipy.special
+from golden_runs import arguments_of_run
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -172,15 +173,8 @@ def test_extrinsic_error_is_the_scatter_over_seeds_on_the_golden_case(golden, tm
     ln_evidences, errors = [], []
     for seed in range(30):
         rundir = run(
-            event=golden / "event.npz",
-            bank_folder=[golden / "bank_0", golden / "bank_1"],
-            n_ext=512,
-            n_phi=16,
-            n_t=64,
-            seed=seed,
+            **arguments_of_run(golden, n_ext=512, seed=seed, extrinsic_samples=None),
             rundir=tmp_path / str(seed),
-            par_dic_0=golden / "reference" / "par_dic_0.json",
-            progress=False,
         )
         summary = load_run(rundir).summary
         ln_evidences.append(summary["ln_evidence"])
