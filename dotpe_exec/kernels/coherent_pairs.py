@@ -59,15 +59,16 @@ def at_phases(dh_mc, hh_r, phases_cno, dh_o, hh_o):
     n_m = len(dh_mc)
     dh_o[:] = 0.0
     hh_o[:] = hh_r[0]
+    # Factors of a loop are read before it: the compiler cannot know that writing dh_o does
+    # not change them.
     for m in range(n_m):
+        real, imag = dh_mc[m, 0], dh_mc[m, 1]
         for o in range(len(dh_o)):
-            dh_o[o] += phases_cno[0, m, o] * dh_mc[m, 0] + phases_cno[1, m, o] * dh_mc[m, 1]
+            dh_o[o] += phases_cno[0, m, o] * real + phases_cno[1, m, o] * imag
     for n in range(1, (len(hh_r) + 1) // 2):
+        real, imag = hh_r[2 * n - 1], hh_r[2 * n]
         for o in range(len(hh_o)):
-            hh_o[o] += (
-                phases_cno[0, n_m + n, o] * hh_r[2 * n - 1]
-                - phases_cno[1, n_m + n, o] * hh_r[2 * n]
-            )
+            hh_o[o] += phases_cno[0, n_m + n, o] * real - phases_cno[1, n_m + n, o] * imag
 
 
 @numba.njit(cache=True, error_model="numpy")
