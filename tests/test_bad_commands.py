@@ -17,6 +17,9 @@ from dotpe_exec import inference
 from dotpe_exec.cli import main
 from dotpe_exec.events import simulate_event
 
+EXPORTED = ("m1", "m2", "s1z", "s2z", "iota", "f_ref", "d_luminosity", "ra", "dec", "psi",
+            "phi_ref", "t_geocenter", "lnl", "weights")  # fmt: skip
+
 
 @pytest.fixture(scope="module")
 def event():
@@ -46,12 +49,13 @@ def folder(event, tmp_path, monkeypatch):
     (folder / "loop").symlink_to("loop")
     (folder / "foreign").mkdir()
     (folder / "foreign" / "notes.txt").write_text("mine")
-    for name, summary in (("done", "{}"), ("unfinished", None), ("damaged", "{}")):
+    for name in ("done", "unfinished", "damaged", "eventless"):
         (folder / name).mkdir()
         (folder / name / "run_kwargs.json").write_text("{}")
-        if summary is not None:
-            (folder / name / "summary_results.json").write_text(summary)
-            samples = pd.DataFrame({"m1": np.ones(3), "lnl": np.ones(3)})
+        if name != "unfinished":
+            columns = EXPORTED if name == "eventless" else ("m1", "lnl")
+            (folder / name / "summary_results.json").write_text('{"ln_evidence": 40.0}')
+            samples = pd.DataFrame(dict.fromkeys(columns, np.ones(3)))
             samples.to_feather(folder / name / "samples.feather")
     damaged = folder / "damaged" / "samples.feather"
     damaged.write_bytes(damaged.read_bytes()[:-20])
@@ -97,6 +101,31 @@ CASES = {
     "plot done --what sky -o new": "new must end in one of",
     "plot done --what sky -o no/such.png": "no/such.png cannot be written",
     "plot done --what sky -o ''": "must end in one of",
+    "export done": "Missing option '--format'",
+    "export done --format hdf5": "'hdf5' is not one of 'bilby', 'pesummary'",
+    "export --format bilby": "Missing argument",
+    **{
+        f"export {words} --format {form}": sentence
+        for form in ("bilby", "pesummary")
+        for words, sentence in {
+            "nowhere": "the run directory nowhere does not exist",
+            "text": "the run directory text does not exist",
+            "loop": "the run directory loop does not exist",
+            "folder": "folder is not a run directory",
+            "unfinished": "unfinished/summary_results.json does not exist",
+            "damaged": "damaged/samples.feather is damaged",
+            "done": "done/samples.feather lacks the columns weights, m2,",
+            "eventless": "eventless holds no event data (.npz)",
+            "done -o ''": "output is '', expected a path",
+            "done -o folder": "folder is a folder, expected a file",
+            "done -o no/such.file": "no/such.file cannot be written",
+            "done -o text/such.file": "text/such.file cannot be written",
+            "done -o loop/such.file": "loop/such.file cannot be written",
+            "done -o /proc/such.file": "/proc/such.file cannot be written",
+        }.items()
+    },
+    "export done done --format bilby": "a bilby result holds one run, 2 were given",
+    "export done nowhere --format pesummary": "nowhere does not exist",
     "autotune --event event.npz": "event and bank_folder are given together",
     "autotune --bank-folder bank": "event and bank_folder are given together",
     "autotune --event nowhere --bank-folder bank": "nowhere",

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dotpe_exec.errors import MissingFileError
+from dotpe_exec.errors import MissingFileError, RunDirectoryError
 from dotpe_exec.export import (
     equal_weight_samples,
     standard_parameters,
@@ -161,6 +161,14 @@ def test_export_needs_the_event(rundir, tmp_path):
     with pytest.raises(MissingFileError, match="event data"):
         to_bilby(rundir, tmp_path / "a.json")
     assert not (tmp_path / "a.json").exists()
+
+
+def test_export_needs_the_evidence(rundir, tmp_path):
+    (rundir / "summary_results.json").write_text("{}")
+    for export in (to_bilby, to_pesummary):
+        with pytest.raises(RunDirectoryError, match=r"results\.json lacks ln_evidence"):
+            export(rundir, tmp_path / "a.file")
+    assert [path.name for path in tmp_path.iterdir()] == ["toy"]
 
 
 def test_the_command_line_exports(rundir, tmp_path):

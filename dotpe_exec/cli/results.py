@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import click
@@ -67,7 +68,7 @@ def export(rundirs: tuple[str, ...], form: str, output: str | None) -> None:
 
     suffix = ".h5" if form == "pesummary" else "_result.json"
     if output is None:
-        output = Path(rundirs[0]).resolve().name + suffix
+        output = Path(os.path.realpath(rundirs[0])).name + suffix
     if form == "pesummary":
         click.echo(to_pesummary(rundirs, output))
         return

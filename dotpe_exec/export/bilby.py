@@ -7,9 +7,10 @@ import os
 from pathlib import Path
 
 from .. import __version__
+from ..arguments import check_path
 from ..atomic import atomic_write, check_writable
 from ..loading import load_run
-from .parameters import equal_weight_samples, reference_time, standard_parameters
+from .parameters import ln_evidence, run_parameters
 
 _SAMPLED = (
     "chirp_mass", "mass_ratio", "a_1", "a_2", "tilt_1", "tilt_2", "phi_12", "phi_jl",
@@ -38,22 +39,26 @@ def to_bilby(rundir: str | os.PathLike, output: str | os.PathLike) -> Path:
 
     Raises
     ------
+    InputError
+        ``output`` is empty.
     MissingFileError, RunDirectoryError
-        The run is not finished, or its event is not kept.
+        The run is not finished, its samples lack parameters or its event is not kept, or
+        the file cannot be written.
     """
     run = load_run(rundir)
+    check_path("output", output)
     output = Path(output)
     check_writable(output)
-    summary = run.summary
-    posterior = standard_parameters(equal_weight_samples(run.samples), reference_time(run))
+    evidence, error = ln_evidence(run)
+    posterior = run_parameters(run)
     content = {
         "label": output.name.removesuffix(".json").removesuffix("_result"),
         "outdir": str(output.parent),
         "sampler": "dotpe-exec",
-        "log_evidence": summary["ln_evidence"],
-        "log_evidence_err": summary.get("ln_evidence_error", float("nan")),
+        "log_evidence": evidence,
+        "log_evidence_err": float("nan") if error is None else error,
         "log_noise_evidence": 0.0,
-        "log_bayes_factor": summary["ln_evidence"],
+        "log_bayes_factor": evidence,
         "priors": None,
         "posterior": {
             "__dataframe__": True,
@@ -62,7 +67,7 @@ def to_bilby(rundir: str | os.PathLike, output: str | os.PathLike) -> Path:
         "injection_parameters": None,
         "meta_data": {
             "likelihood": {"waveform_approximant": run.approximant},
-            "dotpe_exec": {"version": __version__, "summary": summary},
+            "dotpe_exec": {"version": __version__, "summary": run.summary},
         },
         "search_parameter_keys": list(_SAMPLED),
         "fixed_parameter_keys": [],

@@ -19,7 +19,43 @@ if TYPE_CHECKING:
 
 _INPLANE_SPINS = ("s1x_n", "s1y_n", "s2x_n", "s2y_n")
 _COMPONENTS = ("spin_1x", "spin_1y", "spin_1z", "spin_2x", "spin_2y", "spin_2z")
+_REQUIRED = (
+    "weights", "m1", "m2", "s1z", "s2z", "iota", "d_luminosity", "ra", "dec", "psi",
+    "phi_ref", "t_geocenter", "f_ref", "lnl",
+)  # fmt: skip
 _ANGLES = ("theta_jn", "phi_jl", "tilt_1", "tilt_2", "phi_12", "a_1", "a_2")
+
+
+def run_parameters(run: Run) -> pd.DataFrame:
+    """Return the samples of a run, all counting the same, under the shared names.
+
+    Raises
+    ------
+    MissingFileError, RunDirectoryError
+        The run is not finished, its samples lack parameters, or its event is not kept.
+    """
+    missing = [name for name in _REQUIRED if name not in run.samples]
+    if missing:
+        raise RunDirectoryError(
+            f"{run.files.samples} lacks the columns {', '.join(missing)}, which an export "
+            "needs"
+        )
+    return standard_parameters(equal_weight_samples(run.samples), reference_time(run))
+
+
+def ln_evidence(run: Run) -> tuple[float | None, float | None]:
+    """Return a run's ln evidence and its error; None for what is -inf or not known.
+
+    Raises
+    ------
+    MissingFileError, RunDirectoryError
+        The run is not finished, or its summary has no evidence.
+    """
+    if "ln_evidence" not in run.summary:
+        raise RunDirectoryError(
+            f"{run.files.summary} lacks ln_evidence, which an export needs"
+        )
+    return run.summary["ln_evidence"], run.summary.get("ln_evidence_error")
 
 
 def equal_weight_samples(samples: pd.DataFrame) -> pd.DataFrame:

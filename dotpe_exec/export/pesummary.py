@@ -10,14 +10,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .. import __version__
+from ..arguments import check_path
 from ..atomic import atomic_write, check_writable
 from ..report.view import open_views
-from .parameters import (
-    equal_weight_samples,
-    event_arrays,
-    reference_time,
-    standard_parameters,
-)
+from .parameters import event_arrays, ln_evidence, run_parameters
 
 if TYPE_CHECKING:
     import h5py
@@ -47,20 +43,19 @@ def to_pesummary(
 
     Raises
     ------
+    InputError
+        ``output`` is empty.
     MissingFileError, RunDirectoryError
-        A run is not finished, or its event is not kept.
+        A run is not finished, its samples lack parameters or its event is not kept, or the
+        file cannot be written.
     """
     import h5py
 
+    check_path("output", output)
     output = Path(output)
     check_writable(output)
     views = open_views([rundirs] if isinstance(rundirs, str | os.PathLike) else rundirs)
-    tables = [
-        standard_parameters(
-            equal_weight_samples(view.run.samples), reference_time(view.run)
-        )
-        for view in views
-    ]
+    tables = [run_parameters(view.run) for view in views]
     with atomic_write(output) as temporary, h5py.File(temporary, "w") as file:
         # PESummary knows its files by a version that is not its first format's.
         _put(file, "version/pesummary", "1.0.0")
@@ -76,10 +71,11 @@ def _write_about(group: h5py.Group, run: Run, n_samples: int) -> None:
     _put(group, "version", f"dotpe-exec {__version__}")
     name = run.approximant or "unknown"
     _put(group, "approximant", name)
+    evidence, error = ln_evidence(run)
     values = {
-        "log_evidence": run.summary["ln_evidence"],
-        "log_evidence_error": run.summary.get("ln_evidence_error"),
-        "log_bayes_factor": run.summary["ln_evidence"],
+        "log_evidence": evidence,
+        "log_evidence_error": error,
+        "log_bayes_factor": evidence,
         "nsamples": n_samples,
         "pe_algorithm": "dotpe-exec",
     }
