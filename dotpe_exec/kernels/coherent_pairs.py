@@ -116,15 +116,6 @@ def pair_values(dh_pmc, hh_pr, phases_cno, o_p):
     return dh_p, hh_p, lnlike_p
 
 
-def compile_pair_values(phases_cno: np.ndarray) -> None:
-    """Compile :func:`pair_values`, or load it from the cache on disk.
-
-    Where a parent calls this before it starts workers, they find the cache filled.
-    """
-    dh_pmc, hh_pr = np.zeros((1, 1, 2)), np.zeros((1, 1))
-    pair_values(dh_pmc, hh_pr, phases_cno, np.zeros(1, dtype=np.int32))
-
-
 @numba.njit(cache=True, error_model="numpy")
 def expand_pairs(dh_pmc, hh_pr, phases_cno, floor):
     """Return pair, o, dh, hh and lnlike of all (pair, o) with lnlike > floor.
@@ -153,3 +144,13 @@ def expand_pairs(dh_pmc, hh_pr, phases_cno, floor):
         hh_s[:s].copy(),
         lnlike_s[:s].copy(),
     )
+
+
+def compile_pairs(phases_cno: np.ndarray) -> None:
+    """Compile :func:`pair_values` and :func:`expand_pairs`, or load them from the cache.
+
+    Where a parent calls this before it starts workers, they find the cache filled.
+    """
+    dh_pmc, hh_pr = np.zeros((1, 1, 2)), np.zeros((1, 1))
+    pair_values(dh_pmc, hh_pr, phases_cno, np.zeros(1, dtype=np.int32))
+    expand_pairs(dh_pmc, hh_pr, phases_cno, 0.0)

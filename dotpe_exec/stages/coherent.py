@@ -2,8 +2,9 @@
 
 Per bank, the set of all (i, e, o) with bestfit_lnlike > M - max_bestfit_lnlike_diff, M
 the bank's largest, or the ``size_limit`` best of them. Tasks are pairs of a batch of
-waveforms and a block of extrinsic samples; they return the pairs (i, e) that may hold
-members, which the parent expands over orbital phase and merges.
+waveforms and a block of extrinsic samples; they return what may be members, which the
+parent merges. Where these are a large part of all orbital phases, tasks return pairs
+(i, e) instead, which are smaller, and the parent does the rest.
 """
 
 from __future__ import annotations
@@ -30,13 +31,15 @@ from ..kernels.coherent import (
     project,
 )
 from ..kernels.coherent_pairs import (
-    compile_pair_values,
+    compile_pairs,
+    expand_pairs,
     pair_norms,
     pair_values,
 )
 from ..kernels.coherent_screen import (
     DEFAULT_E_TILE,
     DEFAULT_I_TILE,
+    CoherentPairs,
     exact_modes,
     search_block,
 )
@@ -57,6 +60,10 @@ _N_PILOT = 16
 # Batches among which survivors are shared evenly where they are few; the smallest batch
 # takes some tens of milliseconds.
 _N_BATCHES, _SMALLEST_BATCH = 256, 64
+# With so many samples, of 36 bytes each, a pair takes as much as it does itself.
+_SAMPLES_PER_PAIR = 4
+# (i, e, o) that are looked at in one go.
+_EXPANDED = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -99,8 +106,12 @@ class CoherentResult:
 
     Parameters
     ----------
+    i_s, e_s, o_s : (n_samples,) int32
+        Position in the batch, extrinsic sample, orbital phase; ascending in this order.
+    dh_s, hh_s, lnlike_s : (n_samples,) float
     i_p, e_p, dh_pmc, hh_pr, maxima_p, n_evaluated
-        See :class:`~dotpe_exec.kernels.coherent_screen.CoherentPairs`.
+        See :class:`~dotpe_exec.kernels.coherent_screen.CoherentPairs`; of the pairs that
+        the samples do not stand for.
     dt_i : (n_i,) float
         Shifts of the batch's waveforms [s].
     probe_i, probe_k : (n_probes,) int
@@ -108,6 +119,12 @@ class CoherentResult:
     probe_dh, probe_hh, probe_lnlike : (n_probes,) float
     """
 
+    i_s: np.ndarray
+    e_s: np.ndarray
+    o_s: np.ndarray
+    dh_s: np.ndarray
+    hh_s: np.ndarray
+    lnlike_s: np.ndarray
     i_p: np.ndarray
     e_p: np.ndarray
     dh_pmc: np.ndarray
@@ -207,7 +224,7 @@ def coherent_sets(
             for bank_id, h_impb in pilots.items():
                 collectors[bank_id].accepted.hint(_pilot_maximum(h_impb, prepared))
             # All else that tasks run was compiled for the pilots.
-            compile_pair_values(prepared.phases_cno)
+            compile_pairs(prepared.phases_cno)
         handles = runner.store.put(summary.line_fit), runner.store.put(prepared)
         tasks = _tasks(
             runner,
@@ -262,9 +279,24 @@ def coherent_task(task: CoherentTask) -> CoherentResult:
     )
     hh_pr = pair_norms(projected.norms_irk, prepared.q_ek, probe_i, e_p)
     values = pair_values(dh_pmc, hh_pr, prepared.phases_cno, o_p)
-    found = {f.name: getattr(pairs, f.name) for f in dataclasses.fields(pairs)}
+    samples = _expanded(pairs, prepared.phases_cno, task.floor, task.max_drop)
+    rest = slice(None) if samples is None else slice(0)
+    if samples is None:
+        samples = (*[np.empty(0, np.int32)] * 3, *[np.empty(0)] * 3)
+    i_s, e_s, o_s, dh_s, hh_s, lnlike_s = samples
     return CoherentResult(
-        **found,
+        i_s=i_s,
+        e_s=e_s,
+        o_s=o_s,
+        dh_s=dh_s,
+        hh_s=hh_s,
+        lnlike_s=lnlike_s,
+        i_p=pairs.i_p[rest],
+        e_p=pairs.e_p[rest],
+        dh_pmc=pairs.dh_pmc[rest],
+        hh_pr=pairs.hh_pr[rest],
+        maxima_p=pairs.maxima_p[rest],
+        n_evaluated=pairs.n_evaluated,
         dt_i=dt_i,
         probe_i=probe_i,
         probe_k=probe_k,
@@ -272,6 +304,28 @@ def coherent_task(task: CoherentTask) -> CoherentResult:
         probe_hh=values[1],
         probe_lnlike=values[2],
     )
+
+
+def _expanded(
+    pairs: CoherentPairs, phases_cno: np.ndarray, floor: float, max_drop: float
+) -> tuple[np.ndarray, ...] | None:
+    """Return i, e, o, dh, hh, lnlike of all samples above the floor.
+
+    None where these would take more memory than the pairs.
+    """
+    floor = max(floor, pairs.maxima_p.max(initial=-math.inf) - max_drop)
+    parts, n_samples = [], 0
+    step = max(_EXPANDED // phases_cno.shape[2], 1)
+    for start in range(0, max(len(pairs.i_p), 1), step):
+        some = slice(start, start + step)
+        pair_s, *columns = expand_pairs(
+            pairs.dh_pmc[some], pairs.hh_pr[some], phases_cno, floor
+        )
+        n_samples += len(pair_s)
+        if n_samples > _SAMPLES_PER_PAIR * len(pairs.i_p):
+            return None
+        parts.append((pairs.i_p[some][pair_s], pairs.e_p[some][pair_s], *columns))
+    return tuple(np.concatenate(column) for column in zip(*parts, strict=True))
 
 
 @functools.lru_cache(maxsize=1)

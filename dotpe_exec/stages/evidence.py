@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .ordering import stable_order
+
 
 def logsumexp(ln_terms: np.ndarray) -> float:
     """Return ln of the sum of exponentials; -inf for no terms."""
@@ -186,7 +188,7 @@ def _sum_phases(
     kept = np.flatnonzero(terms.ln_posterior > floor)
     weights = np.exp(terms.ln_posterior[kept] - ln_scale)
     pairs = terms.i[kept].astype(np.int64) * n_ext + terms.e[kept]
-    order = np.argsort(pairs, kind="stable")
+    order = stable_order(pairs)
     pairs, weights = pairs[order], weights[order]
     starts = np.flatnonzero(np.diff(pairs, prepend=-1))
     summed = np.add.reduceat(weights, starts) if len(starts) else weights
