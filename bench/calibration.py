@@ -1,6 +1,7 @@
 """Parameters of the scale model from measured runs.
 
-Everything is in CPU time, which neighbours on the machine do not change. Tasks are
+Everything is in CPU time, which neighbours on the machine do not change, but for what the
+driver does in threads. Tasks are
 recorded in wall-clock time; a run's are scaled by one factor so that all that its workers
 did adds up to the CPU time that they used.
 """
@@ -22,8 +23,8 @@ from simulation import Overheads
 
 from dotpe_exec.runfiles import RunFiles
 
-BY_SAMPLES = ("results",)
-"""Stages whose time follows the number of accepted samples."""
+BY_SAMPLES = ("coherent", "results")
+"""Stages in which the driver's own time follows the number of accepted samples."""
 
 _MOST_RATES = 500  # tasks that are remembered of each phase
 _NOISE = 0.15  # of measured times, relative
@@ -108,7 +109,16 @@ def read_run(
     wall = tasks["seconds"].sum() + waited * n_workers
     tasks["seconds"] *= (cpu_seconds - own_cpu_seconds) / wall
     begin = waited * (cpu_seconds - own_cpu_seconds) / wall
-    serial = dict(report["stage_cpu_seconds"])
+    # Compression of tables runs in threads; there, the wall clock counts.
+    serial = {
+        name: min(
+            seconds,
+            sum(
+                end - start for stage, start, end in report["stage_times"] if stage == name
+            ),
+        )
+        for name, seconds in report["stage_cpu_seconds"].items()
+    }
     phases: dict[str, dict[str, PhaseMeasured]] = {name: {} for name in serial}
     for name, figures in report["phases"].items():
         calls = [call for call in times if call[0] == name]

@@ -1,5 +1,8 @@
 """Profiles of runs: cProfile of the parent and every worker, and a timeline of the tasks.
 
+Calls of functions in C are not recorded: their time counts for the Python function that
+calls them, as that of compiled kernels does anyway, and profiling costs half as much.
+
 Workers import this module when they are profiled, so it imports nothing heavy.
 """
 
@@ -52,7 +55,7 @@ class ProfiledTask:
     folder: str
 
     def __call__(self, payload: Any) -> Any:
-        profile = cProfile.Profile()
+        profile = cProfile.Profile(builtins=False)
         if not _enable(profile):
             return self.function(payload)
         try:
@@ -123,7 +126,7 @@ class ProfilingRunner(PhaseRunner):
     def __enter__(self) -> ProfilingRunner:
         super().__enter__()
         self._folder = Path(tempfile.mkdtemp(prefix="profiles-", dir=self.store.folder))
-        self._profile = cProfile.Profile()
+        self._profile = cProfile.Profile(builtins=False)
         _enable(self._profile)
         return self
 
@@ -175,7 +178,8 @@ def _summary(parent: pstats.Stats, workers: list[pstats.Stats]) -> str:
     parts = [
         f"Profile of {1 + len(workers)} process(es): the parent "
         f"and {len(workers)} worker(s).\n"
-        "Time inside compiled kernels counts for the Python function that calls them.\n\n"
+        "Time inside compiled kernels and functions in C counts for the Python function "
+        "that calls them.\n\n"
     ]
     if workers:
         merged = workers[0]
@@ -183,7 +187,7 @@ def _summary(parent: pstats.Stats, workers: list[pstats.Stats]) -> str:
             merged.add(stats)
         parts.append("WORKERS, all together, by own time\n" + _lines(merged, "tottime"))
         parts.append(
-            "PARENT, by cumulative time (it waits for workers in queue.get)\n"
+            "PARENT, by cumulative time (it waits for workers in _wait of driver.py)\n"
             + _lines(parent, "cumulative")
         )
     else:

@@ -20,7 +20,7 @@ def stable_order(keys: np.ndarray) -> np.ndarray:
 
 
 def order_with_ties(values: np.ndarray, codes: np.ndarray) -> np.ndarray:
-    """Return ``np.lexsort((codes, values))`` for floats without NaN.
+    """Return ``np.lexsort((codes, values))`` for floats without NaN, codes not negative.
 
     Values are sorted as fractions of their range, to as many bits as there is room for
     beside the position. Where these agree the full values and the codes decide: seldom.
@@ -42,9 +42,23 @@ def order_with_ties(values: np.ndarray, codes: np.ndarray) -> np.ndarray:
         tied = np.zeros(len(order), dtype=bool)
         tied[1:] = same
         tied[:-1] |= same
-        rows = order[tied]
-        order[tied] = rows[np.lexsort((codes[rows], values[rows]))]
+        order[tied] = _order_tied(order[tied], packed[tied], values, codes)
     return order
+
+
+def _order_tied(
+    rows: np.ndarray, groups: np.ndarray, values: np.ndarray, codes: np.ndarray
+) -> np.ndarray:
+    """Order rows, of ascending groups, within their group by value, then by code."""
+    by_code = stable_order(codes[rows])
+    rows = rows[by_code[stable_order(groups[by_code])]]
+    value_r = values[rows]
+    differ = (value_r[1:] != value_r[:-1]) & (groups[1:] == groups[:-1])
+    if differ.any():
+        mixed = np.isin(groups, groups[1:][differ])
+        these = rows[mixed]
+        rows[mixed] = these[np.lexsort((codes[these], values[these]))]
+    return rows
 
 
 def _bits(n: int) -> int:
