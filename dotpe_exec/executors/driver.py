@@ -129,6 +129,7 @@ class Driver:
         self._phase = phase
         self._function = function
         self._source = iter(tasks)
+        self._ahead: Task | None = None
         self._n_left = n_tasks
         self._crumbs_folder = crumbs_folder
         self._refresh = refresh
@@ -179,13 +180,14 @@ class Driver:
                 return
             entries: list[_Entry] = []
             size = self._message_size()
-            while len(entries) < size:
+            while len(entries) < size or self._goes_with(entries[-1].task):
                 if self._again:
                     entries.append(self._again.popleft())
                     continue
-                task = next(self._source, None)
+                task = self._look_ahead()
                 if task is None:
                     break
+                self._ahead = None
                 self._n_left -= 1
                 result = self._restore(task) if self._restore else None
                 if result is None:
@@ -195,6 +197,21 @@ class Driver:
             if not entries:
                 return
             self._submit(entries)
+
+    def _look_ahead(self) -> Task | None:
+        """Return the next task, without taking it."""
+        if self._ahead is None:
+            self._ahead = next(self._source, None)
+        return self._ahead
+
+    def _goes_with(self, task: Task) -> bool:
+        """Say whether the next task must be in the same message as this one."""
+        if not task.group or self._fixed_size is not None or self._again:
+            return False
+        if self._executor.max_in_flight == 1:
+            return False
+        ahead = self._look_ahead()
+        return ahead is not None and ahead.group == task.group
 
     def _message_size(self) -> int:
         if self._fixed_size is not None:

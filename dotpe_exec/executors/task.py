@@ -18,7 +18,11 @@ class Task:
     payload : frozen dataclass
         The only argument of the task function. Pickles to less than 64 kB: large
         arrays travel as handles of the store.
+    group : str
+        Neighbours of one group share what a worker makes for the first of them, and go
+        to the same worker. Empty: on its own.
     """
 
     key: str
     payload: Any
+    group: str = ""

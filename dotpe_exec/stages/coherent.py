@@ -406,6 +406,7 @@ def _tasks(
                         i_tile=tiles[0],
                         e_tile=tiles[1],
                     ),
+                    group=f"{bank_id}/{n:06d}",
                 )
                 for k, e in enumerate(starts)
             ]

@@ -117,6 +117,29 @@ class Recorder:
         return sizes
 
 
+@pytest.mark.parametrize("seconds", [0.0, 0.02, 0.3])
+def test_tasks_of_one_group_go_to_one_worker_together(store, worker_pool, seconds):
+    runner = PhaseRunner(store, worker_pool, monitor=Recorder())
+    tasks = [
+        Task(f"{n:02d}", Number(n, seconds), group="" if n == 0 else f"group {n // 4}")
+        for n in range(12)
+    ]
+    found = {task.key: x for task, x in runner.map("toy", square, tasks, n_tasks=12)}
+    assert found == {f"{n:02d}": n**2 for n in range(12)}
+    message_of = {record.key: record.message for record in runner.monitor.records}
+    for first in (1, 4, 8):
+        members = range(first, first // 4 * 4 + 4)
+        assert len({message_of[f"{n:02d}"] for n in members}) == 1
+    assert len(set(message_of.values())) > 1
+
+
+def test_given_message_size_splits_groups(store, worker_pool):
+    runner = PhaseRunner(store, worker_pool, monitor=Recorder())
+    tasks = [Task(f"{n}", Number(n), group="all") for n in range(8)]
+    list(runner.map("toy", square, tasks, n_tasks=8, tasks_per_message=2))
+    assert runner.monitor.message_sizes() == [2, 2, 2, 2]
+
+
 def test_refresh_sees_the_state_at_submission(runner):
     seen = []
 
