@@ -1,7 +1,7 @@
 """Parameters of the scale model from measured runs.
 
 Everything is in CPU time, which neighbours on the machine do not change, but for what the
-driver does in threads. Tasks are
+driver does in threads, and the start and end of its process. Tasks are
 recorded in wall-clock time; a run's are scaled by one factor so that all that its workers
 did adds up to the CPU time that they used.
 """
@@ -67,7 +67,7 @@ class RunMeasured:
     ----------
     n_waveforms, n_samples : int
     outside : float
-        Of the driving process, outside the stages.
+        Of the driving process, outside the stages; by the wall clock.
     serial : dict
         Of the driving process in each stage, outside the phases.
     phases : dict
@@ -84,6 +84,7 @@ class RunMeasured:
 def read_run(
     rundir: Path,
     n_waveforms: int,
+    seconds: float,
     own_cpu_seconds: float,
     cpu_seconds: float,
     overheads: Overheads,
@@ -95,6 +96,8 @@ def read_run(
     rundir : Path
     n_waveforms : int
         Of all its banks.
+    seconds : float
+        From the start of the process to its end.
     own_cpu_seconds, cpu_seconds : float
         Of the driving process, and of all.
     overheads : Overheads
@@ -135,7 +138,8 @@ def read_run(
     return RunMeasured(
         n_waveforms=n_waveforms,
         n_samples=_n_rows(files.prob_samples),
-        outside=own_cpu_seconds - sum(report["stage_cpu_seconds"].values()),
+        # The end of a process, when memory is given back, is in nobody's CPU time.
+        outside=seconds - sum(end - start for _, start, end in report["stage_times"]),
         serial={name: max(seconds, 0.0) for name, seconds in serial.items()},
         phases=phases,
     )

@@ -114,7 +114,7 @@ def measure_cases(
             done.append(fresh)
             if n == 1:
                 own, cpu = fresh.own_cpu_seconds, fresh.cpu_seconds
-                apart.append(read_run(rundir, size, own, cpu, overheads))
+                apart.append(read_run(rundir, size, fresh.seconds, own, cpu, overheads))
     measured = [Measured(size, n, tuple(done)) for (size, n), done in runs.items()]
     return measured, apart
 

@@ -7,10 +7,11 @@ A run is a start, stages one after the other, and an end. A stage is what the dr
 process does by itself, and phases: tasks whose times have a measured spread, simulated
 message by message (:mod:`simulation`). What grows with the bank does so along a line
 through what was measured for several sizes; what follows the number of accepted samples
-stops growing where ``size_limit`` does. All times are CPU times, those of the workers'
-tasks too (their wall-clock times, scaled to what the workers used in all): neighbours on
-the measuring machine do not enter, nor do disks that one waits for, nor what many cores
-of one machine take from each other.
+stops growing where ``size_limit`` does. All times but those of the start and the end are
+CPU times, those of the workers' tasks too (their wall-clock times, scaled to what the
+workers used in all): neighbours on the measuring machine do not enter, nor do disks that
+one waits for, nor what many cores of one machine take from each other, nor a driver that
+shares a core with workers.
 """
 
 from __future__ import annotations

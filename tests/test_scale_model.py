@@ -238,12 +238,15 @@ def write_run(folder, n_tasks, *, slow=1.0):
         }
     )
     # The first took half a second longer than the others, which take one each.
-    end = float(tasks["end"].max())
+    begin, end = 112.0 - 2.0 * slow, float(tasks["end"].max())
     tasks.to_feather(folder / "tasks.feather")
     report = {
-        "stage_times": [["incoherent", 100.0, end + 1.0], ["results", end + 1.0, end + 2]],
+        "stage_times": [
+            ["incoherent", begin - 2.0, end + 0.1],
+            ["results", end + 0.1, end + 1.1],
+        ],
         "stage_cpu_seconds": {"incoherent": 2.0 + 0.1 * n_tasks, "results": 1.0},
-        "phase_times": [["incoherent", 112.0 - 2.0 * slow, end]],
+        "phase_times": [["incoherent", begin, end]],
         "phases": {"incoherent": {"parent_cpu_seconds": 0.1 * n_tasks}},
     }
     (folder / "run_report.json").write_text(json.dumps(report))
@@ -251,14 +254,14 @@ def write_run(folder, n_tasks, *, slow=1.0):
     samples.to_feather(folder / "prob_samples.feather")
     own = 4.0 + report["stage_cpu_seconds"]["incoherent"] + 1.0
     workers = 2.0 + 0.5 + 1.0 * n_tasks
-    return own, own + workers
+    return 4.0 + end + 1.1 - (begin - 2.0), own, own + workers
 
 
 @pytest.mark.parametrize("slow", [1.0, 3.0])
 def test_a_run_is_taken_apart_into_cpu_times(bench, tmp_path, slow):
     costs = overheads(bench, message=0.01, task=0.02)
-    own, cpu = write_run(tmp_path / "run", 20, slow=slow)
-    found = bench("calibration").read_run(tmp_path / "run", 20 * 512, own, cpu, costs)
+    times = write_run(tmp_path / "run", 20, slow=slow)
+    found = bench("calibration").read_run(tmp_path / "run", 20 * 512, *times, costs)
     assert found.n_samples == 5 * 512 * 20
     assert found.outside == pytest.approx(4.0)
     assert found.serial == pytest.approx({"incoherent": 2.0, "results": 1.0})
@@ -274,9 +277,9 @@ def test_model_tells_of_other_sizes_and_workers_what_they_take(bench, tmp_path):
     costs = overheads(bench)
     runs = []
     for n in (20, 40):
-        own, cpu = write_run(tmp_path / str(n), n)
+        times = write_run(tmp_path / str(n), n)
         read = bench("calibration").read_run
-        runs.append(read(tmp_path / str(n), n * 512, own, cpu, costs))
+        runs.append(read(tmp_path / str(n), n * 512, *times, costs))
     with pytest.raises(ValueError, match="two sizes or more"):
         bench("calibration").calibrate(runs[:1], costs, 48384.0)
     run = bench("calibration").calibrate(runs, costs, 48384.0)
@@ -305,7 +308,7 @@ def fake_runs(bench, monkeypatch, tmp_path):
     def measure_run(bank, rundir, n_procs, *, executor, n_int):
         assert bank.name == str(n_int)
         n_tasks = n_int // 512
-        own, cpu = write_run(rundir, n_tasks)
+        _, own, cpu = write_run(rundir, n_tasks)
         seconds = 4 + 3 + 0.5 + n_tasks / n_procs
         seconds += 0.1 * n_tasks if executor == "serial" else 2 + 0.1
         peaks = dict.fromkeys(("peak_bytes", "peak_parent_bytes", "peak_uss_bytes"), 0)
