@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import warnings
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,12 +16,14 @@ from .atomic import atomic_write, write_feather, write_json, write_npy, write_np
 from .executors.phases import PhaseRunner
 from .inputs import RunInputs
 from .kernels.distance import DistanceTable
+from .machine import usable_cores
 from .rundir import RunDirectory
 from .stages.binning_error import relative_binning_error
 from .stages.coherent_set import CoherentSet
 from .stages.extrinsic import ExtrinsicSamples
 from .stages.reference import Reference
 from .stages.results import (
+    BankPosterior,
     Posterior,
     aggregate,
     all_samples,
@@ -38,6 +44,8 @@ from .stages.tables import write_chunks
 
 _N_EXACT = 50
 """Samples whose likelihood is computed exactly, to measure relative binning."""
+_MAX_THREADS = 8
+"""Of the driver, for what follows the phases: distance marginalisation, writing."""
 _LARGE_BINNING_ERROR = 0.5  # in ln likelihood
 
 
@@ -52,42 +60,80 @@ def write_results(
     runner: PhaseRunner,
 ) -> dict[str, Any]:
     """Write tables of samples and return the summary."""
-    assert arguments.seed is not None
     log_prior_weights_e = extrinsic.table["log_prior_weights"].to_numpy()
     posteriors = []
-    for bank_id, coherent_set in sets.items():
-        posterior = marginalize_bank(
-            bank_id,
-            coherent_set,
-            log_prior_weights_i=inputs.log_prior_weights[bank_id],
-            log_prior_weights_e=log_prior_weights_e,
-            n_phi=arguments.n_phi,
-            n_int=inputs.n_int[bank_id],
-            table=table,
+    # The workers are idle by now; a serial run stays serial.
+    n_threads = min(runner.executor.n_workers, usable_cores(), _MAX_THREADS)
+    with _jobs_beside(n_threads) as start:
+        for bank_id, coherent_set in sets.items():
+            posterior = marginalize_bank(
+                bank_id,
+                coherent_set,
+                log_prior_weights_i=inputs.log_prior_weights[bank_id],
+                log_prior_weights_e=log_prior_weights_e,
+                n_phi=arguments.n_phi,
+                n_int=inputs.n_int[bank_id],
+                table=table,
+                n_threads=n_threads,
+            )
+            start(_write_bank, directory, posterior)
+            posteriors.append(posterior)
+        combined = aggregate(posteriors, size_limit=arguments.size_limit)
+        start(_write_table, directory.prob_samples, sample_chunks(all_samples(combined)))
+        return _write_samples(
+            arguments, inputs, directory, reference, extrinsic, combined, table, runner
         )
-        with atomic_write(directory.bank_prob_samples(bank_id)) as path:
-            write_chunks(path, bank_sample_chunks(posterior))
-        write_json(
-            directory.linfree_timeshifts(bank_id),
-            {
-                str(i): dt
-                for i, dt in zip(
-                    coherent_set.inds.tolist(),
-                    coherent_set.dt_linfree.tolist(),
-                    strict=True,
-                )
-            },
-        )
-        posteriors.append(posterior)
 
-    combined = aggregate(posteriors, size_limit=arguments.size_limit)
-    everything = all_samples(combined)
-    with atomic_write(directory.prob_samples) as path:
-        write_chunks(path, sample_chunks(everything))
+
+@contextlib.contextmanager
+def _jobs_beside(n_threads: int) -> Iterator[Callable[..., None]]:
+    """Give a function that starts jobs beside this thread; at the end all have ended.
+
+    With one thread they run at once. An error of a job is raised at the end.
+    """
+    if n_threads == 1:
+        yield lambda job, *args: job(*args)
+        return
+    futures = []
+    with ThreadPoolExecutor(n_threads) as pool:
+        yield lambda job, *args: futures.append(pool.submit(job, *args))
+        for future in futures:
+            future.result()
+
+
+def _write_table(path: Path, chunks: Iterator[dict[str, Any]]) -> None:
+    with atomic_write(path) as temporary:
+        write_chunks(temporary, chunks)
+
+
+def _write_bank(directory: RunDirectory, posterior: BankPosterior) -> None:
+    """Write the samples of one bank, and its waveforms' shifts in time."""
+    members = posterior.coherent_set
+    _write_table(
+        directory.bank_prob_samples(posterior.bank_id), bank_sample_chunks(posterior)
+    )
+    shifts = zip(members.inds.tolist(), members.dt_linfree.tolist(), strict=True)
+    write_json(
+        directory.linfree_timeshifts(posterior.bank_id), {str(i): dt for i, dt in shifts}
+    )
+
+
+def _write_samples(
+    arguments: RunArguments,
+    inputs: RunInputs,
+    directory: RunDirectory,
+    reference: Reference,
+    extrinsic: ExtrinsicSamples,
+    combined: Posterior,
+    table: DistanceTable,
+    runner: PhaseRunner,
+) -> dict[str, Any]:
+    """Write the posterior's samples with all parameters, and return the summary."""
+    assert arguments.seed is not None
     selection = (
         draw_subset(combined, seed=arguments.seed, n_draws=arguments.n_draws)
         if arguments.draw_subset
-        else everything
+        else all_samples(combined)
     )
     standardizer = Standardizer(
         reference.posterior.prior,
@@ -98,10 +144,10 @@ def write_results(
         table=table,
     )
     tables = {bank_id: bank.table() for bank_id, bank in inputs.banks.items()}
-    with atomic_write(directory.samples) as path:
-        write_chunks(
-            path, standardized_chunks(selection, tables, standardizer, seed=arguments.seed)
-        )
+    _write_table(
+        directory.samples,
+        standardized_chunks(selection, tables, standardizer, seed=arguments.seed),
+    )
     return summarize(
         selection,
         n_ext=arguments.n_ext,

@@ -185,7 +185,7 @@ def _basis(knots: np.ndarray, x: float, basis: np.ndarray) -> int:
     return low - _DEGREE
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, error_model="numpy", nogil=True)
 def _lnlike_marginalized(
     d_h: np.ndarray,
     h_h: np.ndarray,

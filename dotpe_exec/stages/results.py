@@ -13,6 +13,7 @@ from __future__ import annotations
 import itertools
 import warnings
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -32,6 +33,7 @@ from .probes import PROBES_PER_WAVEFORM
 if TYPE_CHECKING:
     from .coherent_set import CoherentSet, Probes
 
+_ROWS_AT_A_TIME = 2**18
 _LOWEST_OVERLAP = -10.0  # of d_h / sqrt(h_h) in cogwheel's table
 
 MAX_DRAWS = 10**4
@@ -125,6 +127,7 @@ def marginalize_bank(
     n_phi: int,
     n_int: int,
     table: DistanceTable,
+    n_threads: int = 1,
 ) -> BankPosterior:
     """Marginalise distance for the members of a bank's accepted set.
 
@@ -139,6 +142,8 @@ def marginalize_bank(
     n_phi, n_int : int
         Number of orbital phases, and of waveforms considered before any selection.
     table : DistanceTable
+    n_threads : int
+        Among which long sets are shared; the numbers do not depend on it.
 
     Returns
     -------
@@ -152,7 +157,7 @@ def marginalize_bank(
     members = coherent_set
     n_ext = len(log_prior_weights_e)
     lnl_marginalized, ln_posterior = _ln_posterior(
-        bank_id, members, log_prior_weights_i, log_prior_weights_e, table
+        bank_id, members, log_prior_weights_i, log_prior_weights_e, table, n_threads
     )
     n_total = n_phi * n_ext * n_int
     relative = relative_weights(ln_posterior)
@@ -179,21 +184,51 @@ def _ln_posterior(
     log_prior_weights_i: np.ndarray,
     log_prior_weights_e: np.ndarray,
     table: DistanceTable,
+    n_threads: int = 1,
 ) -> tuple[np.ndarray, np.ndarray]:
+    lnl_marginalized = np.empty(len(samples.i))
+    ln_posterior = np.empty(len(samples.i))
+
+    def fill(start: int) -> None:
+        some = slice(start, start + _ROWS_AT_A_TIME)
+        lnl_marginalized[some], ln_posterior[some] = _ln_posterior_rows(
+            bank_id, samples, some, log_prior_weights_i, log_prior_weights_e, table
+        )
+
+    starts = range(0, len(samples.i), _ROWS_AT_A_TIME)
+    if n_threads == 1 or len(starts) < 2:
+        for start in starts:
+            fill(start)
+    else:
+        with ThreadPoolExecutor(n_threads) as pool:
+            list(pool.map(fill, starts))
+    return lnl_marginalized, ln_posterior
+
+
+def _ln_posterior_rows(
+    bank_id: str,
+    samples: CoherentSet | Probes,
+    some: slice,
+    log_prior_weights_i: np.ndarray,
+    log_prior_weights_e: np.ndarray,
+    table: DistanceTable,
+) -> tuple[np.ndarray, np.ndarray]:
+    i, e, d_h, h_h = (
+        column[some] for column in (samples.i, samples.e, samples.d_h, samples.h_h)
+    )
     # The table ends where data and waveform are opposite by ten sigmas, and its
     # continuation grows from there; the likelihood does not.
-    opposite = _LOWEST_OVERLAP * np.sqrt(np.maximum(samples.h_h, 0.0))
-    d_h = np.maximum(samples.d_h, opposite)
-    lnl_marginalized = lnlike_marginalized(d_h, samples.h_h, table)
-    ln_posterior = lnl_marginalized + log_prior_weights_i[samples.i]
-    ln_posterior += log_prior_weights_e[samples.e]
+    opposite = _LOWEST_OVERLAP * np.sqrt(np.maximum(h_h, 0.0))
+    lnl_marginalized = lnlike_marginalized(np.maximum(d_h, opposite), h_h, table)
+    ln_posterior = lnl_marginalized + log_prior_weights_i[i]
+    ln_posterior += log_prior_weights_e[e]
     bad = np.isnan(ln_posterior) | (ln_posterior == np.inf)
     if bad.any():
         k = int(np.argmax(bad))
         raise NonFiniteError(
-            f"bank {bank_id}: the posterior of waveform {samples.i[k]} at extrinsic sample "
-            f"{samples.e[k]} is {ln_posterior[k]} (d_h = {samples.d_h[k]}, "
-            f"h_h = {samples.h_h[k]}), expected a finite number"
+            f"bank {bank_id}: the posterior of waveform {i[k]} at extrinsic sample "
+            f"{e[k]} is {ln_posterior[k]} (d_h = {d_h[k]}, h_h = {h_h[k]}), expected a "
+            "finite number"
         )
     return lnl_marginalized, ln_posterior
 
