@@ -14,6 +14,7 @@ import numpy as np
 
 from ..banks.files import read_header
 from ..errors import EventError, InputError, MissingFileError
+from ..garbage import no_collection
 
 if TYPE_CHECKING:
     from cogwheel.data import EventData
@@ -110,7 +111,8 @@ def _read_event(path: Path) -> EventData:
         raise EventError(f"{source}: its injection is not JSON: {error}") from error
     _check_injection(injection, len(kwargs["strain"]), source)
 
-    from cogwheel.data import EventData
+    with no_collection():
+        from cogwheel.data import EventData
 
     return EventData(
         eventname=str(kwargs["eventname"]),

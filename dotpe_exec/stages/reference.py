@@ -22,6 +22,7 @@ import numpy as np
 from ..atomic import TEMPORARY_PREFIX, sync_file, writing
 from ..errors import InputError
 from ..events import save_event
+from ..garbage import no_collection
 from ..kernels.summary import IncoherentSummary, Summary
 from .mchirp_guess import guess_mchirp
 
@@ -177,7 +178,8 @@ def check_reference_arguments(
     ------
     InputError
     """
-    from cogwheel.gw_prior import prior_registry
+    with no_collection():
+        from cogwheel.gw_prior import prior_registry
 
     from ..cogwheel_bridge import check_approximant, check_par_dic
 

@@ -1,0 +1,31 @@
+"""Garbage collection is paused for imports, and as before afterwards."""
+
+from __future__ import annotations
+
+import gc
+
+import pytest
+
+from dotpe_exec.garbage import no_collection
+
+
+@pytest.fixture
+def collecting():
+    gc.enable()
+    yield
+    gc.enable()
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_collection_is_paused_and_then_as_before(collecting, before):
+    if not before:
+        gc.disable()
+    with no_collection():
+        assert not gc.isenabled()
+    assert gc.isenabled() is before
+
+
+def test_collection_goes_on_after_an_error(collecting):
+    with pytest.raises(ImportError), no_collection():
+        raise ImportError
+    assert gc.isenabled()
