@@ -20,6 +20,7 @@ from cogwheel.likelihood import ReferenceWaveformFinder
 from scipy.optimize import differential_evolution
 from scipy.stats import qmc
 
+from ..interrupts import interrupts_later
 from ..kernels.proposals import rotate_response
 from .climb import Climber, PhaseMaximizedLikelihood
 from .likelihood import FastRelativeBinningLikelihood, hplus_hcross_by_m
@@ -71,6 +72,15 @@ def _angle_between(place: dict, other: dict) -> float:
         other["dec"]
     ) * np.cos(place["ra"] - other["ra"])
     return float(np.arccos(np.clip(cosine, -1, 1)))
+
+
+def _sobol(n_dimensions: int, n: int, seed: int) -> np.ndarray:
+    """Return the first points (n, n_dimensions) of a scrambled Sobol sequence."""
+    # SciPy reads a table when it makes the first sequence; a Ctrl-C that comes then is
+    # ignored, and all sequences are wrong from then on.
+    with interrupts_later():
+        sequence = qmc.Sobol(n_dimensions, seed=seed)
+    return sequence.random(n)
 
 
 class FastReferenceWaveformFinder(FastRelativeBinningLikelihood, ReferenceWaveformFinder):
@@ -185,7 +195,7 @@ class FastReferenceWaveformFinder(FastRelativeBinningLikelihood, ReferenceWavefo
         would disappoint: the best of each of several ranges are kept, best first.
         """
         bounds = self._bounds()
-        points = qmc.scale(qmc.Sobol(3, seed=seed).random(_N_POPULATION), *bounds.T)
+        points = qmc.scale(_sobol(3, _N_POPULATION, seed), *bounds.T)
         evaluated_3n, lnlikes_n = [], []
 
         def loss(points_3n: np.ndarray) -> np.ndarray:
@@ -375,7 +385,7 @@ class FastReferenceWaveformFinder(FastRelativeBinningLikelihood, ReferenceWavefo
     def _reaches(self, lnlike: float, mchirp: float, seed: int) -> bool:
         """Return whether some mass ratio and spin have that incoherent ln likelihood."""
         bounds = self._bounds()[1:]
-        points = qmc.scale(qmc.Sobol(2, seed=seed).random(32), *bounds.T)
+        points = qmc.scale(_sobol(2, 32, seed), *bounds.T)
 
         def evaluate(points_n: np.ndarray) -> np.ndarray:
             mchirp_n = np.full(len(points_n), mchirp)
@@ -391,5 +401,5 @@ class FastReferenceWaveformFinder(FastRelativeBinningLikelihood, ReferenceWavefo
             bounds = np.clip(
                 np.array([best - quarter, best + quarter]).T, *bounds.T[..., np.newaxis]
             )
-            points = qmc.scale(qmc.Sobol(2, seed=seed).random(16), *bounds.T)
+            points = qmc.scale(_sobol(2, 16, seed), *bounds.T)
         return False

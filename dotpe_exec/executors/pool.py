@@ -14,6 +14,7 @@ import types
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from concurrent.futures import BrokenExecutor, Future
+from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any
 
@@ -169,6 +170,8 @@ def child_conditions() -> Iterator[None]:
     without ``if __name__ == "__main__"``. What tasks need of ``__main__`` travels by value.
     """
     with _starting, worker_environment():
+        # Beforehand, for starting it unblocks Ctrl-C whatever was before.
+        resource_tracker.ensure_running()
         main = sys.modules["__main__"]
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         bare = types.ModuleType("__main__")

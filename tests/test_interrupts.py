@@ -1,0 +1,98 @@
+"""Ctrl-C comes later where it must not come now, and is never lost."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from dotpe_exec.interrupts import interrupts_later
+
+
+@pytest.fixture(autouse=True)
+def handler():
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def interrupt():
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_ctrl_c_is_kept_until_the_end():
+    done = []
+    with pytest.raises(KeyboardInterrupt), interrupts_later():
+        interrupt()
+        interrupt()
+        done.append("all of it")
+    assert done == ["all of it"]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    with pytest.raises(KeyboardInterrupt):
+        interrupt()
+
+
+def test_without_ctrl_c_nothing_happens():
+    with interrupts_later():
+        pass
+    with pytest.raises(ValueError, match="as it was"), interrupts_later():
+        raise ValueError("as it was")
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_who_ignores_ctrl_c_goes_on_doing_so():
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with interrupts_later():
+        interrupt()
+    assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+
+
+def test_other_threads_need_nothing():
+    found = []
+
+    def work():
+        with interrupts_later():
+            found.append(signal.getsignal(signal.SIGINT))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert found == [signal.default_int_handler]
+
+
+SCRIPT = """
+import os, signal
+import numpy as np
+from dotpe_exec.cogwheel_bridge import finder
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+load, asked = np.load, []
+
+def load_when_somebody_presses_ctrl_c(*args, **kwargs):
+    asked.append(args)
+    os.kill(os.getpid(), signal.SIGINT)
+    return load(*args, **kwargs)
+
+np.load = load_when_somebody_presses_ctrl_c
+try:
+    finder._sobol(3, 4, 1)
+except KeyboardInterrupt:
+    print("interrupted", len(asked))
+np.load = load
+print(finder._sobol(3, 4, 1).tolist())
+"""
+
+
+def test_ctrl_c_while_scipy_reads_its_table_is_not_lost_and_harms_no_sequence():
+    from scipy.stats import qmc
+
+    done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    told, points = done.stdout.strip().splitlines()[-2:]
+    assert told == "interrupted 1"
+    assert points == str(qmc.Sobol(3, seed=1).random(4).tolist())
+    assert "Exception ignored" not in done.stderr
