@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ExecutorError
+from ..interrupts import interrupts_later
 from .interface import Executor, check_n_workers
 from .threads import worker_environment
 
@@ -164,12 +165,13 @@ def child_conditions() -> Iterator[None]:
     """Arrange what processes inherit that are started inside.
 
     The environment of :func:`worker_environment`; Ctrl-C blocked, so that it cannot hit
-    a child that is still importing; and no main module. Without that last one,
+    a child that is still importing, and kept from this process, which would leave a child
+    half started; and no main module. Without that last one,
     `multiprocessing` runs the caller's script again in every worker, which takes as long
     as its imports take, brings in what workers must not load, and never ends for a script
     without ``if __name__ == "__main__"``. What tasks need of ``__main__`` travels by value.
     """
-    with _starting, worker_environment():
+    with _starting, worker_environment(), interrupts_later():
         # Beforehand, for starting it unblocks Ctrl-C whatever was before.
         resource_tracker.ensure_running()
         main = sys.modules["__main__"]
