@@ -77,7 +77,7 @@ def _angle_between(place: dict, other: dict) -> float:
 def _sobol(n_dimensions: int, n: int, seed: int) -> np.ndarray:
     """Return the first points (n, n_dimensions) of a scrambled Sobol sequence."""
     # SciPy reads a table when it makes the first sequence; a Ctrl-C that comes then is
-    # ignored, and all sequences are wrong from then on.
+    # ignored, and that sequence is one point again and again.
     with interrupts_later():
         sequence = qmc.Sobol(n_dimensions, seed=seed)
     return sequence.random(n)
