@@ -46,7 +46,7 @@ from ..kernels.coherent_screen import (
 from ..kernels.summary import Summary
 from ..kernels.waveforms import linear_free_waveforms
 from .accepted import AcceptedSet
-from .coherent_set import CoherentSet, Collector
+from .coherent_set import EXPANDED, CoherentSet, Collector
 from .probes import probe_points
 
 if TYPE_CHECKING:
@@ -62,8 +62,6 @@ _N_PILOT = 16
 _N_BATCHES, _SMALLEST_BATCH = 256, 64
 # With so many samples, of 36 bytes each, a pair takes as much as it does itself.
 _SAMPLES_PER_PAIR = 4
-# (i, e, o) that are looked at in one go.
-_EXPANDED = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -315,7 +313,7 @@ def _expanded(
     """
     floor = max(floor, pairs.maxima_p.max(initial=-math.inf) - max_drop)
     parts, n_samples = [], 0
-    step = max(_EXPANDED // phases_cno.shape[2], 1)
+    step = max(EXPANDED // phases_cno.shape[2], 1)
     for start in range(0, max(len(pairs.i_p), 1), step):
         some = slice(start, start + step)
         pair_s, *columns = expand_pairs(

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from .coherent import CoherentResult
     from .selection import Survivors
 
-# Samples that are expanded from pairs at a time.
-_EXPANDED = 1_000_000
+EXPANDED = 1_000_000
+"""(i, e, o) of pairs that are looked at in one go."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ class Collector:
         inds = self.inds[batch.start : batch.stop]
         code_s = self._code(inds[result.i_s], result.e_s, result.o_s)
         self.accepted.add(result.lnlike_s, code_s, result.dh_s, result.hh_s)
-        step = max(_EXPANDED // self.n_phi, 1)
+        step = max(EXPANDED // self.n_phi, 1)
         for start in range(0, len(result.i_p), step):
             part = slice(start, start + step)
             floor = self.accepted.floor

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import Executor, ThreadPoolExecutor
 
+import executorlib
 import pytest
 from clusters import assert_same_as_serial, python_path
 from toy_tasks import process_id, results
@@ -29,7 +30,6 @@ def check(executor, store, n_workers):
 
 @pytest.mark.usefixtures("workers_find_the_tests")
 def test_executorlib(store, tmp_path, monkeypatch):
-    executorlib = pytest.importorskip("executorlib", reason="executorlib is not installed")
     monkeypatch.chdir(tmp_path)  # it may write a cache folder
     with executorlib.SingleNodeExecutor(max_workers=2, block_allocation=True) as executor:
         pids = check(executor, store, 2)
