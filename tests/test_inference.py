@@ -246,7 +246,7 @@ def test_tasks_of_every_phase_are_small(golden_arguments, tmp_path, monkeypatch)
 
 
 def test_executors_of_runs_are_released_whatever_happens(
-    golden_arguments, golden_run, tmp_path, monkeypatch
+    golden_arguments, golden_run, monkeypatch
 ):
     from dotpe_exec.errors import DotpeExecError
     from dotpe_exec.executors.serial import SerialExecutor

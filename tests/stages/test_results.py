@@ -83,6 +83,21 @@ def test_ln_posterior_adds_the_weights_of_waveform_and_extrinsic_sample(table):
     assert bank.ln_evidence == pytest.approx(ln_z, abs=1e-12)
 
 
+def test_threads_change_no_bit_and_name_the_first_bad_sample(table, monkeypatch):
+    monkeypatch.setattr("dotpe_exec.stages.results._ROWS_AT_A_TIME", 32)
+    members = make_set(np.random.default_rng(7), 500)
+    alone, shared = (make_bank_posterior(table, members, n_threads=n) for n in (1, 3))
+    assert len(set(shared.ln_posterior)) > 400, "every row was filled"
+    for name in ("lnl_marginalized", "ln_posterior"):
+        assert getattr(shared, name).tobytes() == getattr(alone, name).tobytes()
+
+    d_h = members.d_h.copy()
+    d_h[[130, 400]] = np.nan
+    bad = dataclasses.replace(members, d_h=d_h)
+    with pytest.raises(NonFiniteError, match=f"waveform {members.i[130]} .*sample "):
+        make_bank_posterior(table, bad, n_threads=3)
+
+
 def test_effective_numbers_count_distinct_indices(table):
     members = make_set(np.random.default_rng(2), 60)
     even = dataclasses.replace(
