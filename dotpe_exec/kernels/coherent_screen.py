@@ -115,7 +115,9 @@ def search_block(
         n_evaluated += len(i_p)
         if len(i_p):
             floor = max(floor, maxima_p.max() - max_drop)
-        found.append(_above(floor, i_p, e_p, dh_pmc, hh_pr, maxima_p))
+        found.append((i_p, e_p, dh_pmc, hh_pr, maxima_p))
+        if np.count_nonzero(maxima_p > floor) < len(i_p) // 2:  # keeps memory bounded
+            found[-1] = _above(floor, *found[-1])
     i_p, e_p, dh_pmc, hh_pr, maxima_p = _above(
         floor, *(np.concatenate(parts) for parts in zip(*found, strict=True))
     )
@@ -137,6 +139,8 @@ def exact_modes(
     is theirs; for the whole block, so that it does not matter which.
     """
     dh_pmc = pair_modes(projected.a_cimq, prepared.b_ceq, i_p, e_p)
+    if projected.within_i.all():
+        return dh_pmc
     for i in np.unique(i_p[~projected.within_i[i_p]]):
         dh_me = with_all_bins(h_impb[i], prepared, slice(e_start, e_stop))
         dh_em = np.ascontiguousarray(dh_me.T[e_p[i_p == i] - e_start])
@@ -155,7 +159,8 @@ def _above(
     keep = maxima_p > floor
     if keep.all():
         return i_p, e_p, dh_pmc, hh_pr, maxima_p
-    return i_p[keep], e_p[keep], dh_pmc[keep], hh_pr[keep], maxima_p[keep]
+    kept = np.flatnonzero(keep)
+    return i_p[kept], e_p[kept], dh_pmc[kept], hh_pr[kept], maxima_p[kept]
 
 
 class _Screen:
@@ -222,10 +227,27 @@ class _Screen:
             _reach_at_phases(
                 dh_ex, hh_ex, error_i, slack_i, self.phases_cno, twice_floor, reach_ei[some]
             )
-        reach_ie = np.empty(reach_ei.T.shape, dtype=np.bool_)
-        reach_ie[:, self.order_e] = reach_ei.T
-        i_p, e_p = np.nonzero(reach_ie)
-        return (i_p + start).astype(np.int32), (e_p + self.e_start).astype(np.int32)
+        return _marked(reach_ei, self.order_e, np.int32(start), np.int32(self.e_start))
+
+
+@numba.njit(cache=True, error_model="numpy")
+def _marked(reach_ei, order_e, i_start, e_start):
+    """Return i_p and e_p of the marked pairs, ascending; rows are in another order."""
+    n_e, n_i = reach_ei.shape
+    reach_ie = np.empty((n_i, n_e), dtype=np.bool_)
+    n_pairs = 0
+    for e in range(n_e):
+        for i in range(n_i):
+            reach_ie[i, order_e[e]] = reach_ei[e, i]
+            n_pairs += reach_ei[e, i]
+    i_p, e_p = np.empty(n_pairs, np.int32), np.empty(n_pairs, np.int32)
+    n = 0
+    for i in range(n_i):
+        for e in range(n_e):
+            if reach_ie[i, e]:
+                i_p[n], e_p[n] = i_start + i, e_start + e
+                n += 1
+    return i_p, e_p
 
 
 @numba.njit(cache=True, error_model="numpy", fastmath=_REORDER)
