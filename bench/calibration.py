@@ -145,8 +145,22 @@ def read_run(
     )
 
 
+def threaded_part(rundir: Path) -> float:
+    """Return the part of the results stage that the driver gave to threads of its own.
+
+    Of a run with two workers or more: with one, nothing is shared.
+    """
+    report = json.loads(RunFiles(rundir).report.read_text(encoding="utf-8"))
+    in_all = report["stage_cpu_seconds"]["results"]
+    return max(1 - report["stage_thread_cpu_seconds"]["results"] / in_all, 0.0)
+
+
 def calibrate(
-    runs: Sequence[RunMeasured], overheads: Overheads, waveform_bytes: float
+    runs: Sequence[RunMeasured],
+    overheads: Overheads,
+    waveform_bytes: float,
+    *,
+    threaded: float = 0.0,
 ) -> RunParameters:
     """Return the parameters of the model.
 
@@ -156,6 +170,8 @@ def calibrate(
         Of at least two sizes.
     overheads : Overheads
     waveform_bytes : float
+    threaded : float
+        Of the results stage, see :func:`threaded_part`.
 
     Raises
     ------
@@ -179,7 +195,8 @@ def calibrate(
             made, once = _phase_parameters(phase, [run.phases[name] for run in runs], sizes)
             phases.append(made)
             serial = Growth(serial.start + once, serial.slope)
-        stages.append(StageParameters(name, serial, by_samples, tuple(phases)))
+        shared = threaded if name == "results" else 0.0
+        stages.append(StageParameters(name, serial, by_samples, tuple(phases), shared))
     begins = [
         max(phase.begin for phases in run.phases.values() for phase in phases.values())
         for run in runs

@@ -4,7 +4,8 @@
 
 Runs of the standard event on banks of several sizes (fresh processes, in turn) with the
 serial executor and with loky workers. The model (:mod:`scale_model`) takes its parameters
-from those with one worker; what it says of the others, measured seconds beside, is the
+from those with one worker, and from the largest with more what part of the results stage
+the driver gave to threads; what it says of the others, measured seconds beside, is the
 check. Then: predictions for 1 to 1024 workers and banks of 2^20 and 2^24 waveforms, and
 what limits them. ``--save`` keeps the parameters for ``bench/scale_model.py``.
 
@@ -21,7 +22,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from calibration import RunMeasured, calibrate, read_run
+from calibration import RunMeasured, calibrate, read_run, threaded_part
 from endtoend import bank_of_size, measure_run, warm_page_cache
 from executors import N_TASKS, cold, nothing, seconds
 from fresh import FreshRun
@@ -92,15 +93,24 @@ def measure_cases(
     repeats: int,
     overheads: Overheads,
     folder: Path,
-) -> tuple[list[Measured], list[RunMeasured]]:
-    """Run all cases in turn; return their times, and runs with one worker taken apart."""
+) -> tuple[list[Measured], list[RunMeasured], float]:
+    """Run all cases in turn.
+
+    Returns
+    -------
+    measured : list of Measured
+    apart : list of RunMeasured
+        Runs with one worker, taken apart.
+    threaded : float
+        Part of the results stage that the driver shares among threads.
+    """
     warm_page_cache(make_bank())
     banks = {size: bank_of_size(size, folder) for size in sizes}
     counts = [0, *sorted({1, *workers})]
     runs: dict[tuple[int, int], list[FreshRun]] = {
         (size, n): [] for size in sizes for n in counts
     }
-    apart = []
+    apart, threaded = [], []
     for repeat in range(repeats):
         for (size, n), done in runs.items():
             rundir = folder / f"run_{size}_{n}_{repeat}"
@@ -115,8 +125,10 @@ def measure_cases(
             if n == 1:
                 own, cpu = fresh.own_cpu_seconds, fresh.cpu_seconds
                 apart.append(read_run(rundir, size, fresh.seconds, own, cpu, overheads))
+            elif n > 1 and size == max(sizes):
+                threaded.append(threaded_part(rundir))
     measured = [Measured(size, n, tuple(done)) for (size, n), done in runs.items()]
-    return measured, apart
+    return measured, apart, statistics.median(threaded) if threaded else 0.0
 
 
 def check_table(run: RunParameters, measured: Sequence[Measured]) -> Table:
@@ -154,12 +166,12 @@ def main() -> None:
     report = Report(arguments)
     with tempfile.TemporaryDirectory(dir=cache_folder(), prefix="scale-") as name:
         overheads = measure_overheads(name)
-        measured, apart = measure_cases(
+        measured, apart, threaded = measure_cases(
             arguments.sizes, arguments.workers, arguments.repeats, overheads, Path(name)
         )
         handle = open_bank(make_bank()).handle
         waveform_bytes = 2 * 8 * 2 * handle.n_m * handle.n_b
-        run = calibrate(apart, overheads, waveform_bytes)
+        run = calibrate(apart, overheads, waveform_bytes, threaded=threaded)
         if arguments.save:
             arguments.save.write_text(json.dumps(run.to_dict(), indent=1) + "\n")
         report.show(check_table(run, measured))

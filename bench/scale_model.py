@@ -31,6 +31,8 @@ from simulation import Overheads, PhaseLoad, PhaseOutcome, simulate_phase
 WORKERS = tuple(2**k for k in range(11))
 SIZES = (2**20, 2**24)
 SIZE_LIMIT = 10**7
+MAX_THREADS = 8
+"""Most threads of the driver, which has as many as there are workers below that."""
 MAX_SPAWNED = 128
 """With more workers than this they are on several nodes, and somebody else starts them."""
 
@@ -142,12 +144,21 @@ class StageParameters:
         Grows with the number of accepted samples.
     phases : tuple of PhaseParameters
         In order.
+    threaded : float
+        Part of the driver's seconds that it shares among threads.
     """
 
     name: str
     serial: Growth
     by_samples: bool
     phases: tuple[PhaseParameters, ...]
+    threaded: float = 0.0
+
+    def alone(self, size: float, n_workers: int) -> float:
+        """Return the driver's own seconds."""
+        n_threads = min(max(n_workers, 1), MAX_THREADS)
+        shared = 1 - self.threaded + self.threaded / n_threads
+        return self.serial.at(size) * shared
 
 
 @dataclass(frozen=True)
@@ -263,7 +274,7 @@ def predict(
     n_cold = n_workers if n_workers <= MAX_SPAWNED else 0
     for stage in run.stages:
         size = _n_samples(run, n_waveforms) if stage.by_samples else n_waveforms
-        serial[f"{stage.name}, in the driver alone"] = stage.serial.at(size)
+        serial[f"{stage.name}, in the driver alone"] = stage.alone(size, n_workers)
         for phase in stage.phases:
             for load in phase.loads(n_waveforms, rng, run.begin, n_cold):
                 outcome = _run_phase(load, n_workers, run.overheads)

@@ -105,6 +105,7 @@ class Monitor:
         self._last_seen: dict[str, float] = {}
         self._stages: dict[str, float] = {}
         self._stage_cpu: dict[str, float] = {}
+        self._stage_thread_cpu: dict[str, float] = {}
         self._stage_times: list[tuple[str, float, float]] = []
         self._phase_times: list[tuple[str, float, float]] = []
         self._phases: dict[str, _Phase] = {}
@@ -124,13 +125,19 @@ class Monitor:
     @contextlib.contextmanager
     def stage(self, name: str) -> Iterator[None]:
         """Time a stage; the times of stages with the same name add up."""
-        began, started, cpu = time.time(), time.perf_counter(), time.process_time()
+        began, started = time.time(), time.perf_counter()
+        cpu, thread_cpu = time.process_time(), time.thread_time()
         try:
             yield
         finally:
-            seconds, cpu = time.perf_counter() - started, time.process_time() - cpu
-            self._stages[name] = self._stages.get(name, 0.0) + seconds
-            self._stage_cpu[name] = self._stage_cpu.get(name, 0.0) + cpu
+            seconds = time.perf_counter() - started
+            cpu, thread_cpu = time.process_time() - cpu, time.thread_time() - thread_cpu
+            for times, spent in (
+                (self._stages, seconds),
+                (self._stage_cpu, cpu),
+                (self._stage_thread_cpu, thread_cpu),
+            ):
+                times[name] = times.get(name, 0.0) + spent
             self._stage_times.append((name, began, began + seconds))
             self._sampler.peak()
             logger.info("stage %s: %.2f s", name, seconds)
@@ -224,17 +231,19 @@ class Monitor:
         dict
             ``seconds`` (so far), ``stages`` (seconds by name), ``stage_times`` (name, start
             and end of each, in seconds since the epoch), ``stage_cpu_seconds`` (of this
-            process, by name), ``phase_times`` (like ``stage_times``, each time that a
-            phase ran), ``phases`` (by name: work, rate, CPU time of this process, number
-            of tasks, fraction of the workers' time that was busy, load balance, bytes sent
-            and received, peak memory of a worker and what was predicted) and
-            ``peak_parent_memory_bytes`` (private memory).
+            process, by name), ``stage_thread_cpu_seconds`` (of the thread that ran the
+            stages, without those that it started), ``phase_times`` (like
+            ``stage_times``, each time that a phase ran), ``phases`` (by name: work, rate,
+            CPU time of this process, number of tasks, fraction of the workers' time that
+            was busy, load balance, bytes sent and received, peak memory of a worker and
+            what was predicted) and ``peak_parent_memory_bytes`` (private memory).
         """
         return {
             "seconds": time.perf_counter() - self._started,
             "stages": dict(self._stages),
             "stage_times": [list(times) for times in self._stage_times],
             "stage_cpu_seconds": dict(self._stage_cpu),
+            "stage_thread_cpu_seconds": dict(self._stage_thread_cpu),
             "phase_times": [list(times) for times in self._phase_times],
             "phases": {
                 name: phase.report(self.n_workers, self._predicted_bytes.get(name))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+import threading
 import time
 
 import pytest
@@ -212,6 +213,22 @@ def test_phase_runner_tells_the_monitor(tmp_path):
     assert set(watcher.tasks_frame()["key"]) == {f"b/{k}" for k in range(5)}
 
 
+def test_report_tells_the_stages_thread_from_those_that_it_starts():
+    def work():
+        began = time.thread_time()
+        while time.thread_time() - began < 0.1:
+            pass
+
+    watcher = Monitor(progress=False)
+    with watcher.stage("results"):
+        other = threading.Thread(target=work)
+        other.start()
+        other.join()
+    report = watcher.report()
+    assert report["stage_cpu_seconds"]["results"] >= 0.1
+    assert report["stage_thread_cpu_seconds"]["results"] < 0.05
+
+
 def test_report_tells_when_each_phase_ran_and_what_stages_took_of_this_process():
     watcher = Monitor(progress=False)
     before = time.time()
@@ -225,6 +242,7 @@ def test_report_tells_when_each_phase_ran_and_what_stages_took_of_this_process()
             pass
     report = watcher.report()
     assert 0.05 <= report["stage_cpu_seconds"]["extrinsic"] < 1
+    assert 0.04 <= report["stage_thread_cpu_seconds"]["extrinsic"] < 1
     (first, start, end), (second, again, last) = report["phase_times"]
     assert first == second == "proposals"
     assert before <= start < start + 0.015 < end <= again < last <= time.time()

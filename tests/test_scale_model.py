@@ -221,10 +221,11 @@ def test_growth_neither_begins_below_zero_nor_falls(bench):
 # Where the parameters come from
 
 
-def write_run(folder, n_tasks, *, slow=1.0):
+def write_run(folder, n_tasks, *, slow=1.0, in_threads=0.0):
     """Write what a run leaves whose one worker works at ``1 / slow`` of a core.
 
-    A second of each task's wall-clock time is CPU time where ``slow`` is 1.
+    A second of each task's wall-clock time is CPU time where ``slow`` is 1. Of the
+    second that the results take the driver, threads do a part ``in_threads``.
     """
     folder.mkdir()
     starts = 112.0 + slow * np.arange(n_tasks)
@@ -246,6 +247,7 @@ def write_run(folder, n_tasks, *, slow=1.0):
             ["results", end + 0.1, end + 1.1],
         ],
         "stage_cpu_seconds": {"incoherent": 2.0 + 0.1 * n_tasks, "results": 1.0},
+        "stage_thread_cpu_seconds": {"results": 1.0 - in_threads},
         "phase_times": [["incoherent", begin, end]],
         "phases": {"incoherent": {"parent_cpu_seconds": 0.1 * n_tasks}},
     }
@@ -290,6 +292,25 @@ def test_model_tells_of_other_sizes_and_workers_what_they_take(bench, tmp_path):
     assert found.seconds == pytest.approx(4 + 3 + 2.5 + 80 + 0.1)
     found = bench("scale_model").predict(run, 80 * 512, 8)
     assert found.seconds == pytest.approx(4 + 3 + 2.5 + 10 + 0.8, abs=0.1)
+
+
+def test_what_the_driver_does_in_threads_shrinks_with_the_workers_up_to_a_point(
+    bench, tmp_path
+):
+    calibration, costs = bench("calibration"), overheads(bench)
+    runs = []
+    for n in (20, 40):
+        times = write_run(tmp_path / str(n), n, in_threads=0.6)
+        runs.append(calibration.read_run(tmp_path / str(n), n * 512, *times, costs))
+    part = calibration.threaded_part(tmp_path / "40")
+    assert part == pytest.approx(0.6)
+    run = calibration.calibrate(runs, costs, 48384.0, threaded=part)
+    results = "results, in the driver alone"
+    predict = bench("scale_model").predict
+    found = {n: predict(run, 20480, n).serial[results] for n in (0, 1, 2, 8, 32)}
+    assert found[0] == found[1] == pytest.approx(1.0)
+    assert found[2] == pytest.approx(0.7)
+    assert found[8] == found[32] == pytest.approx(0.475)
 
 
 @pytest.fixture
