@@ -76,25 +76,30 @@ def pair_norms(norms_irk, q_ek, i_p, e_p):
     return hh_pr
 
 
-# Inlined: handing over the arrays would take a third of the time. Without flags that let
-# operations be fused, so that it gives the same bits wherever it is inlined.
+# Without flags that let operations be fused, so that it gives the same bits wherever it
+# is inlined.
 @numba.njit(cache=True, error_model="numpy", inline="always")
-def at_phases(dh_mc, hh_r, phases_cno, dh_o, hh_o):
-    """Write dh and hh at all orbital phases."""
-    n_m = len(dh_mc)
-    for o in range(len(dh_o)):
-        dh_o[o] = 0.0
-        hh_o[o] = hh_r[0]
-    # Factors of a loop are read before it: the compiler cannot know that writing dh_o does
-    # not change them.
-    for m in range(n_m):
-        real, imag = dh_mc[m, 0], dh_mc[m, 1]
-        for o in range(len(dh_o)):
-            dh_o[o] += phases_cno[0, m, o] * real + phases_cno[1, m, o] * imag
-    for n in range(1, (len(hh_r) + 1) // 2):
-        real, imag = hh_r[2 * n - 1], hh_r[2 * n]
-        for o in range(len(hh_o)):
-            hh_o[o] += phases_cno[0, n_m + n, o] * real - phases_cno[1, n_m + n, o] * imag
+def at_phase(dh_mc, hh_r, phases_cno, o, modes, orders):
+    """Return dh and hh at one orbital phase.
+
+    ``modes`` and ``orders`` are tuples of as many entries as there are modes, and phase
+    orders beyond 0: their lengths are types, so that loops over them are unrolled.
+    """
+    dh, hh = 0.0, hh_r[0]
+    for m in range(len(modes)):
+        dh += phases_cno[0, m, o] * dh_mc[m, 0] + phases_cno[1, m, o] * dh_mc[m, 1]
+    for n in range(len(orders)):
+        row = len(modes) + 1 + n
+        hh += (
+            phases_cno[0, row, o] * hh_r[2 * n + 1]
+            - phases_cno[1, row, o] * hh_r[2 * n + 2]
+        )
+    return dh, hh
+
+
+def _unrolled(dh_pmc: np.ndarray, hh_pr: np.ndarray) -> tuple[tuple, tuple]:
+    """Return what :func:`at_phase` takes as ``modes`` and ``orders``."""
+    return (0,) * dh_pmc.shape[1], (0,) * ((hh_pr.shape[1] - 1) // 2)
 
 
 @numba.njit(cache=True, error_model="numpy")
@@ -115,54 +120,76 @@ def _largest(values_o):
     return largest
 
 
-@numba.njit(cache=True, error_model="numpy")
-def pair_maxima(dh_pmc, hh_pr, phases_cno):
+def pair_maxima(
+    dh_pmc: np.ndarray, hh_pr: np.ndarray, phases_cno: np.ndarray
+) -> np.ndarray:
     """Return the largest bestfit_lnlike (n_pairs,) over orbital phases."""
-    n_phi = phases_cno.shape[2]
-    dh_o, hh_o, lnlike_o = np.empty(n_phi), np.empty(n_phi), np.empty(n_phi)
+    return _pair_maxima(dh_pmc, hh_pr, phases_cno, *_unrolled(dh_pmc, hh_pr))
+
+
+@numba.njit(cache=True, error_model="numpy")
+def _pair_maxima(dh_pmc, hh_pr, phases_cno, modes, orders):
+    lnlike_o = np.empty(phases_cno.shape[2])
     maxima_p = np.zeros(len(dh_pmc))
     for n in range(len(dh_pmc)):
-        at_phases(dh_pmc[n], hh_pr[n], phases_cno, dh_o, hh_o)
-        for o in range(n_phi):
-            lnlike_o[o] = lnlike(dh_o[o], hh_o[o])
+        dh_mc, hh_r = dh_pmc[n], hh_pr[n]
+        for o in range(len(lnlike_o)):
+            dh, hh = at_phase(dh_mc, hh_r, phases_cno, o, modes, orders)
+            lnlike_o[o] = lnlike(dh, hh)
         maxima_p[n] = _largest(lnlike_o)
     return maxima_p
 
 
-@numba.njit(cache=True, error_model="numpy")
-def pair_values(dh_pmc, hh_pr, phases_cno, o_p):
+def pair_values(
+    dh_pmc: np.ndarray, hh_pr: np.ndarray, phases_cno: np.ndarray, o_p: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return dh_p, hh_p, lnlike_p (n_pairs,) at one orbital phase each."""
-    n_phi = phases_cno.shape[2]
-    dh_o, hh_o = np.empty(n_phi), np.empty(n_phi)
+    return _pair_values(dh_pmc, hh_pr, phases_cno, o_p, *_unrolled(dh_pmc, hh_pr))
+
+
+@numba.njit(cache=True, error_model="numpy")
+def _pair_values(dh_pmc, hh_pr, phases_cno, o_p, modes, orders):
     dh_p, hh_p, lnlike_p = np.empty(len(o_p)), np.empty(len(o_p)), np.empty(len(o_p))
     for n in range(len(o_p)):
-        at_phases(dh_pmc[n], hh_pr[n], phases_cno, dh_o, hh_o)
-        dh_p[n], hh_p[n] = dh_o[o_p[n]], hh_o[o_p[n]]
-        lnlike_p[n] = lnlike(dh_p[n], hh_p[n])
+        dh, hh = at_phase(dh_pmc[n], hh_pr[n], phases_cno, o_p[n], modes, orders)
+        dh_p[n], hh_p[n], lnlike_p[n] = dh, hh, lnlike(dh, hh)
     return dh_p, hh_p, lnlike_p
 
 
-@numba.njit(cache=True, error_model="numpy")
-def expand_pairs(dh_pmc, hh_pr, phases_cno, floor):
+def expand_pairs(
+    dh_pmc: np.ndarray, hh_pr: np.ndarray, phases_cno: np.ndarray, floor: float
+) -> tuple[np.ndarray, ...]:
     """Return pair, o, dh, hh and lnlike of all (pair, o) with lnlike > floor.
 
     Takes 36 bytes of address space per (pair, o): call with chunks of pairs.
     """
+    sizes = _unrolled(dh_pmc, hh_pr)
+    return _expand_pairs(dh_pmc, hh_pr, phases_cno, float(floor), *sizes)
+
+
+@numba.njit(cache=True, error_model="numpy")
+def _expand_pairs(dh_pmc, hh_pr, phases_cno, floor, modes, orders):
     n_phi = phases_cno.shape[2]
-    dh_o, hh_o, lnlike_o = np.empty(n_phi), np.empty(n_phi), np.empty(n_phi)
+    dh_o, hh_o, may_o = np.empty(n_phi), np.empty(n_phi), np.empty(n_phi, np.bool_)
     most = len(dh_pmc) * n_phi
     pair_s, o_s = np.empty(most, np.int64), np.empty(most, np.int32)
     dh_s, hh_s, lnlike_s = np.empty(most), np.empty(most), np.empty(most)
+    # A division takes longer than all else: made only where the floor may be exceeded.
+    lowest = floor * (1 - 1e-12) if floor > 0 else 0.0
     s = 0
     for n in range(len(dh_pmc)):
-        at_phases(dh_pmc[n], hh_pr[n], phases_cno, dh_o, hh_o)
+        dh_mc, hh_r = dh_pmc[n], hh_pr[n]
         for o in range(n_phi):
-            lnlike_o[o] = lnlike(dh_o[o], hh_o[o])
+            dh, hh = at_phase(dh_mc, hh_r, phases_cno, o, modes, orders)
+            dh_o[o], hh_o[o] = dh, hh
+            may_o[o] = not (0.5 * dh * dh < lowest * hh)
         for o in range(n_phi):
-            if lnlike_o[o] > floor:
-                pair_s[s], o_s[s] = n, o
-                dh_s[s], hh_s[s], lnlike_s[s] = dh_o[o], hh_o[o], lnlike_o[o]
-                s += 1
+            if may_o[o]:
+                value = lnlike(dh_o[o], hh_o[o])
+                if value > floor:
+                    pair_s[s], o_s[s] = n, o
+                    dh_s[s], hh_s[s], lnlike_s[s] = dh_o[o], hh_o[o], value
+                    s += 1
     return (
         pair_s[:s].copy(),
         o_s[:s].copy(),
@@ -172,11 +199,17 @@ def expand_pairs(dh_pmc, hh_pr, phases_cno, floor):
     )
 
 
-def compile_pairs(phases_cno: np.ndarray) -> None:
+def compile_pairs(n_modes: int, n_orders: int, phases_cno: np.ndarray) -> None:
     """Compile :func:`pair_values` and :func:`expand_pairs`, or load them from the cache.
 
     Where a parent calls this before it starts workers, they find the cache filled.
+
+    Parameters
+    ----------
+    n_modes, n_orders : int
+        Number of modes, and of phase orders, 0 included.
+    phases_cno : (2, n_modes + n_orders, n_phi) float
     """
-    dh_pmc, hh_pr = np.zeros((1, 1, 2)), np.zeros((1, 1))
+    dh_pmc, hh_pr = np.zeros((1, n_modes, 2)), np.zeros((1, 2 * n_orders - 1))
     pair_values(dh_pmc, hh_pr, phases_cno, np.zeros(1, dtype=np.int32))
     expand_pairs(dh_pmc, hh_pr, phases_cno, 0.0)

@@ -185,16 +185,23 @@ class _Screen:
         )
         self.first_node_ed = first_node_ed[self.order_e]
         self.node_weights_edj = prepared.node_weights_edj[block][self.order_e]
-        self.phases_cno = prepared.phases_cno.astype(np.float32)
-        self.error_i = (projected.screen_error_i * (1 + 1e-5)).astype(np.float32)
-
+        self.cos_no, self.sin_no = prepared.phases_cno.astype(np.float32)
         n_i, n_rows, n_k = projected.norms_irk.shape
+        # Their lengths, as types: loops over them are unrolled.
+        self.modes = (0,) * len(prepared.m_arr)
+        self.orders = (0,) * ((n_rows - 1) // 2)
+        # Errors of whole tiles.
+        self.n_i = n_i
+        self.error_i = np.zeros(len(self.z_tpgx) * TILE, np.float32)
+        self.error_i[:n_i] = projected.screen_error_i * (1 + 1e-5)
         norms_irk = projected.norms_irk * 2.0 ** (-2 * prepared.exponent)
         q_ek = prepared.q_ek[block]
         rounding = 4 * (n_k + 8) * _UNIT_ROUNDOFF
         slack_i = rounding * (np.abs(norms_irk).sum(axis=1) @ np.abs(q_ek).max(axis=0))
-        self.slack_i = slack_i.astype(np.float32)
-        self.norms_kri = np.zeros((n_k, n_rows, len(self.z_tpgx) * TILE), np.float32)
+        # Below zero beyond the last waveform: nothing of that reaches a floor.
+        self.slack_i = np.full(len(self.error_i), -1, np.float32)
+        self.slack_i[:n_i] = slack_i
+        self.norms_kri = np.zeros((n_k, n_rows, len(self.error_i)), np.float32)
         self.norms_kri[..., :n_i] = norms_irk.transpose(2, 1, 0)
         self.q_ek = q_ek[self.order_e].astype(np.float32)
         n_tile = min(e_tile, len(q_ek))
@@ -204,14 +211,13 @@ class _Screen:
     def candidates(self, tile: int, floor: float) -> tuple[np.ndarray, np.ndarray]:
         """Return i_p, e_p of a tile's waveforms where the floor may be exceeded."""
         start = tile * TILE
-        part = slice(start, min(start + TILE, len(self.error_i)))
-        error_i, slack_i = self.error_i[part], self.slack_i[part]
-        norms_kx = self.norms_kri[:, :, start : start + TILE].reshape(
-            len(self.norms_kri), -1
-        )
+        part = slice(start, start + TILE)
+        errors = self.error_i[part], self.slack_i[part]
+        norms_kx = self.norms_kri[:, :, part].reshape(len(self.norms_kri), -1)
         # lnlike does not depend on the units of the inner products.
         twice_floor = np.float32(2 * max(floor, 0.0) * (1 - 1e-5))
-        reach_ei = np.ones((len(self.q_ek), len(error_i)), dtype=np.bool_)
+        sizes = self.modes, self.orders
+        reach_ei = np.empty((len(self.q_ek), TILE), dtype=np.bool_)
         for first in range(0, len(self.q_ek), self.e_tile):
             some = slice(first, first + self.e_tile)
             n_some = len(self.q_ek[some])
@@ -223,17 +229,25 @@ class _Screen:
                 self.node_weights_edj[some],
                 dh_ex,
             )
-            _reach(dh_ex, hh_ex, error_i, slack_i, twice_floor, reach_ei[some])
+            _reach(dh_ex, hh_ex, *errors, twice_floor, *sizes, reach_ei[some])
             _reach_at_phases(
-                dh_ex, hh_ex, error_i, slack_i, self.phases_cno, twice_floor, reach_ei[some]
+                dh_ex,
+                hh_ex,
+                *errors,
+                self.cos_no,
+                self.sin_no,
+                twice_floor,
+                *sizes,
+                reach_ei[some],
             )
-        return _marked(reach_ei, self.order_e, np.int32(start), np.int32(self.e_start))
+        n_i = min(TILE, self.n_i - start)
+        return _marked(reach_ei, n_i, self.order_e, np.int32(start), np.int32(self.e_start))
 
 
 @numba.njit(cache=True, error_model="numpy")
-def _marked(reach_ei, order_e, i_start, e_start):
+def _marked(reach_ei, n_i, order_e, i_start, e_start):
     """Return i_p and e_p of the marked pairs, ascending; rows are in another order."""
-    n_e, n_i = reach_ei.shape
+    n_e = len(reach_ei)
     reach_ie = np.empty((n_i, n_e), dtype=np.bool_)
     n_pairs = 0
     for e in range(n_e):
@@ -253,83 +267,76 @@ def _marked(reach_ei, order_e, i_start, e_start):
 @numba.njit(cache=True, error_model="numpy", fastmath=_REORDER)
 def _interpolate(z_pgx, first_node_ed, node_weights_edj, dh_ex):
     """Write (d|h) of the samples by part, mode and waveform."""
-    n_x = z_pgx.shape[2]
     for e in range(len(first_node_ed)):
-        for x in range(n_x):
-            dh_ex[e, x] = 0
+        dh_x = dh_ex[e]
+        for x in range(len(dh_x)):
+            dh_x[x] = 0
         for d in range(first_node_ed.shape[1]):
             g = first_node_ed[e, d]
-            for p in range(2):
-                w0, w1 = node_weights_edj[e, d, 4 * p], node_weights_edj[e, d, 4 * p + 1]
-                w2, w3 = (
-                    node_weights_edj[e, d, 4 * p + 2],
-                    node_weights_edj[e, d, 4 * p + 3],
+            w_j = node_weights_edj[e, d]
+            w0, w1, w2, w3 = w_j[0], w_j[1], w_j[2], w_j[3]
+            w4, w5, w6, w7 = w_j[4], w_j[5], w_j[6], w_j[7]
+            z0, z1, z2, z3 = z_pgx[0, g], z_pgx[0, g + 1], z_pgx[0, g + 2], z_pgx[0, g + 3]
+            z4, z5, z6, z7 = z_pgx[1, g], z_pgx[1, g + 1], z_pgx[1, g + 2], z_pgx[1, g + 3]
+            for x in range(len(dh_x)):
+                dh_x[x] += (w0 * z0[x] + w1 * z1[x] + w2 * z2[x] + w3 * z3[x]) + (
+                    w4 * z4[x] + w5 * z5[x] + w6 * z6[x] + w7 * z7[x]
                 )
-                for x in range(n_x):
-                    dh_ex[e, x] += (
-                        w0 * z_pgx[p, g, x]
-                        + w1 * z_pgx[p, g + 1, x]
-                        + w2 * z_pgx[p, g + 2, x]
-                        + w3 * z_pgx[p, g + 3, x]
-                    )
 
 
 @numba.njit(cache=True, error_model="numpy", fastmath=_REORDER)
-def _reach(dh_ex, hh_ex, error_i, slack_i, twice_floor, reach_ei):
+def _reach(dh_ex, hh_ex, error_i, slack_i, twice_floor, modes, orders, reach_ei):
     """Mark the pairs of one tile whose bounds over all phases reach the floor."""
-    n_e, n_i = reach_ei.shape
-    n_x = dh_ex.shape[1] // 2
-    n_rows = hh_ex.shape[1] // TILE
-    size_x = np.empty(n_x, np.float32)
-    total_i, least_i = np.empty(TILE, np.float32), np.empty(TILE, np.float32)
-    for e in range(n_e):
-        for x in range(n_x):
-            size_x[x] = np.sqrt(dh_ex[e, x] ** 2 + dh_ex[e, n_x + x] ** 2)
+    imag = len(modes) * TILE
+    for e in range(len(reach_ei)):
+        dh_x, hh_x, reach_i = dh_ex[e], hh_ex[e], reach_ei[e]
         for i in range(TILE):
-            total_i[i] = size_x[i]
-            least_i[i] = hh_ex[e, i]
-        for m in range(1, n_x // TILE):
-            for i in range(TILE):
-                total_i[i] += size_x[m * TILE + i]
-        for r in range(1, n_rows, 2):
-            for i in range(TILE):
-                least_i[i] -= np.sqrt(
-                    hh_ex[e, r * TILE + i] ** 2 + hh_ex[e, (r + 1) * TILE + i] ** 2
-                )
-        for i in range(n_i):
-            total = total_i[i] + error_i[i]
+            total = error_i[i]
+            for m in range(len(modes)):
+                x = m * TILE + i
+                total += np.sqrt(dh_x[x] ** 2 + dh_x[imag + x] ** 2)
+            least = hh_x[i] - slack_i[i]
+            for n in range(len(orders)):
+                x = (2 * n + 1) * TILE + i
+                least -= np.sqrt(hh_x[x] ** 2 + hh_x[x + TILE] ** 2)
             # Written so that a NaN (from overflow) reaches the floor.
-            reach_ei[e, i] = not (total * total < twice_floor * (least_i[i] - slack_i[i]))
+            reach_i[i] = not (total * total < twice_floor * least)
 
 
 @numba.njit(cache=True, error_model="numpy", fastmath=_REORDER)
-def _reach_at_phases(dh_ex, hh_ex, error_i, slack_i, phases_cno, twice_floor, reach_ei):
+def _reach_at_phases(
+    dh_ex,
+    hh_ex,
+    error_i,
+    slack_i,
+    cos_no,
+    sin_no,
+    twice_floor,
+    modes,
+    orders,
+    reach_ei,
+):
     """Unmark the pairs whose bounds lie below the floor phase by phase."""
-    n_e, n_i = reach_ei.shape
-    n_x = dh_ex.shape[1] // 2
-    n_m, n_rows = n_x // TILE, hh_ex.shape[1] // TILE
-    n_phi = phases_cno.shape[2]
-    dh_o, hh_o = np.empty(n_phi, np.float32), np.empty(n_phi, np.float32)
-    for e in range(n_e):
-        for i in range(n_i):
+    n_m, n_phi = len(modes), cos_no.shape[1]
+    imag = n_m * TILE
+    for e in range(len(reach_ei)):
+        dh_x, hh_x = dh_ex[e], hh_ex[e]
+        for i in range(TILE):
             if not reach_ei[e, i]:
                 continue
+            # Counted in the type of what is compared, which vectorises better.
+            n_below = np.float32(0)
             for o in range(n_phi):
-                dh_o[o] = error_i[i]
-                hh_o[o] = hh_ex[e, i] - slack_i[i]
-            for m in range(n_m):
-                real, imag = dh_ex[e, m * TILE + i], dh_ex[e, n_x + m * TILE + i]
-                for o in range(n_phi):
-                    dh_o[o] += phases_cno[0, m, o] * real + phases_cno[1, m, o] * imag
-            for order in range(1, (n_rows + 1) // 2):
-                real = hh_ex[e, (2 * order - 1) * TILE + i]
-                imag = hh_ex[e, 2 * order * TILE + i]
-                for o in range(n_phi):
-                    hh_o[o] += (
-                        phases_cno[0, n_m + order, o] * real
-                        - phases_cno[1, n_m + order, o] * imag
+                dh, hh = error_i[i], hh_x[i] - slack_i[i]
+                for m in range(len(modes)):
+                    x = m * TILE + i
+                    dh += cos_no[m, o] * dh_x[x] + sin_no[m, o] * dh_x[imag + x]
+                for n in range(len(orders)):
+                    x = (2 * n + 1) * TILE + i
+                    hh += (
+                        cos_no[n_m + 1 + n, o] * hh_x[x]
+                        - sin_no[n_m + 1 + n, o] * hh_x[x + TILE]
                     )
-            n_below = 0
-            for o in range(n_phi):
-                n_below += (dh_o[o] < 0) | (dh_o[o] * dh_o[o] < twice_floor * hh_o[o])
+                below = (dh < 0) | (dh * dh < twice_floor * hh)
+                n_below += np.float32(1) if below else np.float32(0)
             reach_ei[e, i] = twice_floor <= 0 or n_below < n_phi

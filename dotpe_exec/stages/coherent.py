@@ -222,7 +222,9 @@ def coherent_sets(
             for bank_id, h_impb in pilots.items():
                 collectors[bank_id].accepted.hint(_pilot_maximum(h_impb, prepared))
             # All else that tasks run was compiled for the pilots.
-            compile_pairs(prepared.phases_cno)
+            n_modes = len(prepared.m_arr)
+            n_orders = prepared.phases_cno.shape[1] - n_modes
+            compile_pairs(n_modes, n_orders, prepared.phases_cno)
         handles = runner.store.put(summary.line_fit), runner.store.put(prepared)
         tasks = _tasks(
             runner,

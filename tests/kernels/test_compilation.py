@@ -39,8 +39,9 @@ event.register("numba:compile", compiled)
 
 COMPILE_THE_SCREENING = """
 from dotpe_exec.kernels import coherent, coherent_screen
-one, row = np.zeros(1, np.float32), np.ones((1, 2 * coherent.TILE), np.float32)
-phases, marks = np.ones((2, 4, 5), np.float32), np.ones((1, 1), bool)
+row = np.ones((1, 2 * coherent.TILE), np.float32)
+errors = [np.zeros(coherent.TILE, np.float32)] * 2
+phases, marks = np.ones((2, 2, 5), np.float32), np.ones((1, coherent.TILE), bool)
 coherent._store(
     np.ones((1, 2), complex), 0, 0, np.array([0, -1]), np.zeros(2, int),
     np.ones((2, 1, 1, 16)), np.zeros((1, 1, 1, 2, 2)),
@@ -49,8 +50,10 @@ coherent_screen._interpolate(
     np.ones((2, 4, len(row[0])), np.float32), np.zeros((1, 1), np.int32),
     np.ones((1, 1, 8), np.float32), row,
 )
-coherent_screen._reach(row, row, one, one, np.float32(1), marks)
-coherent_screen._reach_at_phases(row, row, one, one, phases, np.float32(1), marks)
+coherent_screen._reach(row, row, *errors, np.float32(1), (0,), (), marks)
+coherent_screen._reach_at_phases(
+    row, row, *errors, *phases, np.float32(1), (0,), (), marks
+)
 print(json.dumps(compiled.names))
 """
 
@@ -178,6 +181,6 @@ def test_workers_find_all_compiled_code_in_the_cache(golden, tmp_path):
     for path in workers:
         assert json.loads(path.read_text()) == []
     by_parent = json.loads((tmp_path / "parent.json").read_text())
-    for name in ("decide", "_reach_at_phases", "pair_values", "_marginalized_lnlike"):
+    for name in ("decide", "_reach_at_phases", "_pair_values", "_marginalized_lnlike"):
         # Once: neither read-only nor memory-mapped arrays are another type.
         assert by_parent.count(name) == 1
