@@ -20,6 +20,7 @@ from typing import Any
 from .errors import InputError
 
 _ROOT = Path("/")
+_MOST_DRIVER_THREADS = 8  # more than that wait for memory and for each other
 _EXECUTORS = {
     "serial": None,
     "process": None,
@@ -68,6 +69,14 @@ def core_limits(
 def usable_cores(environment: Mapping[str, str] = os.environ, root: Path = _ROOT) -> int:
     """Return how many cores this process may use, at least 1."""
     return max(1, min(core_limits(environment, root).values()))
+
+
+def driver_threads(n_workers: int) -> int:
+    """Return how many threads the driving process uses after a phase of tasks.
+
+    Its workers are idle then. A serial run stays serial.
+    """
+    return min(n_workers, usable_cores(), _MOST_DRIVER_THREADS)
 
 
 def _positive(text: str | None) -> int | None:

@@ -16,7 +16,7 @@ from .atomic import atomic_write, write_feather, write_json, write_npy, write_np
 from .executors.phases import PhaseRunner
 from .inputs import RunInputs
 from .kernels.distance import DistanceTable
-from .machine import usable_cores
+from .machine import driver_threads
 from .rundir import RunDirectory
 from .stages.binning_error import relative_binning_error
 from .stages.coherent_set import CoherentSet
@@ -44,8 +44,6 @@ from .stages.tables import write_chunks
 
 _N_EXACT = 50
 """Samples whose likelihood is computed exactly, to measure relative binning."""
-_MAX_THREADS = 8
-"""Of the driver, for what follows the phases: distance marginalisation, writing."""
 _LARGE_BINNING_ERROR = 0.5  # in ln likelihood
 
 
@@ -62,8 +60,7 @@ def write_results(
     """Write tables of samples and return the summary."""
     log_prior_weights_e = extrinsic.table["log_prior_weights"].to_numpy()
     posteriors = []
-    # The workers are idle by now; a serial run stays serial.
-    n_threads = min(runner.executor.n_workers, usable_cores(), _MAX_THREADS)
+    n_threads = driver_threads(runner.executor.n_workers)
     with _jobs_beside(n_threads) as start:
         for bank_id, coherent_set in sets.items():
             posterior = marginalize_bank(

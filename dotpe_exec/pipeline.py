@@ -8,7 +8,7 @@ from .config import ResolvedConfig
 from .distance_table import load_distance_table
 from .executors.phases import PhaseRunner
 from .inputs import RunInputs, problem_size
-from .machine import describe_machine
+from .machine import describe_machine, driver_threads
 from .memory import worker_bytes_by_phase
 from .monitor import Monitor
 from .output import write_extrinsic, write_results, write_survivors
@@ -111,6 +111,7 @@ def run_stages(
             pairs_per_message=config.pairs_per_task,
             i_tile=config.i_tile,
             e_tile=config.e_tile,
+            n_threads=driver_threads(runner.executor.n_workers),
         )
 
     with monitor.stage("results"):

@@ -59,6 +59,16 @@ def test_usable_cores_is_the_least_of_all(monkeypatch):
 
 
 @pytest.mark.parametrize(
+    ("cores", "n_workers", "n_threads"), [(16, 1, 1), (16, 4, 4), (2, 4, 2), (64, 32, 8)]
+)
+def test_driver_uses_no_more_threads_than_workers_cores_or_memory_serve(
+    monkeypatch, cores, n_workers, n_threads
+):
+    monkeypatch.setattr(machine, "usable_cores", lambda: cores)
+    assert machine.driver_threads(n_workers) == n_threads
+
+
+@pytest.mark.parametrize(
     ("files", "cores"),
     [
         (

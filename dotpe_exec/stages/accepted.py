@@ -12,6 +12,7 @@ import math
 import numpy as np
 
 from .ordering import order_with_ties
+from .ranges import take
 
 # Buffers are cleaned when they hold this much more than what may be kept.
 _SLACK = 1.5
@@ -77,7 +78,9 @@ class AcceptedSet:
         if self._size > trigger:
             self._clean()
 
-    def finish(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    def finish(
+        self, n_threads: int = 1
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """Return lnlike, code, dh, hh of the set, ascending in lnlike, then in code.
 
         The collection is empty afterwards.
@@ -89,9 +92,9 @@ class AcceptedSet:
             self._chunks = [chunk[1:] for chunk in self._chunks]
             columns.append(np.concatenate([np.empty(0, dtype), *parts]))
         self._chunks = []
-        order = order_with_ties(columns[0], columns[1])
+        order = order_with_ties(columns[0], columns[1], n_threads)
         for k in range(len(columns)):
-            columns[k] = columns[k][order]
+            columns[k] = take(columns[k], order, n_threads)
         lnlike_s, code_s, dh_s, hh_s = columns
         return lnlike_s, code_s, dh_s, hh_s
 

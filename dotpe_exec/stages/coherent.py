@@ -154,6 +154,7 @@ def coherent_sets(
     pairs_per_message: int | None = None,
     i_tile: int | None = None,
     e_tile: int | None = None,
+    n_threads: int = 1,
 ) -> dict[str, CoherentSet]:
     """Return the accepted set of every bank.
 
@@ -181,6 +182,8 @@ def coherent_sets(
         Tasks that travel together.
     i_tile, e_tile : int, optional
         Waveforms and extrinsic samples that a task screens at a time: for speed alone.
+    n_threads : int
+        Of this process, that put the samples in order when all tasks have ended.
 
     Returns
     -------
@@ -236,7 +239,9 @@ def coherent_sets(
             (i_tile or DEFAULT_I_TILE, e_tile or DEFAULT_E_TILE),
         )
         _collect(runner, tasks, collectors, prepared.phases_cno, pairs_per_message)
-    return {bank_id: collector.finish() for bank_id, collector in collectors.items()}
+    return {
+        bank_id: collector.finish(n_threads) for bank_id, collector in collectors.items()
+    }
 
 
 def batch_size(survivors: Mapping[str, Survivors], at_most: int) -> int:

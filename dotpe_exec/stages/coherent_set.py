@@ -11,6 +11,7 @@ from ..banks.format import WaveformBatch
 from ..kernels.coherent_pairs import expand_pairs
 from .accepted import AcceptedSet
 from .probes import PROBES_PER_WAVEFORM, probe_points
+from .ranges import for_ranges
 
 if TYPE_CHECKING:
     from .coherent import CoherentResult
@@ -124,17 +125,24 @@ class Collector:
             code_s = self._code(inds[result.i_p[pair_s]], result.e_p[pair_s], o_s)
             self.accepted.add(lnlike_s, code_s, dh_s, hh_s)
 
-    def finish(self) -> CoherentSet:
+    def finish(self, n_threads: int = 1) -> CoherentSet:
         """Return the bank's accepted set and probes."""
-        lnlike_s, code_s, dh_s, hh_s = self.accepted.finish()
+        lnlike_s, code_s, dh_s, hh_s = self.accepted.finish(n_threads)
         probes = self._probes(lnlike_s, code_s)
-        # Not np.divmod, which takes four times as long.
-        rest, i_s = code_s // self.n_phi, code_s // (self.n_phi * self.n_e)
-        o_s, e_s = code_s - rest * self.n_phi, rest - i_s * self.n_e
+        i_s = np.empty(len(code_s), dtype=np.int64)
+        e_s, o_s = np.empty((2, len(code_s)), dtype=np.int32)
+
+        def decode(some: slice) -> None:
+            # Not np.divmod, which takes four times as long.
+            code = code_s[some]
+            rest, i_s[some] = code // self.n_phi, code // (self.n_phi * self.n_e)
+            o_s[some], e_s[some] = code - rest * self.n_phi, rest - i_s[some] * self.n_e
+
+        for_ranges(decode, len(code_s), n_threads)
         return CoherentSet(
             i=i_s,
-            e=e_s.astype(np.int32),
-            o=o_s.astype(np.int32),
+            e=e_s,
+            o=o_s,
             d_h=dh_s,
             h_h=hh_s,
             bestfit_lnlike=lnlike_s,

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from .ranges import sort
+
 
 def stable_order(keys: np.ndarray) -> np.ndarray:
     """Return ``np.argsort(keys, kind="stable")`` of integers that are not negative."""
@@ -19,7 +21,9 @@ def stable_order(keys: np.ndarray) -> np.ndarray:
     return packed & ((1 << n_bits) - 1)
 
 
-def order_with_ties(values: np.ndarray, codes: np.ndarray) -> np.ndarray:
+def order_with_ties(
+    values: np.ndarray, codes: np.ndarray, n_threads: int = 1
+) -> np.ndarray:
     """Return ``np.lexsort((codes, values))`` for floats without NaN, codes not negative.
 
     Values are sorted as fractions of their range, to as many bits as there is room for
@@ -34,7 +38,7 @@ def order_with_ties(values: np.ndarray, codes: np.ndarray) -> np.ndarray:
     # Rounding never turns an order around, it only makes values agree.
     packed = ((values - low) * scale).astype(np.int64) << n_bits
     packed |= np.arange(len(values))
-    packed.sort()
+    sort(packed, n_threads)
     order = packed & ((1 << n_bits) - 1)
     packed >>= n_bits
     same = packed[1:] == packed[:-1]

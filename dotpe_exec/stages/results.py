@@ -13,7 +13,6 @@ from __future__ import annotations
 import itertools
 import warnings
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -29,11 +28,11 @@ from .evidence import (
     relative_weights,
 )
 from .probes import PROBES_PER_WAVEFORM
+from .ranges import for_ranges
 
 if TYPE_CHECKING:
     from .coherent_set import CoherentSet, Probes
 
-_ROWS_AT_A_TIME = 2**18
 _LOWEST_OVERLAP = -10.0  # of d_h / sqrt(h_h) in cogwheel's table
 
 MAX_DRAWS = 10**4
@@ -189,19 +188,12 @@ def _ln_posterior(
     lnl_marginalized = np.empty(len(samples.i))
     ln_posterior = np.empty(len(samples.i))
 
-    def fill(start: int) -> None:
-        some = slice(start, start + _ROWS_AT_A_TIME)
+    def fill(some: slice) -> None:
         lnl_marginalized[some], ln_posterior[some] = _ln_posterior_rows(
             bank_id, samples, some, log_prior_weights_i, log_prior_weights_e, table
         )
 
-    starts = range(0, len(samples.i), _ROWS_AT_A_TIME)
-    if n_threads == 1 or len(starts) < 2:
-        for start in starts:
-            fill(start)
-    else:
-        with ThreadPoolExecutor(n_threads) as pool:
-            list(pool.map(fill, starts))
+    for_ranges(fill, len(samples.i), n_threads)
     return lnl_marginalized, ln_posterior
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -38,9 +39,10 @@ def test_floats_that_are_equal_or_nearly_so(drawn):
     np.testing.assert_array_equal(order_with_ties(values, codes), expected)
 
 
-def test_many_likelihoods():
+@pytest.mark.parametrize("n_threads", [1, 3])
+def test_many_likelihoods(n_threads):
     rng = np.random.default_rng(0)
-    values = np.round(rng.uniform(40, 60, 200_000), 6)
+    values = np.round(rng.uniform(40, 60, 300_000), 6)
     codes = rng.permutation(len(values))
     expected = np.lexsort((codes, values))
-    np.testing.assert_array_equal(order_with_ties(values, codes), expected)
+    np.testing.assert_array_equal(order_with_ties(values, codes, n_threads), expected)

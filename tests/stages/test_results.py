@@ -84,7 +84,7 @@ def test_ln_posterior_adds_the_weights_of_waveform_and_extrinsic_sample(table):
 
 
 def test_threads_change_no_bit_and_name_the_first_bad_sample(table, monkeypatch):
-    monkeypatch.setattr("dotpe_exec.stages.results._ROWS_AT_A_TIME", 32)
+    monkeypatch.setattr("dotpe_exec.stages.ranges.ROWS_AT_A_TIME", 32)
     members = make_set(np.random.default_rng(7), 500)
     alone, shared = (make_bank_posterior(table, members, n_threads=n) for n in (1, 3))
     assert len(set(shared.ln_posterior)) > 400, "every row was filled"
