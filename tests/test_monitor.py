@@ -11,7 +11,7 @@ import time
 import pytest
 
 from dotpe_exec import atomic, monitor
-from dotpe_exec.executors.memory import private_bytes
+from dotpe_exec.executors.memory import PeakSampler
 from dotpe_exec.executors.phases import PhaseRunner, TaskRecord
 from dotpe_exec.executors.store import ArrayStore
 from dotpe_exec.executors.task import Task
@@ -169,11 +169,9 @@ def test_stages_are_timed_also_when_they_fail_and_add_up(monkeypatch):
 def test_memory_of_the_parent_is_its_peak():
     with Monitor(progress=False) as watcher:
         before = watcher.report()["peak_parent_memory_bytes"]
-        # What an earlier test leaves may be freed at any moment: as much on top of that.
-        freed = max(before - private_bytes(), 0)
         with watcher.stage("big"):
-            block = bytearray(freed + (64 << 20))
-            watcher._sampler.peak()
+            block = bytearray(64 << 20)
+            time.sleep(2 * PeakSampler.interval)
         del block
         after = watcher.report()["peak_parent_memory_bytes"]
     assert after - before > 50 << 20
