@@ -28,11 +28,11 @@ import numpy as np
 from measure import Report, Table, parser
 from simulation import Overheads, PhaseLoad, PhaseOutcome, simulate_phase
 
+from dotpe_exec.machine import MOST_DRIVER_THREADS
+
 WORKERS = tuple(2**k for k in range(11))
 SIZES = (2**20, 2**24)
 SIZE_LIMIT = 10**7
-MAX_THREADS = 8
-"""Most threads of the driver, which has as many as there are workers below that."""
 MAX_SPAWNED = 128
 """With more workers than this they are on several nodes, and somebody else starts them."""
 
@@ -156,7 +156,7 @@ class StageParameters:
 
     def alone(self, size: float, n_workers: int) -> float:
         """Return the driver's own seconds."""
-        n_threads = min(max(n_workers, 1), MAX_THREADS)
+        n_threads = min(max(n_workers, 1), MOST_DRIVER_THREADS)
         shared = 1 - self.threaded + self.threaded / n_threads
         return self.serial.at(size) * shared
 

@@ -20,7 +20,8 @@ from typing import Any
 from .errors import InputError
 
 _ROOT = Path("/")
-_MOST_DRIVER_THREADS = 8  # more than that wait for memory and for each other
+MOST_DRIVER_THREADS = 8
+"""More than that wait for memory and for each other."""
 _EXECUTORS = {
     "serial": None,
     "process": None,
@@ -76,7 +77,7 @@ def driver_threads(n_workers: int) -> int:
 
     Its workers are idle then. A serial run stays serial.
     """
-    return min(n_workers, usable_cores(), _MOST_DRIVER_THREADS)
+    return min(n_workers, usable_cores(), MOST_DRIVER_THREADS)
 
 
 def _positive(text: str | None) -> int | None:

@@ -97,9 +97,9 @@ def at_phase(dh_mc, hh_r, phases_cno, o, modes, orders):
     return dh, hh
 
 
-def _unrolled(dh_pmc: np.ndarray, hh_pr: np.ndarray) -> tuple[tuple, tuple]:
+def unrolled(n_m: int, n_rows: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Return what :func:`at_phase` takes as ``modes`` and ``orders``."""
-    return (0,) * dh_pmc.shape[1], (0,) * ((hh_pr.shape[1] - 1) // 2)
+    return (0,) * n_m, (0,) * ((n_rows - 1) // 2)
 
 
 @numba.njit(cache=True, error_model="numpy")
@@ -124,7 +124,8 @@ def pair_maxima(
     dh_pmc: np.ndarray, hh_pr: np.ndarray, phases_cno: np.ndarray
 ) -> np.ndarray:
     """Return the largest bestfit_lnlike (n_pairs,) over orbital phases."""
-    return _pair_maxima(dh_pmc, hh_pr, phases_cno, *_unrolled(dh_pmc, hh_pr))
+    sizes = unrolled(dh_pmc.shape[1], hh_pr.shape[1])
+    return _pair_maxima(dh_pmc, hh_pr, phases_cno, *sizes)
 
 
 @numba.njit(cache=True, error_model="numpy")
@@ -144,7 +145,8 @@ def pair_values(
     dh_pmc: np.ndarray, hh_pr: np.ndarray, phases_cno: np.ndarray, o_p: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return dh_p, hh_p, lnlike_p (n_pairs,) at one orbital phase each."""
-    return _pair_values(dh_pmc, hh_pr, phases_cno, o_p, *_unrolled(dh_pmc, hh_pr))
+    sizes = unrolled(dh_pmc.shape[1], hh_pr.shape[1])
+    return _pair_values(dh_pmc, hh_pr, phases_cno, o_p, *sizes)
 
 
 @numba.njit(cache=True, error_model="numpy")
@@ -163,7 +165,7 @@ def expand_pairs(
 
     Takes 36 bytes of address space per (pair, o): call with chunks of pairs.
     """
-    sizes = _unrolled(dh_pmc, hh_pr)
+    sizes = unrolled(dh_pmc.shape[1], hh_pr.shape[1])
     return _expand_pairs(dh_pmc, hh_pr, phases_cno, float(floor), *sizes)
 
 

@@ -24,7 +24,7 @@ import numba
 import numpy as np
 
 from .coherent import TILE, PreparedCoherent, Projected, with_all_bins
-from .coherent_pairs import pair_maxima, pair_modes, pair_norms
+from .coherent_pairs import pair_maxima, pair_modes, pair_norms, unrolled
 
 # With these, what is screened at a time stays in the second-level cache, and the floor
 # rises soon.
@@ -187,9 +187,7 @@ class _Screen:
         self.node_weights_edj = prepared.node_weights_edj[block][self.order_e]
         self.cos_no, self.sin_no = prepared.phases_cno.astype(np.float32)
         n_i, n_rows, n_k = projected.norms_irk.shape
-        # Their lengths, as types: loops over them are unrolled.
-        self.modes = (0,) * len(prepared.m_arr)
-        self.orders = (0,) * ((n_rows - 1) // 2)
+        self.sizes = unrolled(len(prepared.m_arr), n_rows)
         # Errors of whole tiles.
         self.n_i = n_i
         self.error_i = np.zeros(len(self.z_tpgx) * TILE, np.float32)
@@ -216,7 +214,6 @@ class _Screen:
         norms_kx = self.norms_kri[:, :, part].reshape(len(self.norms_kri), -1)
         # lnlike does not depend on the units of the inner products.
         twice_floor = np.float32(2 * max(floor, 0.0) * (1 - 1e-5))
-        sizes = self.modes, self.orders
         reach_ei = np.empty((len(self.q_ek), TILE), dtype=np.bool_)
         for first in range(0, len(self.q_ek), self.e_tile):
             some = slice(first, first + self.e_tile)
@@ -229,7 +226,7 @@ class _Screen:
                 self.node_weights_edj[some],
                 dh_ex,
             )
-            _reach(dh_ex, hh_ex, *errors, twice_floor, *sizes, reach_ei[some])
+            _reach(dh_ex, hh_ex, *errors, twice_floor, *self.sizes, reach_ei[some])
             _reach_at_phases(
                 dh_ex,
                 hh_ex,
@@ -237,7 +234,7 @@ class _Screen:
                 self.cos_no,
                 self.sin_no,
                 twice_floor,
-                *sizes,
+                *self.sizes,
                 reach_ei[some],
             )
         n_i = min(TILE, self.n_i - start)

@@ -57,12 +57,8 @@ def sort(numbers: np.ndarray, n_threads: int) -> None:
     edges = sample[np.arange(1, n_threads) * len(sample) // n_threads]
 
     def between(k: int) -> np.ndarray:
-        keep = np.ones(len(numbers), dtype=bool)
-        if k > 0:
-            keep = numbers >= edges[k - 1]
-        if k < len(edges):
-            keep &= numbers < edges[k]
-        some = numbers[keep]
+        some = numbers if k == 0 else numbers[numbers >= edges[k - 1]]
+        some = some[some < edges[k]] if k < len(edges) else some
         some.sort()
         return some
 

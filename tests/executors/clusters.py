@@ -52,9 +52,9 @@ def program(name):
     """The path of a program of this environment, or else of the machine."""
     path = os.pathsep.join([str(BIN), os.environ.get("PATH", "")])
     found = shutil.which(name, path=path)
-    if found is None:
-        pytest.skip(f"no {name} on the path")
-    return found
+    if found is None and sys.platform == "linux":
+        pytest.fail(f"no {name} on the path: it comes with the test requirements")
+    return found or pytest.skip(f"no {name} on the path")
 
 
 def python_path():

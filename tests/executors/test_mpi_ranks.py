@@ -12,8 +12,6 @@ import pytest
 from clusters import environment_of_runs, program
 from golden_runs import arguments_of_run, as_flags, assert_same_files
 
-pytest.importorskip("mpi4py", exc_type=ImportError)
-
 SCRIPT = """
 import os, sys
 from clusters import assert_same_as_serial

@@ -5,6 +5,7 @@ from __future__ import annotations
 from concurrent.futures import Executor, ThreadPoolExecutor
 
 import executorlib
+import ipyparallel
 import pytest
 from clusters import assert_same_as_serial, python_path
 from toy_tasks import process_id, results
@@ -39,7 +40,6 @@ def test_executorlib(store, tmp_path, monkeypatch):
 
 @pytest.mark.usefixtures("workers_find_the_tests")
 def test_ipyparallel(store):
-    ipyparallel = pytest.importorskip("ipyparallel", reason="ipyparallel is not installed")
     with ipyparallel.Cluster(n=2, log_level=40) as client:
         client.wait_for_engines(2)
         executor = client.load_balanced_view().executor

@@ -235,9 +235,8 @@ def test_loky_replaces_a_worker_that_grew_and_says_nothing(tmp_path, monkeypatch
     assert [str(w.message) for w in caught if "worker" in str(w.message)] == []
 
 
-def test_mapped_files_do_not_make_loky_replace_workers(make_runner, tmp_path, backend):
-    if backend != "loky":
-        pytest.skip("only loky replaces workers")
+@pytest.mark.parametrize("backend", ["loky"])  # the other does not replace workers
+def test_mapped_files_do_not_make_loky_replace_workers(make_runner):
     runner = make_runner()
     array = np.ones((45, 1 << 20))  # 380 MB, over loky's own limit of 300
     handle = runner.store.put(array)
