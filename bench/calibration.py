@@ -21,7 +21,7 @@ import pyarrow.feather
 from scale_model import Growth, PhaseParameters, RunParameters, StageParameters
 from simulation import Overheads
 
-from dotpe_exec.runfiles import RunFiles
+from dotpe_exec.rundir.files import RunFiles
 
 BY_SAMPLES = ("coherent", "results")
 """Stages in which the driver's own time follows the number of accepted samples."""

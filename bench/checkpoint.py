@@ -24,8 +24,8 @@ from measure import Report, Spread, Table, paired_ratios, parser
 from w16k import RUN, make_bank, make_event
 
 from dotpe_exec import run_multicore
-from dotpe_exec.checkpoint import Checkpoint
-from dotpe_exec.rundir import RunDirectory
+from dotpe_exec.rundir.checkpoint import Checkpoint
+from dotpe_exec.rundir.directory import RunDirectory
 
 
 class NoCheckpoint:

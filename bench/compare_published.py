@@ -36,7 +36,7 @@ from measure import Report, Spread, Table, paired_ratios, parser
 from w16k import RUN, cache_folder, make_bank, make_event
 
 from dotpe_exec.machine import usable_cores
-from dotpe_exec.runfiles import RunFiles
+from dotpe_exec.rundir.files import RunFiles
 
 STAGES = ("reference", "incoherent", "extrinsic", "coherent", "results")
 KEYS = ["bank_id", "i", "e", "o"]

@@ -27,7 +27,7 @@ from measure import Report, Spread, Table, parser
 from w16k import RUN, cache_folder, make_bank, make_event
 
 from dotpe_exec.machine import usable_cores
-from dotpe_exec.runfiles import RunFiles
+from dotpe_exec.rundir.files import RunFiles
 
 CASES = {"small": 1024, "w16k": 16384}
 """Number of waveforms."""

@@ -28,7 +28,7 @@ from dotpe_exec.monitor import Monitor
 from dotpe_exec.stages.coherent import coherent_sets
 from dotpe_exec.stages.incoherent import Candidates, incoherent_lnlikes
 from dotpe_exec.stages.selection import Survivors
-from dotpe_exec.workload import KernelWorkload, synthetic_workload
+from dotpe_exec.tuning.workload import KernelWorkload, synthetic_workload
 
 _N_SURVIVORS = 512
 _I_BATCH = 128

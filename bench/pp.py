@@ -142,7 +142,8 @@ def analyse(k: int, bank: Path, search: bool = False) -> dict[str, Any]:
     """
     import pandas as pd
 
-    from dotpe_exec import pipeline, run
+    from dotpe_exec import run
+    from dotpe_exec.inference import pipeline
 
     start = time.perf_counter()
     signal, table = simulate(k), distance_table()

@@ -17,7 +17,7 @@ import w16k
 
 from dotpe_exec.banks.format import BankHandle, open_bank
 from dotpe_exec.kernels.summary import IncoherentSummary, Summary
-from dotpe_exec.runfiles import RunFiles
+from dotpe_exec.rundir.files import RunFiles
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .autotune import autotune_multicore_config
     from .config import MulticoreConfig, load_cached_config
-    from .inference import run, run_and_profile, run_and_profile_multicore, run_multicore
+    from .inference import (
+        run,
+        run_and_profile,
+        run_and_profile_multicore,
+        run_multicore,
+    )
+    from .tuning.autotune import autotune_multicore_config
 
 __version__ = "0.1.0"
 
@@ -19,7 +24,7 @@ _PUBLIC = {
     "run_and_profile": "inference",
     "run_and_profile_multicore": "inference",
     "MulticoreConfig": "config",
-    "autotune_multicore_config": "autotune",
+    "autotune_multicore_config": "tuning.autotune",
     "load_cached_config": "config",
 }
 __all__ = [

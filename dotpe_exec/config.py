@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import Any
 
 from . import __version__
-from .arguments import positive_integer
 from .atomic import write_json
 from .errors import DotpeExecError, InputError, RunDirectoryError
+from .inference.arguments import positive_integer
 from .machine import check_memory_gb, machine_signature, usable_cores
 
 logger = logging.getLogger(__name__)

@@ -43,11 +43,11 @@ def run_demo(
     import pandas as pd
     import platformdirs
 
-    from .arguments import check_path
     from .banks.build import build_bank
     from .inference import run_multicore
+    from .inference.arguments import check_path
     from .report.corner import save_corner_plot
-    from .rundir import RunDirectory
+    from .rundir.directory import RunDirectory
 
     if folder is None:
         folder = platformdirs.user_cache_path("dotpe") / "demo"

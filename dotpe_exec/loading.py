@@ -14,7 +14,7 @@ import numpy as np
 
 from .atomic import read_json
 from .errors import MissingFileError, RunDirectoryError
-from .runfiles import RunFiles
+from .rundir.files import RunFiles
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from .executors.memory import PeakSampler
+from .executors.private_memory import PeakSampler
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 from .atomic import atomic_write, write_json
 from .executors.phases import PhaseRunner
 from .executors.task import Task
-from .runfiles import RunFiles
+from .rundir.files import RunFiles
 
 if TYPE_CHECKING:
     import pandas as pd

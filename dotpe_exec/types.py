@@ -1,7 +1,8 @@
 """Types of the public functions' arguments, for editors and type checkers.
 
-Nothing here is checked when the program runs: :mod:`dotpe_exec.arguments` and the readers
-of banks, events and indices do that, and accept no more than what is written here.
+Nothing here is checked when the program runs: :mod:`dotpe_exec.inference.arguments` and
+the readers of banks, events and indices do that, and accept no more than what is written
+here.
 """
 
 from __future__ import annotations

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from dotpe_exec import atomic
-from dotpe_exec.identity import RunIdentity
-from dotpe_exec.rundir import RunDirectory
+from dotpe_exec.rundir.directory import RunDirectory
+from dotpe_exec.rundir.identity import RunIdentity
 
 
 def make_identity(**changes):

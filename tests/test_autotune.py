@@ -14,12 +14,12 @@ import pytest
 from fake_workload import FakeWorkload
 
 from dotpe_exec import MulticoreConfig, autotune_multicore_config, load_cached_config
-from dotpe_exec.autotune import tune
 from dotpe_exec.config import get_shared_config_cache_path
 from dotpe_exec.errors import InputError
 from dotpe_exec.machine import usable_cores
-from dotpe_exec.trials import Trial
-from dotpe_exec.workload import synthetic_workload
+from dotpe_exec.tuning.autotune import tune
+from dotpe_exec.tuning.trials import Trial
+from dotpe_exec.tuning.workload import synthetic_workload
 
 
 @pytest.fixture(autouse=True)
@@ -204,9 +204,10 @@ def test_trial_takes_its_best_measurement():
 def fake(monkeypatch):
     made = FakeWorkload()
     monkeypatch.setattr(
-        "dotpe_exec.workload.synthetic_workload", lambda: contextlib.nullcontext(made)
+        "dotpe_exec.tuning.workload.synthetic_workload",
+        lambda: contextlib.nullcontext(made),
     )
-    monkeypatch.setattr("dotpe_exec.autotune.usable_cores", lambda: 2)
+    monkeypatch.setattr("dotpe_exec.tuning.autotune.usable_cores", lambda: 2)
     monkeypatch.setattr("os.getloadavg", lambda: (0.1, 0.1, 0.1), raising=False)
     return made
 

@@ -13,9 +13,9 @@ import pytest
 from banks.synthetic_banks import write_bank
 from click.testing import CliRunner
 
-from dotpe_exec import inference
 from dotpe_exec.cli import main
 from dotpe_exec.events import simulate_event
+from dotpe_exec.inference import entry
 
 EXPORTED = ("m1", "m2", "s1z", "s2z", "iota", "f_ref", "d_luminosity", "ra", "dec", "psi",
             "phi_ref", "t_geocenter", "lnl", "weights")  # fmt: skip
@@ -33,7 +33,7 @@ def folder(event, tmp_path, monkeypatch):
     def work_starts(*args, **kwargs):
         raise AssertionError("work starts")
 
-    monkeypatch.setattr(inference, "run_stages", work_starts)
+    monkeypatch.setattr(entry, "run_stages", work_starts)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     folder = tmp_path / "here"
     folder.mkdir()

@@ -70,7 +70,7 @@ def test_speed_up_is_taken_within_a_repeat(bench):
 
 def test_phases_run_on_an_executor(bench):
     from dotpe_exec.executors.resolve import resolve_executor
-    from dotpe_exec.workload import synthetic_workload
+    from dotpe_exec.tuning.workload import synthetic_workload
 
     with synthetic_workload(64, n_b=60, n_d=2) as workload:
         phases = bench("phases").Phases(workload)

@@ -21,11 +21,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dotpe_exec import checkpoint as module
-from dotpe_exec.checkpoint import Checkpoint
 from dotpe_exec.errors import RunDirectoryError
 from dotpe_exec.kernels.summary import LineFit
-from dotpe_exec.result_codec import CodecError, decode, encode
+from dotpe_exec.rundir.checkpoint import Checkpoint
+from dotpe_exec.rundir.directory import checkpoint as module
+from dotpe_exec.rundir.result_codec import CodecError, decode, encode
 
 PACKAGES = ("dotpe_exec", __name__.partition(".")[0])
 
@@ -146,9 +146,9 @@ def forge(tree) -> bytes:
         "collections:OrderedDict",
         "dotpe_exec_evil:X",
         "dotpe_exec.errors:InputError",
-        "dotpe_exec.checkpoint:Checkpoint",
-        "dotpe_exec.checkpoint:Path",
-        "dotpe_exec.checkpoint:os.system",
+        "dotpe_exec.rundir.checkpoint:Checkpoint",
+        "dotpe_exec.rundir.checkpoint:Path",
+        "dotpe_exec.rundir.checkpoint:os.system",
         "dotpe_exec.nowhere:X",
     ],
 )
@@ -369,7 +369,7 @@ def test_full_disk_ends_with_a_clear_error_and_can_be_resumed(tmp_path, monkeypa
 WRITER = textwrap.dedent("""
     import sys
     import numpy as np
-    from dotpe_exec.checkpoint import Checkpoint
+    from dotpe_exec.rundir.checkpoint import Checkpoint
     checkpoint = Checkpoint(sys.argv[1], "run")
     k = 0
     while True:

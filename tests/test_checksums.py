@@ -7,7 +7,8 @@ import json
 import pytest
 
 from dotpe_exec.atomic import write_json
-from dotpe_exec.checksums import (
+from dotpe_exec.errors import InputError, RunDirectoryError
+from dotpe_exec.rundir.checksums import (
     CHECKSUMS_NAME,
     damaged_files,
     record_checksums,
@@ -15,9 +16,8 @@ from dotpe_exec.checksums import (
     seal,
     unseal,
 )
-from dotpe_exec.errors import InputError, RunDirectoryError
-from dotpe_exec.identity import RunIdentity
-from dotpe_exec.rundir import RunDirectory, RunState
+from dotpe_exec.rundir.directory import RunDirectory, RunState
+from dotpe_exec.rundir.identity import RunIdentity
 
 IDENTITY = RunIdentity("event", "e" * 8, {"bank_0": "b" * 8}, {"seed": 42, "n_ext": 64})
 

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from banks.synthetic_banks import write_bank
 
-from dotpe_exec import inference
 from dotpe_exec.cli import main
+from dotpe_exec.inference import entry
 
 
 @pytest.fixture(scope="module")
@@ -209,9 +209,9 @@ def test_values_arrive_as_given(call, monkeypatch):
 
     def stages(arguments, inputs, *rest):
         seen.update(arguments=arguments, inputs=inputs)
-        raise inference.InputError("far enough")
+        raise entry.InputError("far enough")
 
-    monkeypatch.setattr(inference, "run_stages", stages)
+    monkeypatch.setattr(entry, "run_stages", stages)
     call((*RUN, "--n_ext", "7", "--n-int", '{"b": 5}', "--mchirp-guess", "25.5",
           "--bank-folder", '{"b": "inputs/bank"}', "--no-draw-subset"))  # fmt: skip
     arguments, inputs = seen["arguments"], seen["inputs"]

@@ -18,10 +18,10 @@ from dotpe_exec.cogwheel_bridge import (
     prints_logged,
     single_detector_event,
 )
-from dotpe_exec.cogwheel_bridge.climb import PhaseMaximizedLikelihood
 from dotpe_exec.cogwheel_bridge.finder import FastReferenceWaveformFinder
 from dotpe_exec.cogwheel_bridge.likelihood import FastRelativeBinningLikelihood
-from dotpe_exec.cogwheel_bridge.summary import ModeSummary
+from dotpe_exec.cogwheel_bridge.local_search import PhaseMaximizedLikelihood
+from dotpe_exec.cogwheel_bridge.mode_summary import ModeSummary
 from dotpe_exec.errors import InputError
 from dotpe_exec.events import fbin_from_pn_phase_tol, load_event, simulate_event
 

@@ -6,7 +6,7 @@ import gc
 
 import pytest
 
-from dotpe_exec.garbage import no_collection
+from dotpe_exec.gc_pause import no_collection
 
 
 @pytest.fixture

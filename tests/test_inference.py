@@ -266,7 +266,7 @@ def test_executors_of_runs_are_released_whatever_happens(
         own.owned = executor == "own"
         return own
 
-    monkeypatch.setattr("dotpe_exec.inference.resolve_executor", resolve)
+    monkeypatch.setattr("dotpe_exec.inference.entry.resolve_executor", resolve)
     for executor in ("own", "the caller's"):
         arguments = golden_arguments | {"executor": executor}
         run_multicore(**arguments, rundir=golden_run, resume=True)  # nothing left to do

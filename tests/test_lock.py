@@ -16,12 +16,12 @@ import pytest
 from run_directories import make_identity
 
 from dotpe_exec.errors import RunDirectoryError
-from dotpe_exec.lock import DirectoryLock
-from dotpe_exec.rundir import RunDirectory, RunState
+from dotpe_exec.rundir.directory import RunDirectory, RunState
+from dotpe_exec.rundir.lock import DirectoryLock
 
 HOLDER = """
 import sys, time
-from dotpe_exec.lock import DirectoryLock
+from dotpe_exec.rundir.lock import DirectoryLock
 lock = DirectoryLock(sys.argv[1])
 lock.acquire()
 print("held", flush=True)
@@ -72,7 +72,7 @@ def test_second_run_in_the_same_process_is_refused(tmp_path):
 def test_orphaned_forked_child_does_not_hold_the_lock(tmp_path):
     script = textwrap.dedent("""
         import os, sys, time
-        from dotpe_exec.lock import DirectoryLock
+        from dotpe_exec.rundir.lock import DirectoryLock
         DirectoryLock(sys.argv[1]).acquire()
         if os.fork() == 0:
             time.sleep(5)
@@ -137,8 +137,8 @@ def without_locks(monkeypatch, number=errno.ENOLCK, settle=0.05):
     def lockf(*_):
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr("dotpe_exec.lock.fcntl.lockf", lockf)
-    monkeypatch.setattr("dotpe_exec.lock.SETTLE", settle)
+    monkeypatch.setattr("dotpe_exec.rundir.lock.fcntl.lockf", lockf)
+    monkeypatch.setattr("dotpe_exec.rundir.lock.SETTLE", settle)
 
 
 @pytest.mark.parametrize("number", NO_LOCKS, ids=errno.errorcode.get)

@@ -11,7 +11,7 @@ import pytest
 from dotpe_exec import machine
 from dotpe_exec.config import resolve_config
 from dotpe_exec.errors import InputError
-from dotpe_exec.memory import ProblemSize, fit_memory, worker_bytes
+from dotpe_exec.inference.memory_model import ProblemSize, fit_memory, worker_bytes
 
 GIB = 1 << 30
 
@@ -221,7 +221,9 @@ def test_run_in_a_small_control_group_has_smaller_batches_and_fewer_workers(
     )
     available = machine.available_memory({}, root)
     assert available == limit - limit // 4
-    monkeypatch.setattr("dotpe_exec.memory.available_memory", lambda: available)
+    monkeypatch.setattr(
+        "dotpe_exec.inference.memory_model.available_memory", lambda: available
+    )
     size = ProblemSize(n_m=4, n_b=378, n_ext=512)
     fitted = fit_memory(resolve_config(n_procs=32), size)
     assert fitted.i_blocksize < 512 and 1 <= fitted.n_procs < 32

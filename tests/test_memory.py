@@ -15,7 +15,7 @@ from dotpe_exec import run_multicore
 from dotpe_exec.config import resolve_config
 from dotpe_exec.errors import InputError
 from dotpe_exec.executors.phases import PhaseRunner
-from dotpe_exec.memory import (
+from dotpe_exec.inference.memory_model import (
     BASE_BYTES,
     PARENT_BYTES,
     ProblemSize,
@@ -30,7 +30,7 @@ from dotpe_exec.monitor import Monitor
 from dotpe_exec.stages.coherent import coherent_sets
 from dotpe_exec.stages.incoherent import Candidates, incoherent_lnlikes
 from dotpe_exec.stages.selection import Survivors
-from dotpe_exec.workload import synthetic_workload
+from dotpe_exec.tuning.workload import synthetic_workload
 
 SIZE = ProblemSize(n_m=4, n_b=378, n_ext=512)
 GB = 10**9
@@ -225,8 +225,8 @@ def test_worker_stays_below_600_mb_whatever_the_number_of_phases():
 
 _COLLECT = """
 import numpy as np
-from dotpe_exec.executors.memory import PeakSampler
-from dotpe_exec.stages.accepted import AcceptedSet
+from dotpe_exec.executors.private_memory import PeakSampler
+from dotpe_exec.stages.accepted_set import AcceptedSet
 
 rng = np.random.default_rng(0)
 sampler = PeakSampler()

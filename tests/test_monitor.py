@@ -11,8 +11,8 @@ import time
 import pytest
 
 from dotpe_exec import atomic, monitor
-from dotpe_exec.executors.memory import PeakSampler
 from dotpe_exec.executors.phases import PhaseRunner, TaskRecord
+from dotpe_exec.executors.private_memory import PeakSampler
 from dotpe_exec.executors.store import ArrayStore
 from dotpe_exec.executors.task import Task
 from dotpe_exec.monitor import Monitor

@@ -16,7 +16,6 @@ from fake_workload import FakeWorkload
 from dotpe_exec import (
     MulticoreConfig,
     autotune_multicore_config,
-    inference,
     load_cached_config,
     run,
     run_multicore,
@@ -24,6 +23,7 @@ from dotpe_exec import (
 from dotpe_exec.cli import main
 from dotpe_exec.config import get_shared_config_cache_path, save_config
 from dotpe_exec.errors import InputError
+from dotpe_exec.inference import entry
 from dotpe_exec.machine import usable_cores
 
 
@@ -54,7 +54,7 @@ def resolved(monkeypatch):
     def no_stages(arguments, inputs, config, directory, runner, monitor):
         runs.append((config, runner.executor))
 
-    monkeypatch.setattr(inference, "run_stages", no_stages)
+    monkeypatch.setattr(entry, "run_stages", no_stages)
     return runs
 
 
@@ -68,7 +68,7 @@ def fake(monkeypatch):
         made.asked.append(data)
         return contextlib.nullcontext(made)
 
-    monkeypatch.setattr("dotpe_exec.workload.event_workload", event_workload)
+    monkeypatch.setattr("dotpe_exec.tuning.workload.event_workload", event_workload)
     return made
 
 
@@ -150,10 +150,12 @@ def test_resumed_run_keeps_its_batches_where_there_is_less_memory(inputs, monkey
         runs.append((config, runner.executor))
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(inference, "run_stages", interrupted)
+    monkeypatch.setattr(entry, "run_stages", interrupted)
     with pytest.raises(KeyboardInterrupt):
         run_multicore(**inputs, n_procs=8)
-    monkeypatch.setattr("dotpe_exec.memory.available_memory", lambda: 4 * 10**8)
+    monkeypatch.setattr(
+        "dotpe_exec.inference.memory_model.available_memory", lambda: 4 * 10**8
+    )
     with pytest.raises(KeyboardInterrupt):
         run_multicore(**inputs, n_procs=8, resume=True)
     (before, _), (after, executor) = runs

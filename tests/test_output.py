@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from dotpe_exec.output import _jobs_beside
+from dotpe_exec.inference.output import _jobs_beside
 
 
 def test_one_thread_does_its_jobs_at_once():

@@ -19,7 +19,7 @@ from dotpe_exec.executors.store import ArrayStore
 from dotpe_exec.executors.task import Task
 from dotpe_exec.monitor import Monitor
 from dotpe_exec.profiling import ProfiledTask, ProfilingRunner, chrome_trace
-from dotpe_exec.runfiles import RunFiles
+from dotpe_exec.rundir.files import RunFiles
 
 
 @dataclass(frozen=True)

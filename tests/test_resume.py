@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from dotpe_exec.checkpoint import Checkpoint
 from dotpe_exec.executors.phases import PhaseRunner
 from dotpe_exec.executors.store import ArrayStore
 from dotpe_exec.executors.task import Task
 from dotpe_exec.monitor import Monitor
+from dotpe_exec.rundir.checkpoint import Checkpoint
 from dotpe_exec.stages.incoherent import IncoherentResult
 
 N_TASKS = 20

@@ -11,7 +11,7 @@ from run_directories import finish, make_identity, tree
 
 from dotpe_exec import atomic
 from dotpe_exec.errors import InputError, RunDirectoryError
-from dotpe_exec.rundir import RunDirectory, RunState, choose
+from dotpe_exec.rundir.directory import RunDirectory, RunState, choose
 
 # Which directory
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..atomic import atomic_write, writing
 from ..errors import RunDirectoryError
-from ..identity import file_digest
+from ..rundir.identity import file_digest
 from .format import KINDS, BankHandle
 
 

@@ -18,15 +18,15 @@ from typing import Any
 import numpy as np
 
 from .. import seeds, types
-from ..arguments import integer, number, positive_integer
 from ..atomic import write_feather, write_json
 from ..errors import BankError
 from ..executors.phases import PhaseRunner
 from ..executors.resolve import resolve_executor
 from ..executors.store import ArrayStore
 from ..executors.task import Task
-from ..identity import file_digest
+from ..inference.arguments import integer, number, positive_integer
 from ..monitor import Monitor
+from ..rundir.identity import file_digest
 from .bins import FEWEST_BINS
 from .blocks import BlockWriter
 from .build_folder import (

@@ -16,7 +16,7 @@ from typing import Any
 from .. import seeds
 from ..atomic import TEMPORARY_PREFIX, remove_temporaries, write_json
 from ..errors import BankError
-from .files import read_json_object
+from ..npy_files import read_json_object
 from .format import (
     BUILD_NAME,
     CHECKSUMS_NAME,

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import DotpeExecError
+from ..npy_files import array_rows
 from .config import read_config
-from .files import array_rows
 from .format import (
     CHECKSUMS_NAME,
     CONFIG_NAME,

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import BankError
-from .files import read_json_object
+from ..npy_files import read_json_object
 
 # Cubic splines through the bin edges need four of them.
 _FEWEST_BINS = 4

@@ -20,9 +20,9 @@ import numpy as np
 
 from ..errors import BankError, InputError, MissingFileError
 from ..executors.store import ArrayHandle
-from ..identity import file_digest
+from ..npy_files import check_array_file, first_rows, read_json_object, reading
+from ..rundir.identity import file_digest
 from .config import BankConfig, read_config
-from .files import check_array_file, first_rows, read_json_object, reading
 from .table import check_table_columns, read_table_columns
 
 if TYPE_CHECKING:

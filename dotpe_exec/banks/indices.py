@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError
-from .files import load_npy_vector, load_npz_vector, reading
+from ..npy_files import load_npy_vector, load_npz_vector, reading
 from .format import Bank
 
 #: File of an earlier run with the waveforms that it selected, as ``inds``.

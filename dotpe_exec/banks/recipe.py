@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from .. import seeds
-from ..arguments import integer, number, positive_integer
 from ..errors import InputError
+from ..inference.arguments import integer, number, positive_integer
 from .bins import pn_bins
 from .config import approximant_modes, first_appearance
 from .format import BankHandle

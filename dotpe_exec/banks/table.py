@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import BankError
-from .files import reading
+from ..npy_files import reading
 
 #: Intrinsic parameters: masses [solar masses], spins, inclination [rad].
 PARAMETERS = ("m1", "m2", "s1z", "s1x_n", "s1y_n", "s2z", "s2x_n", "s2y_n", "iota")

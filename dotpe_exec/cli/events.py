@@ -37,8 +37,8 @@ def event_simulate(
     Example:
       dotpe-exec event simulate sim.npz --detectors HL --injection signal.json --seed 1
     """
-    from ..arguments import load_par_dic
     from ..events import simulate_event
+    from ..inference.arguments import load_par_dic
 
     asds = arguments.pop("asds")
     _check_event_path(path, arguments.pop("overwrite"))

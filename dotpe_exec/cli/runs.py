@@ -126,7 +126,7 @@ def show_results(rundir: Path) -> None:
     from rich.console import Console
 
     from ..report.table import results_table, timing_table
-    from ..rundir import RunDirectory
+    from ..rundir.directory import RunDirectory
 
     files = RunDirectory(rundir)
     summary = json.loads(files.summary.read_text(encoding="utf-8"))

@@ -77,7 +77,7 @@ def is_tuned() -> bool:
 
 def tune_and_show(event: Any, bank_folder: Any, progress: bool, **limits: Any) -> None:
     """Tune on an event and a bank, keep the configuration and print it."""
-    from ..autotune import show_and_keep, tune, tuned_on
+    from ..tuning.autotune import show_and_keep, tune, tuned_on
 
     result = show_and_keep(
         tune(event=event, bank_folder=bank_folder, progress=progress, **limits),

@@ -8,14 +8,14 @@ cross), b frequency bin, f frequency of the FFT grid, t time.
 """
 
 from .likelihood import check_approximant, check_par_dic, lal_source, make_likelihood
-from .posterior import make_posterior
-from .prints import prints_logged
-from .summary import (
+from .logged_prints import prints_logged
+from .mode_summary import (
     ModeSummary,
     make_incoherent_summary,
     make_summary,
     single_detector_event,
 )
+from .posterior import make_posterior
 
 __all__ = [
     "ModeSummary",

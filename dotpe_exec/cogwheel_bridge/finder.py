@@ -22,8 +22,8 @@ from scipy.stats import qmc
 
 from ..interrupts import interrupts_later
 from ..kernels.proposals import rotate_response
-from .climb import Climber, PhaseMaximizedLikelihood
 from .likelihood import FastRelativeBinningLikelihood, hplus_hcross_by_m
+from .local_search import Climber, PhaseMaximizedLikelihood
 
 logger = logging.getLogger(__name__)
 

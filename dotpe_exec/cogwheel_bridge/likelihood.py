@@ -13,7 +13,7 @@ from cogwheel.likelihood import RelativeBinningLikelihood
 
 from ..errors import InputError
 from ..lal_waveforms import Source, generate_modes
-from .prints import prints_logged
+from .logged_prints import prints_logged
 from .weights import FastWeights
 
 # Waveforms that a likelihood and the summaries that go with it use in turn.

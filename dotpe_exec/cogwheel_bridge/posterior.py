@@ -19,7 +19,7 @@ from .likelihood import (
     check_par_dic,
     keep_waveforms,
 )
-from .prints import prints_logged
+from .logged_prints import prints_logged
 
 # Of the search's own bins [rad], unless ref_wf_finder_kwargs says otherwise.
 PN_PHASE_TOL = 0.05

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from ..banks.files import read_header
 from ..errors import EventError, InputError, MissingFileError
-from ..garbage import no_collection
+from ..gc_pause import no_collection
+from ..npy_files import read_header
 
 if TYPE_CHECKING:
     from cogwheel.data import EventData

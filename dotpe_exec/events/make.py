@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..arguments import integer
 from ..errors import EventError, InputError, MissingFileError
-from ..runfiles import check_name
+from ..inference.arguments import integer
+from ..rundir.files import check_name
 from .load import check_detectors, check_event_name, load_event
 
 if TYPE_CHECKING:

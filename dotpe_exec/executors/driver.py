@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import DotpeExecError, ExecutorError, WorkerCrashError
-from . import codec, crumbs, reports, worker
+from . import pickling, reports, running_task, worker
 from .interface import Executor
 from .task import Task
 
@@ -254,7 +254,7 @@ class Driver:
     def _pickled_function(self) -> bytes:
         if self._function_bytes is None:
             try:
-                self._function_bytes = codec.dumps(self._function)
+                self._function_bytes = pickling.dumps(self._function)
             except Exception as error:
                 raise ExecutorError(
                     f"the task function of phase {self._phase!r} cannot be sent to a "
@@ -266,7 +266,7 @@ class Driver:
         blobs = []
         for entry, payload in zip(entries, payloads, strict=True):
             try:
-                blob = codec.dumps(payload)
+                blob = pickling.dumps(payload)
             except Exception as error:
                 raise ExecutorError(
                     f"the payload of task {entry.task.key!r} of phase {self._phase!r} "
@@ -306,7 +306,7 @@ class Driver:
         except Exception as error:
             if not self._executor.is_lost(error):
                 raise self._unusable(f"failed ({type(error).__name__}: {error})") from error
-            self._accuse(message, None, crumbs.Crumb())
+            self._accuse(message, None, running_task.Crumb())
             del self._in_flight[message.number]
             return
         del self._in_flight[message.number]
@@ -320,7 +320,7 @@ class Driver:
             result, result_bytes = outcome.result, 0
             if not self._executor.shares_memory:
                 result_bytes = len(result)
-                result = codec.loads(result)
+                result = pickling.loads(result)
             yield Finished(
                 entry.task,
                 result,
@@ -346,7 +346,7 @@ class Driver:
                 return
         original = failure.exception
         if isinstance(original, bytes):
-            original = codec.loads(original)
+            original = pickling.loads(original)
         report = reports.task_error(self._phase, entry.task.key, failure)
         if isinstance(original, DotpeExecError):
             raise original from report  # already says what is wrong, in its own class
@@ -367,11 +367,11 @@ class Driver:
             raise self._broken_for_good(lost, error)
         dead = self._executor.dead_workers()
         self._executor.kill_workers()
-        trail = crumbs.read(self._crumbs_folder)
-        if not any(trail.get(pid, crumbs.Crumb()).message in lost for pid in dead):
+        trail = running_task.read(self._crumbs_folder)
+        if not any(trail.get(pid, running_task.Crumb()).message in lost for pid in dead):
             self._count_idle_break(dead, error)
         for pid, exit_code in dead.items():
-            crumb = trail.get(pid, crumbs.Crumb())
+            crumb = trail.get(pid, running_task.Crumb())
             if crumb.message not in lost:
                 continue
             if crumb.position >= 0:
@@ -398,7 +398,7 @@ class Driver:
             ) from error
 
     def _accuse(
-        self, message: _Message, exit_code: int | None, crumb: crumbs.Crumb
+        self, message: _Message, exit_code: int | None, crumb: running_task.Crumb
     ) -> None:
         """A worker died with this message, between its tasks or we cannot know where."""
         if len(message.entries) == 1:
@@ -407,7 +407,9 @@ class Driver:
         for entry in message.entries:
             self._isolate(entry)
 
-    def _charge(self, entry: _Entry, exit_code: int | None, crumb: crumbs.Crumb) -> None:
+    def _charge(
+        self, entry: _Entry, exit_code: int | None, crumb: running_task.Crumb
+    ) -> None:
         entry.crashes += 1
         entry.crashes_loading += _killed_while_loading(exit_code, crumb)
         charged = entry.crashes - entry.crashes_loading
@@ -427,7 +429,7 @@ class Driver:
     ) -> WorkerCrashError:
         running = [
             lost[number].entries[index].task.key
-            for number, index, _ in crumbs.read(self._crumbs_folder).values()
+            for number, index, _ in running_task.read(self._crumbs_folder).values()
             if number in lost and index >= 0
         ]
         return reports.cannot_restart(self._executor.name, self._phase, running, error)
@@ -438,7 +440,7 @@ class Driver:
         )
 
 
-def _killed_while_loading(exit_code: int | None, crumb: crumbs.Crumb) -> bool:
+def _killed_while_loading(exit_code: int | None, crumb: running_task.Crumb) -> bool:
     """Whether somebody killed a worker that had hardly begun.
 
     Nothing else than another process ends one in this way: a task that fails on its own

@@ -15,8 +15,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from . import codec, crumbs, threads
-from .memory import PeakSampler
+from . import pickling, running_task, threads
+from .private_memory import PeakSampler
 
 _sampler = PeakSampler()
 _is_ours = False  # this process was prepared by initialize()
@@ -96,7 +96,7 @@ def run_bytes(number: int, function: bytes, payloads: list[bytes], folder: str) 
     Parameters
     ----------
     number : int
-        Of the message, for the crumbs.
+        Of the message, for the record of running tasks.
     function, payloads : bytes
         Pickled one by one, so that each one's failure is its own.
     folder : str
@@ -107,7 +107,7 @@ def run_bytes(number: int, function: bytes, payloads: list[bytes], folder: str) 
     _sampler.reset()
     with contextlib.nullcontext() if _is_ours else threads.one_thread():
         outcomes = _run_each(number, function, payloads, folder)
-    crumbs.write(folder, number, crumbs.OUTSIDE)
+    running_task.write(folder, number, running_task.OUTSIDE)
     return Reply(outcomes, _label(), time.perf_counter() - began, _sampler.peak())
 
 
@@ -117,12 +117,12 @@ def _run_each(
     outcomes = []
     call: Callable[[Any], Any] | None = None
     for index, payload in enumerate(payloads):
-        crumbs.write(folder, number, index)
+        running_task.write(folder, number, index)
         start = time.time()
         try:
-            call = call or codec.loads(function)
-            result, failure = codec.dumps(call(codec.loads(payload))), None
-            crumbs.loaded()
+            call = call or pickling.loads(function)
+            result, failure = pickling.dumps(call(pickling.loads(payload))), None
+            running_task.loaded()
         except BaseException as error:
             # SystemExit too: a task may not end its worker. Ctrl-C is not for tasks.
             if isinstance(error, KeyboardInterrupt):
@@ -145,8 +145,8 @@ def _failure(error: BaseException, exception: BaseException | bytes | None) -> F
 def _pickled(error: BaseException) -> bytes | None:
     """Return the exception as bytes, or None if it would not arrive."""
     try:
-        blob = codec.dumps(error)
-        codec.loads(blob)  # many exceptions pickle and cannot be unpickled
+        blob = pickling.dumps(error)
+        pickling.loads(blob)  # many exceptions pickle and cannot be unpickled
         return blob
     except Exception:  # anything; the failure's text and traceback travel in any case
         return None

@@ -7,8 +7,8 @@ import os
 from pathlib import Path
 
 from .. import __version__
-from ..arguments import check_path
 from ..atomic import atomic_write, check_writable
+from ..inference.arguments import check_path
 from ..loading import load_run
 from .parameters import ln_evidence, run_parameters
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .. import __version__
-from ..arguments import check_path
 from ..atomic import atomic_write, check_writable
+from ..inference.arguments import check_path
 from ..report.view import open_views
 from .parameters import event_arrays, ln_evidence, run_parameters
 

@@ -23,19 +23,8 @@ from ..executors.phases import PhaseRunner
 from ..executors.store import BundleHandle
 from ..executors.task import Task
 from ..executors.threads import OneThread
-from ..kernels.coherent import (
-    TILE,
-    PreparedCoherent,
-    Projected,
-    prepare_coherent,
-    project,
-)
-from ..kernels.coherent_pairs import (
-    compile_pairs,
-    expand_pairs,
-    pair_norms,
-    pair_values,
-)
+from ..kernels.coherent import TILE, PreparedCoherent, Projected, prepare_coherent, project
+from ..kernels.coherent_pairs import compile_pairs, expand_pairs, pair_norms, pair_values
 from ..kernels.coherent_screen import (
     DEFAULT_E_TILE,
     DEFAULT_I_TILE,
@@ -45,9 +34,9 @@ from ..kernels.coherent_screen import (
 )
 from ..kernels.summary import Summary
 from ..kernels.waveforms import linear_free_waveforms
-from .accepted import AcceptedSet
+from .accepted_set import AcceptedSet
 from .coherent_set import EXPANDED, CoherentSet, Collector
-from .probes import probe_points
+from .discarded_probes import probe_points
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -9,9 +9,9 @@ import numpy as np
 
 from ..banks.format import WaveformBatch
 from ..kernels.coherent_pairs import expand_pairs
-from .accepted import AcceptedSet
-from .probes import PROBES_PER_WAVEFORM, probe_points
-from .ranges import for_ranges
+from .accepted_set import AcceptedSet
+from .discarded_probes import PROBES_PER_WAVEFORM, probe_points
+from .threaded_columns import for_ranges
 
 if TYPE_CHECKING:
     from .coherent import CoherentResult
@@ -31,7 +31,7 @@ class Probes:
     ----------
     i, e, o : (n,) int
         Bank index, extrinsic sample, orbital phase;
-        :data:`~dotpe_exec.stages.probes.PROBES_PER_WAVEFORM` for each survivor.
+        :data:`~dotpe_exec.stages.discarded_probes.PROBES_PER_WAVEFORM` for each survivor.
     d_h, h_h : (n,) float
         Inner products at 1 Mpc.
     inside : (n,) bool

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..banks.files import read_header
 from ..errors import InputError, MissingFileError
 from ..kernels.proposals import rotate_response
+from ..npy_files import read_header
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .ranges import sort
+from .threaded_columns import sort
 
 
 def stable_order(keys: np.ndarray) -> np.ndarray:

@@ -22,7 +22,7 @@ import numpy as np
 from ..atomic import TEMPORARY_PREFIX, sync_file, writing
 from ..errors import InputError
 from ..events import save_event
-from ..garbage import no_collection
+from ..gc_pause import no_collection
 from ..kernels.summary import IncoherentSummary, Summary
 from .mchirp_guess import guess_mchirp
 

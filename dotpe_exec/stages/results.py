@@ -21,14 +21,9 @@ import numpy as np
 from ..errors import NonFiniteError
 from ..kernels.distance import DistanceTable, lnlike_marginalized
 from ..seeds import generator
-from .evidence import (
-    effective_number,
-    effective_number_of,
-    logsumexp,
-    relative_weights,
-)
-from .probes import PROBES_PER_WAVEFORM
-from .ranges import for_ranges
+from .discarded_probes import PROBES_PER_WAVEFORM
+from .evidence import effective_number, effective_number_of, logsumexp, relative_weights
+from .threaded_columns import for_ranges
 
 if TYPE_CHECKING:
     from .coherent_set import CoherentSet, Probes

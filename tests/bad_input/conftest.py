@@ -11,7 +11,7 @@ import pytest
 from banks.synthetic_banks import write_bank
 from refusals import N_EXT, PAR_DIC, WorkStarted
 
-from dotpe_exec import inference
+from dotpe_exec.inference import entry
 
 
 @pytest.fixture(scope="session")
@@ -47,6 +47,6 @@ def folder(template, tmp_path, monkeypatch):
     def work_starts(*args, **kwargs):
         raise WorkStarted
 
-    monkeypatch.setattr(inference, "run_stages", work_starts)
+    monkeypatch.setattr(entry, "run_stages", work_starts)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return shutil.copytree(template, tmp_path / "inputs")

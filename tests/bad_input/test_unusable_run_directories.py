@@ -13,7 +13,7 @@ from refusals import WorkStarted, good_arguments, refused, snapshot
 from dotpe_exec import run_multicore
 from dotpe_exec.errors import RunDirectoryError
 from dotpe_exec.executors.serial import SerialExecutor
-from dotpe_exec.lock import DirectoryLock
+from dotpe_exec.rundir.lock import DirectoryLock
 
 
 def begin(folder: Path, **arguments: Any) -> None:

@@ -83,7 +83,7 @@ def test_many_bad_waveforms_make_a_short_report(bank_folder):
 
 
 def test_pieces_join_without_gap(bank_folder, monkeypatch):
-    monkeypatch.setattr("dotpe_exec.banks.files._PIECE", 500)
+    monkeypatch.setattr("dotpe_exec.npy_files._PIECE", 500)
     rewrite(bank_folder / PHASE_1, lambda a: a.__setitem__((3, 0, 0, 0), np.nan))
     add_checksums(bank_folder)
     (problem,) = check_bank(bank_folder).problems

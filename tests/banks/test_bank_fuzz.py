@@ -11,9 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from synthetic_banks import CONFIG, write_bank
 
-from dotpe_exec.banks.files import load_npy_vector, load_npz_vector
 from dotpe_exec.banks.format import forget_open_blocks, open_bank
 from dotpe_exec.errors import DotpeExecError
+from dotpe_exec.npy_files import load_npy_vector, load_npz_vector
 
 SETTINGS = settings(
     deadline=None,

@@ -11,11 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import integrate, stats
 
-from dotpe_exec.banks.prior import (
-    Proposal,
-    powerlaw_lndensity,
-    powerlaw_quantile,
-)
+from dotpe_exec.banks.prior import Proposal, powerlaw_lndensity, powerlaw_quantile
 from dotpe_exec.banks.table import PARAMETERS
 from dotpe_exec.errors import InputError
 

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from toy_tasks import Batch, Number, numbered, process_id, product, results, square
 
-from dotpe_exec.executors import codec
-from dotpe_exec.executors.memory import private_bytes
+from dotpe_exec.executors import pickling
 from dotpe_exec.executors.phases import PhaseRunner
+from dotpe_exec.executors.private_memory import private_bytes
 from dotpe_exec.executors.task import Task
 from dotpe_exec.executors.threads import thread_counts
 
@@ -302,7 +302,7 @@ def test_warm_loky_workers_serve_several_runs(tmp_path):
 
 def test_tasks_with_handles_are_small(store):
     bundle = Batch(0, 10, store.put(np.ones((1000, 1000))))
-    assert len(codec.dumps(bundle)) < 1000
+    assert len(pickling.dumps(bundle)) < 1000
 
 
 def test_bits_do_not_depend_on_which_executor_ran_before(executor, store):

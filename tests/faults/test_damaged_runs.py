@@ -9,8 +9,9 @@ import shutil
 import pytest
 from golden_runs import arguments_of_run, run_files
 
-from dotpe_exec import pipeline, run
+from dotpe_exec import run
 from dotpe_exec.errors import RunDirectoryError
+from dotpe_exec.inference import pipeline
 
 pytestmark = [
     pytest.mark.slow,

@@ -10,9 +10,10 @@ import sys
 import pytest
 from golden_runs import arguments_of_run, run_files
 
-from dotpe_exec import inference, run
+from dotpe_exec import run
 from dotpe_exec.atomic import TEMPORARY_PREFIX
 from dotpe_exec.errors import RunDirectoryError
+from dotpe_exec.inference import entry
 from dotpe_exec.report import page
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*samples are drawn from a posterior")
@@ -80,7 +81,7 @@ def test_disk_that_is_full_from_the_start_is_named_before_any_work(
     def work_starts(*args, **kwargs):
         raise AssertionError("work starts")
 
-    monkeypatch.setattr(inference, "run_stages", work_starts)
+    monkeypatch.setattr(entry, "run_stages", work_starts)
     disk = small_disk(1 << 20)
     (disk / "run").mkdir()
     free = shutil.disk_usage(disk).free

@@ -10,11 +10,7 @@ from coherent_cases import CoherentCase, make_case
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dotpe_exec.kernels.coherent import (
-    prepare_coherent,
-    project,
-    with_all_bins,
-)
+from dotpe_exec.kernels.coherent import prepare_coherent, project, with_all_bins
 from dotpe_exec.kernels.coherent_basis import factor_shifts
 from dotpe_exec.kernels.coherent_dense import bestfit_lnlike, coherent_dense
 from dotpe_exec.kernels.coherent_norms import phase_orders

@@ -7,11 +7,7 @@ from hypothesis import strategies as st
 from numpy.polynomial import Polynomial
 
 from dotpe_exec.kernels.summary import LineFit
-from dotpe_exec.kernels.waveforms import (
-    linear_free_shift,
-    linear_free_waveforms,
-    readonly,
-)
+from dotpe_exec.kernels.waveforms import linear_free_shift, linear_free_waveforms, readonly
 
 
 def make_case(seed, n_i=3, n_m=2, n_b=40, m2_index=1):

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from dotpe_exec.stages.coherent_set import CoherentSet, Probes
-from dotpe_exec.stages.probes import PROBES_PER_WAVEFORM
+from dotpe_exec.stages.discarded_probes import PROBES_PER_WAVEFORM
 from dotpe_exec.stages.results import BankPosterior, Posterior, aggregate, marginalize_bank
 
 N_PHI, N_EXT, N_INT = 8, 20, 50

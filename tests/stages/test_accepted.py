@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dotpe_exec.stages import accepted as accepted_module
-from dotpe_exec.stages.accepted import AcceptedSet
-from dotpe_exec.stages.probes import PROBES_PER_WAVEFORM, probe_points
+from dotpe_exec.stages import accepted_set as accepted_module
+from dotpe_exec.stages.accepted_set import AcceptedSet
+from dotpe_exec.stages.discarded_probes import PROBES_PER_WAVEFORM, probe_points
 
 
 def expected(lnlike_s, drop, size_limit):

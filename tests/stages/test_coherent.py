@@ -21,7 +21,7 @@ from dotpe_exec.kernels.coherent_dense import bestfit_lnlike, coherent_dense
 from dotpe_exec.kernels.waveforms import linear_free_waveforms
 from dotpe_exec.stages.coherent import batch_size, coherent_sets, coherent_task
 from dotpe_exec.stages.coherent_set import CoherentSet
-from dotpe_exec.stages.probes import PROBES_PER_WAVEFORM
+from dotpe_exec.stages.discarded_probes import PROBES_PER_WAVEFORM
 from dotpe_exec.stages.selection import Survivors
 
 N_PHI = 6

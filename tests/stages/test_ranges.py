@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from dotpe_exec.stages import ranges
+from dotpe_exec.stages import threaded_columns
 
 N = st.integers(0, 60)
 
@@ -16,8 +16,8 @@ N = st.integers(0, 60)
 @pytest.fixture(autouse=True, scope="module")
 def small_ranges():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ranges, "ROWS_AT_A_TIME", 7)
-        patch.setattr(ranges, "_SAMPLED", 5)
+        patch.setattr(threaded_columns, "ROWS_AT_A_TIME", 7)
+        patch.setattr(threaded_columns, "_SAMPLED", 5)
         yield
 
 
@@ -28,7 +28,7 @@ def test_ranges_cover_everything_once(n, n_threads):
     def count(some):
         times[some] += 1
 
-    ranges.for_ranges(count, n, n_threads)
+    threaded_columns.for_ranges(count, n, n_threads)
     assert (times == 1).all()
 
 
@@ -39,7 +39,7 @@ def test_error_of_the_first_range_is_raised(n_threads):
             raise ValueError(f"range from {some.start}")
 
     with pytest.raises(ValueError, match="range from 14"):
-        ranges.for_ranges(fail, 40, n_threads)
+        threaded_columns.for_ranges(fail, 40, n_threads)
 
 
 @given(
@@ -48,7 +48,7 @@ def test_error_of_the_first_range_is_raised(n_threads):
 )
 def test_sorting_with_threads_is_sorting(numbers, n_threads):
     expected = np.sort(numbers)
-    ranges.sort(numbers, n_threads)
+    threaded_columns.sort(numbers, n_threads)
     np.testing.assert_array_equal(numbers, expected)
 
 
@@ -58,6 +58,6 @@ def test_sorting_with_threads_is_sorting(numbers, n_threads):
 )
 def test_rows_are_taken_in_their_order(rows, n_threads):
     column = np.linspace(0, 1, 20)
-    taken = ranges.take(column, rows, n_threads)
+    taken = threaded_columns.take(column, rows, n_threads)
     np.testing.assert_array_equal(taken, column[rows])
     assert taken.dtype == column.dtype

@@ -12,11 +12,7 @@ import pytest
 from dotpe_exec.errors import InputError
 from dotpe_exec.events import fbin_from_pn_phase_tol, load_event, simulate_event
 from dotpe_exec.stages.mchirp_guess import guess_mchirp
-from dotpe_exec.stages.reference import (
-    find_reference,
-    posterior_kwargs,
-    save_posterior,
-)
+from dotpe_exec.stages.reference import find_reference, posterior_kwargs, save_posterior
 
 ALIGNED = {
     "m1": 36.0, "m2": 24.0, "ra": 1.0, "dec": 0.3, "iota": 0.8, "psi": 0.2, "phi_ref": 0.7,

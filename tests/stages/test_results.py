@@ -24,14 +24,8 @@ from posterior_cases import (
 from dotpe_exec.distance_table import load_distance_table
 from dotpe_exec.errors import NonFiniteError
 from dotpe_exec.kernels.distance import lnlike_marginalized
-from dotpe_exec.stages.probes import PROBES_PER_WAVEFORM
-from dotpe_exec.stages.results import (
-    aggregate,
-    all_samples,
-    draw_subset,
-    heaviest,
-    weights,
-)
+from dotpe_exec.stages.discarded_probes import PROBES_PER_WAVEFORM
+from dotpe_exec.stages.results import aggregate, all_samples, draw_subset, heaviest, weights
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +78,7 @@ def test_ln_posterior_adds_the_weights_of_waveform_and_extrinsic_sample(table):
 
 
 def test_threads_change_no_bit_and_name_the_first_bad_sample(table, monkeypatch):
-    monkeypatch.setattr("dotpe_exec.stages.ranges.ROWS_AT_A_TIME", 32)
+    monkeypatch.setattr("dotpe_exec.stages.threaded_columns.ROWS_AT_A_TIME", 32)
     members = make_set(np.random.default_rng(7), 500)
     alone, shared = (make_bank_posterior(table, members, n_threads=n) for n in (1, 3))
     assert len(set(shared.ln_posterior)) > 400, "every row was filled"

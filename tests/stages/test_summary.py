@@ -20,7 +20,7 @@ from posterior_cases import (
 from dotpe_exec.distance_table import load_distance_table
 from dotpe_exec.kernels.distance import lnlike_marginalized
 from dotpe_exec.stages.results import aggregate, all_samples, draw_subset
-from dotpe_exec.stages.summary import injection_summary, summarize
+from dotpe_exec.stages.run_summary import injection_summary, summarize
 
 
 @pytest.fixture(scope="module")

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .config import MulticoreConfig
-from .errors import InputError
+from ..config import MulticoreConfig
+from ..errors import InputError
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -11,18 +11,16 @@ from typing import Any
 
 import numpy as np
 
-from .arguments import RunArguments
-from .atomic import atomic_write, write_feather, write_json, write_npy, write_npz
-from .executors.phases import PhaseRunner
-from .inputs import RunInputs
-from .kernels.distance import DistanceTable
-from .machine import driver_threads
-from .rundir import RunDirectory
-from .stages.binning_error import relative_binning_error
-from .stages.coherent_set import CoherentSet
-from .stages.extrinsic import ExtrinsicSamples
-from .stages.reference import Reference
-from .stages.results import (
+from ..atomic import atomic_write, write_feather, write_json, write_npy, write_npz
+from ..executors.phases import PhaseRunner
+from ..kernels.distance import DistanceTable
+from ..machine import driver_threads
+from ..rundir.directory import RunDirectory
+from ..stages.binning_error import relative_binning_error
+from ..stages.coherent_set import CoherentSet
+from ..stages.extrinsic import ExtrinsicSamples
+from ..stages.reference import Reference
+from ..stages.results import (
     BankPosterior,
     Posterior,
     aggregate,
@@ -31,16 +29,18 @@ from .stages.results import (
     heaviest,
     marginalize_bank,
 )
-from .stages.samples import (
+from ..stages.run_summary import injection_summary, summarize
+from ..stages.samples import (
     bank_sample_chunks,
     sample_chunks,
     standardize,
     standardized_chunks,
 )
-from .stages.selection import Survivors
-from .stages.standardize import Standardizer
-from .stages.summary import injection_summary, summarize
-from .stages.tables import write_chunks
+from ..stages.selection import Survivors
+from ..stages.standardize import Standardizer
+from ..stages.tables import write_chunks
+from .arguments import RunArguments
+from .inputs import RunInputs
 
 _N_EXACT = 50
 """Samples whose likelihood is computed exactly, to measure relative binning."""

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from .atomic import read_json, write_json
-from .errors import InputError, RunDirectoryError
+from ..atomic import read_json, write_json
+from ..errors import InputError, RunDirectoryError
 from .identity import file_digest, text_digest
 
 CHECKSUMS_NAME = "run_checksums.json"

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..banks.format import Bank, check_agreement, open_banks
+from ..banks.indices import resolve_indices, resolve_logw
+from ..events import check_bins_on_grid, load_event
+from ..rundir.checksums import refuse_damaged_input
+from ..rundir.identity import RunIdentity, event_digest, file_digest
+from ..stages.extrinsic_samples import read_extrinsic_table
+from ..stages.incoherent import Candidates
+from ..stages.reference import check_reference_arguments
 from .arguments import RunArguments
-from .banks.format import Bank, check_agreement, open_banks
-from .banks.indices import resolve_indices, resolve_logw
-from .checksums import refuse_damaged_input
-from .events import check_bins_on_grid, load_event
-from .identity import RunIdentity, event_digest, file_digest
-from .memory import ProblemSize
-from .stages.extrinsic_samples import read_extrinsic_table
-from .stages.incoherent import Candidates
-from .stages.reference import check_reference_arguments
+from .memory_model import ProblemSize
 
 if TYPE_CHECKING:
     from cogwheel.data import EventData

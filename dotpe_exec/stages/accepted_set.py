@@ -12,7 +12,7 @@ import math
 import numpy as np
 
 from .ordering import order_with_ties
-from .ranges import take
+from .threaded_columns import take
 
 # Buffers are cleaned when they hold this much more than what may be kept.
 _SLACK = 1.5

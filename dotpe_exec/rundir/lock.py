@@ -26,8 +26,8 @@ from typing import Any
 
 import psutil
 
-from .atomic import writing
-from .errors import RunDirectoryError
+from ..atomic import writing
+from ..errors import RunDirectoryError
 
 try:
     import fcntl

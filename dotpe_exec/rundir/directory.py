@@ -1,6 +1,6 @@
 """The run directory: who may write there, and which run it belongs to.
 
-Its file names are those of :mod:`dotpe_exec.runfiles`; :mod:`dotpe_exec.loading` reads
+Its file names are those of :mod:`dotpe_exec.rundir.files`; :mod:`dotpe_exec.loading` reads
 one.
 """
 
@@ -15,13 +15,13 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from .atomic import json_text, remove_temporaries, write_json
+from ..atomic import json_text, remove_temporaries, write_json
+from ..errors import InputError, RunDirectoryError
 from .checkpoint import Checkpoint
 from .checksums import damaged_files, record_checksums, seal, unseal
-from .errors import InputError, RunDirectoryError
+from .files import RunFiles, check_name
 from .identity import RunIdentity, text_digest
 from .lock import DirectoryLock
-from .runfiles import RunFiles, check_name
 
 logger = logging.getLogger(__name__)
 

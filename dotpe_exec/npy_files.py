@@ -19,7 +19,7 @@ from typing import IO, Any, BinaryIO
 
 import numpy as np
 
-from ..errors import BankError, DotpeExecError, MissingFileError
+from .errors import BankError, DotpeExecError, MissingFileError
 
 _PIECE = 1 << 23  # bytes
 

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
+from ..atomic import write_feather, write_json
+from ..config import ResolvedConfig
+from ..distance_table import load_distance_table
+from ..executors.phases import PhaseRunner
+from ..machine import describe_machine, driver_threads
+from ..monitor import Monitor
+from ..profiling import ProfilingRunner
+from ..rundir.directory import RunDirectory
+from ..stages.coherent import batch_size, coherent_sets
+from ..stages.extrinsic import draw_extrinsic_samples, load_extrinsic_samples
+from ..stages.incoherent import incoherent_lnlikes
+from ..stages.reference import find_reference, save_posterior
+from ..stages.selection import select
+from ..stages.warmup import start_workers
 from .arguments import RunArguments
-from .atomic import write_feather, write_json
-from .config import ResolvedConfig
-from .distance_table import load_distance_table
-from .executors.phases import PhaseRunner
 from .inputs import RunInputs, problem_size
-from .machine import describe_machine, driver_threads
-from .memory import worker_bytes_by_phase
-from .monitor import Monitor
+from .memory_model import worker_bytes_by_phase
 from .output import write_extrinsic, write_results, write_survivors
-from .profiling import ProfilingRunner
-from .rundir import RunDirectory
-from .stages.coherent import batch_size, coherent_sets
-from .stages.extrinsic import draw_extrinsic_samples, load_extrinsic_samples
-from .stages.incoherent import incoherent_lnlikes
-from .stages.reference import find_reference, save_posterior
-from .stages.selection import select
-from .stages.warmup import start_workers
 
 
 def run_stages(

@@ -13,7 +13,7 @@ from cogwheel.likelihood.relative_binning import BaseLinearFree, BaseRelativeBin
 from ..errors import InputError
 from ..kernels.summary import IncoherentSummary, LineFit, Summary, mode_pairs
 from .likelihood import N_WAVEFORMS, share_waveforms
-from .prints import prints_logged
+from .logged_prints import prints_logged
 from .weights import FastWeights
 
 

@@ -28,11 +28,11 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass, replace
 
-from .config import ResolvedConfig
-from .errors import InputError
-from .machine import available_memory
-from .stages.extrinsic import POOL_POINTS_PER_SAMPLE, POOL_SIZE
-from .stages.extrinsic_scoring import MAX_PROPOSAL_POINTS, SCREEN_BATCH
+from ..config import ResolvedConfig
+from ..errors import InputError
+from ..machine import available_memory
+from ..stages.extrinsic import POOL_POINTS_PER_SAMPLE, POOL_SIZE
+from ..stages.extrinsic_scoring import MAX_PROPOSAL_POINTS, SCREEN_BATCH
 
 logger = logging.getLogger(__name__)
 

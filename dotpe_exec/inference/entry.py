@@ -9,22 +9,22 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar, cast
 
-from . import types
+from .. import types
+from ..config import MulticoreConfig, load_cached_config, resolve_config
+from ..errors import InputError
+from ..executors.interface import Executor
+from ..executors.phases import PhaseRunner
+from ..executors.resolve import resolve_executor
+from ..executors.store import ArrayStore
+from ..monitor import Monitor
+from ..profiling import ProfilingRunner
+from ..rundir.directory import RunDirectory, RunState, choose
+from ..rundir.files import RunFiles
+from ..seeds import draw_seed
 from .arguments import RunArguments, flag
-from .config import MulticoreConfig, load_cached_config, resolve_config
-from .errors import InputError
-from .executors.interface import Executor
-from .executors.phases import PhaseRunner
-from .executors.resolve import resolve_executor
-from .executors.store import ArrayStore
 from .inputs import gather_inputs, input_files, problem_size, run_identity
-from .memory import fit_memory
-from .monitor import Monitor
+from .memory_model import fit_memory
 from .pipeline import run_stages
-from .profiling import ProfilingRunner
-from .rundir import RunDirectory, RunState, choose
-from .runfiles import RunFiles
-from .seeds import draw_seed
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")

@@ -5,7 +5,7 @@ per phase and never touches an older one, so whatever a killed process left at i
 where it is. A segment is a header and records; a record is
 
     marker, length of key, length of content, digest of both; checksum of these and the
-    key; key; content (see :mod:`dotpe_exec.result_codec`)
+    key; key; content (see :mod:`dotpe_exec.rundir.result_codec`)
 
 A record that is cut off at the end of its file was being written when the process was
 killed, and is dropped. A record whose digest does not match is named in a warning, and
@@ -30,8 +30,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from .atomic import sync_folder, writing
-from .errors import RunDirectoryError
+from ..atomic import sync_folder, writing
+from ..errors import RunDirectoryError
 from .result_codec import PACKAGES, CodecError, decode, encode
 
 logger = logging.getLogger(__name__)

@@ -17,20 +17,20 @@ from typing import Any
 
 import numpy as np
 
-from .banks.format import BankHandle
-from .config import DEFAULT_BLOCKSIZE, MulticoreConfig
-from .executors.interface import Executor
-from .executors.memory import private_bytes
-from .executors.phases import PhaseRunner
-from .executors.resolve import resolve_executor
-from .executors.store import ArrayStore
-from .kernels.coherent_screen import DEFAULT_E_TILE, DEFAULT_I_TILE
-from .kernels.summary import IncoherentSummary, LineFit, Summary, mode_pairs
-from .memory import BASE_BYTES, ProblemSize, coherent_worker_bytes
-from .monitor import Monitor
-from .stages.coherent import coherent_sets
-from .stages.incoherent import Candidates, incoherent_lnlikes
-from .stages.selection import Survivors
+from ..banks.format import BankHandle
+from ..config import DEFAULT_BLOCKSIZE, MulticoreConfig
+from ..executors.interface import Executor
+from ..executors.phases import PhaseRunner
+from ..executors.private_memory import private_bytes
+from ..executors.resolve import resolve_executor
+from ..executors.store import ArrayStore
+from ..inference.memory_model import BASE_BYTES, ProblemSize, coherent_worker_bytes
+from ..kernels.coherent_screen import DEFAULT_E_TILE, DEFAULT_I_TILE
+from ..kernels.summary import IncoherentSummary, LineFit, Summary, mode_pairs
+from ..monitor import Monitor
+from ..stages.coherent import coherent_sets
+from ..stages.incoherent import Candidates, incoherent_lnlikes
+from ..stages.selection import Survivors
 
 _N_EXT = 512
 _N_PHI = 32
@@ -217,9 +217,9 @@ def event_workload(event: Any, bank_folder: Any) -> Iterator[KernelWorkload]:
     event, bank_folder
         As in :func:`dotpe_exec.run_multicore`.
     """
-    from .banks.format import open_banks
-    from .events import check_bins_on_grid, load_event
-    from .stages.reference import find_reference, injected_mchirp
+    from ..banks.format import open_banks
+    from ..events import check_bins_on_grid, load_event
+    from ..stages.reference import find_reference, injected_mchirp
 
     bank = next(iter(open_banks(bank_folder).values()))
     event_data = load_event(event)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from .errors import InputError, MissingFileError
+from ..errors import InputError, MissingFileError
 
 # Beyond it NumPy has no integers; no count of anything comes near.
 _LARGEST = 2**63

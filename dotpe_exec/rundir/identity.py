@@ -17,8 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from . import __version__
-from .errors import RunDirectoryError
+from .. import __version__
+from ..errors import RunDirectoryError
 
 _LONGEST_VALUE = 60  # characters of a value in a message
 

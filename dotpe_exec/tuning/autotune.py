@@ -1,8 +1,8 @@
 """Finding the configuration with which this machine works fastest.
 
 With a workload of the user's, every combination of the candidates is measured. On the
-real kernels (:mod:`dotpe_exec.workload`) the batch sizes are found on one core first,
-then the number of processes with those. There, a candidate replaces the default only
+real kernels (:mod:`dotpe_exec.tuning.workload`) the batch sizes are found on one core
+first, then the number of processes with those. There, a candidate replaces the default only
 where it was faster in every round: a busy machine must not make later runs slower.
 """
 
@@ -14,11 +14,11 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from . import types
-from .arguments import positive_integer
-from .config import DEFAULT_BLOCKSIZE, MulticoreConfig, save_config
-from .errors import InputError
-from .machine import available_memory, check_memory_gb, usable_cores
+from .. import types
+from ..config import DEFAULT_BLOCKSIZE, MulticoreConfig, save_config
+from ..errors import InputError
+from ..inference.arguments import positive_integer
+from ..machine import available_memory, check_memory_gb, usable_cores
 from .trials import Trial, TuningResult, best_first, choose, covers, verdict
 
 if TYPE_CHECKING:
@@ -225,7 +225,7 @@ def _tune_on_kernels(
     cap: float | None,
     progress: bool,
 ) -> TuningResult:
-    from .kernels.coherent_screen import DEFAULT_E_TILE, DEFAULT_I_TILE
+    from ..kernels.coherent_screen import DEFAULT_E_TILE, DEFAULT_I_TILE
 
     busy = _busy()
     batches = [Trial(MulticoreConfig(i_batch=size)) for size in i_batch]

@@ -1,0 +1,1 @@
+"""Run directories: their files, the lock, what they belong to, checksums, checkpoints."""
