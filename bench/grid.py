@@ -38,7 +38,6 @@ from dotpe_exec.executors.phases import PhaseRunner
 from dotpe_exec.executors.resolve import resolve_executor
 from dotpe_exec.executors.store import ArrayStore
 from dotpe_exec.inference import run_multicore
-from dotpe_exec.inference.arguments import load_par_dic
 from dotpe_exec.loading import load_run
 from dotpe_exec.machine import usable_cores
 from dotpe_exec.monitor import Monitor
@@ -48,6 +47,7 @@ from dotpe_exec.stages.incoherent import Candidates, incoherent_lnlikes
 from dotpe_exec.stages.reference import find_reference
 from dotpe_exec.stages.selection import select
 from dotpe_exec.tuning.autotune import tune
+from dotpe_exec.validation import load_par_dic
 
 WITHIN = 0.9
 """Of the best's throughput: what default and tuned configuration have to reach."""

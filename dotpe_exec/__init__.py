@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ._version import __version__
+
 if TYPE_CHECKING:
     from .config import MulticoreConfig, load_cached_config
     from .inference import (
@@ -13,8 +15,6 @@ if TYPE_CHECKING:
         run_multicore,
     )
     from .tuning.autotune import autotune_multicore_config
-
-__version__ = "0.1.0"
 
 # Loaded when first used: importing the package must stay light, because every worker
 # imports it (cogwheel, LAL, pandas and matplotlib take seconds).

@@ -19,11 +19,11 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from . import __version__
+from ._version import __version__
 from .atomic import write_json
 from .errors import DotpeExecError, InputError, RunDirectoryError
-from .inference.arguments import positive_integer
 from .machine import check_memory_gb, machine_signature, usable_cores
+from .validation import positive_integer
 
 logger = logging.getLogger(__name__)
 

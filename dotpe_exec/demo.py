@@ -45,9 +45,9 @@ def run_demo(
 
     from .banks.build import build_bank
     from .inference import run_multicore
-    from .inference.arguments import check_path
     from .report.corner import save_corner_plot
     from .rundir.directory import RunDirectory
+    from .validation import check_path
 
     if folder is None:
         folder = platformdirs.user_cache_path("dotpe") / "demo"

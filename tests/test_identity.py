@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from run_directories import make_identity
 
-from dotpe_exec.rundir.identity import RunIdentity, array_digest, event_digest, fingerprint
+from dotpe_exec.digests import array_digest
+from dotpe_exec.rundir.identity import RunIdentity, event_digest, fingerprint
 
 
 def test_identity_depends_on_content_not_on_form():

@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 from dotpe_exec.config import MulticoreConfig, load_cached_config, save_config
 from dotpe_exec.errors import DotpeExecError, EventError, InputError, RunDirectoryError
 from dotpe_exec.events import load_event, save_event, simulate_event
-from dotpe_exec.inference.arguments import load_par_dic
 from dotpe_exec.loading import load_run
 from dotpe_exec.rundir.directory import RunDirectory
 from dotpe_exec.rundir.identity import RunIdentity
 from dotpe_exec.stages.extrinsic_samples import load_extrinsic_samples, read_extrinsic_table
+from dotpe_exec.validation import load_par_dic
 
 SETTINGS = settings(
     deadline=None,

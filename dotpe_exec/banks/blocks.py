@@ -7,8 +7,8 @@ import contextlib
 import numpy as np
 
 from ..atomic import atomic_write, writing
+from ..digests import file_digest
 from ..errors import RunDirectoryError
-from ..rundir.identity import file_digest
 from .format import KINDS, BankHandle
 
 

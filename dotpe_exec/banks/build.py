@@ -19,14 +19,14 @@ import numpy as np
 
 from .. import seeds, types
 from ..atomic import write_feather, write_json
+from ..digests import file_digest
 from ..errors import BankError
 from ..executors.phases import PhaseRunner
 from ..executors.resolve import resolve_executor
 from ..executors.store import ArrayStore
 from ..executors.task import Task
-from ..inference.arguments import integer, number, positive_integer
 from ..monitor import Monitor
-from ..rundir.identity import file_digest
+from ..validation import integer, number, positive_integer
 from .bins import FEWEST_BINS
 from .blocks import BlockWriter
 from .build_folder import (

@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..digests import file_digest
 from ..errors import BankError, InputError, MissingFileError
 from ..executors.store import ArrayHandle
 from ..npy_files import check_array_file, first_rows, read_json_object, reading
-from ..rundir.identity import file_digest
 from .config import BankConfig, read_config
 from .table import check_table_columns, read_table_columns
 

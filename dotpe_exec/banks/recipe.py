@@ -12,7 +12,7 @@ import numpy as np
 
 from .. import seeds
 from ..errors import InputError
-from ..inference.arguments import integer, number, positive_integer
+from ..validation import integer, number, positive_integer
 from .bins import pn_bins
 from .config import approximant_modes, first_appearance
 from .format import BankHandle

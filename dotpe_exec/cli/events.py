@@ -38,7 +38,7 @@ def event_simulate(
       dotpe-exec event simulate sim.npz --detectors HL --injection signal.json --seed 1
     """
     from ..events import simulate_event
-    from ..inference.arguments import load_par_dic
+    from ..validation import load_par_dic
 
     asds = arguments.pop("asds")
     _check_event_path(path, arguments.pop("overwrite"))

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import EventError, InputError, MissingFileError
-from ..inference.arguments import integer
 from ..rundir.files import check_name
+from ..validation import integer
 from .load import check_detectors, check_event_name, load_event
 
 if TYPE_CHECKING:

@@ -6,10 +6,10 @@ import json
 import os
 from pathlib import Path
 
-from .. import __version__
+from .._version import __version__
 from ..atomic import atomic_write, check_writable
-from ..inference.arguments import check_path
 from ..loading import load_run
+from ..validation import check_path
 from .parameters import ln_evidence, run_parameters
 
 _SAMPLED = (

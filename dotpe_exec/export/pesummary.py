@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .. import __version__
+from .._version import __version__
 from ..atomic import atomic_write, check_writable
-from ..inference.arguments import check_path
 from ..report.view import open_views
+from ..validation import check_path
 from .parameters import event_arrays, ln_evidence, run_parameters
 
 if TYPE_CHECKING:

@@ -21,7 +21,8 @@ from ..profiling import ProfilingRunner
 from ..rundir.directory import RunDirectory, RunState, choose
 from ..rundir.files import RunFiles
 from ..seeds import draw_seed
-from .arguments import RunArguments, flag
+from ..validation import flag
+from .arguments import RunArguments
 from .inputs import gather_inputs, input_files, problem_size, run_identity
 from .memory_model import fit_memory
 from .pipeline import run_stages

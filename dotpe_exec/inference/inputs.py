@@ -10,9 +10,10 @@ import numpy as np
 
 from ..banks.format import Bank, check_agreement, open_banks
 from ..banks.indices import resolve_indices, resolve_logw
+from ..digests import file_digest
 from ..events import check_bins_on_grid, load_event
 from ..rundir.checksums import refuse_damaged_input
-from ..rundir.identity import RunIdentity, event_digest, file_digest
+from ..rundir.identity import RunIdentity, event_digest
 from ..stages.extrinsic_samples import read_extrinsic_table
 from ..stages.incoherent import Candidates
 from ..stages.reference import check_reference_arguments

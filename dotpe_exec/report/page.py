@@ -13,7 +13,7 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .. import __version__
+from .._version import __version__
 from ..atomic import atomic_write, check_writable
 from ..errors import DotpeExecError, InputError
 from .corner import (

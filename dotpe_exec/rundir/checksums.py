@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from ..atomic import read_json, write_json
+from ..digests import file_digest, text_digest
 from ..errors import InputError, RunDirectoryError
-from .identity import file_digest, text_digest
 
 CHECKSUMS_NAME = "run_checksums.json"
 

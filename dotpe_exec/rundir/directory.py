@@ -16,11 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from ..atomic import json_text, remove_temporaries, write_json
+from ..digests import text_digest
 from ..errors import InputError, RunDirectoryError
 from .checkpoint import Checkpoint
 from .checksums import damaged_files, record_checksums, seal, unseal
 from .files import RunFiles, check_name
-from .identity import RunIdentity, text_digest
+from .identity import RunIdentity
 from .lock import DirectoryLock
 
 logger = logging.getLogger(__name__)

@@ -7,17 +7,16 @@ and of other input files, parameters, version of this package) and nothing that 
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from .. import __version__
+from .._version import __version__
+from ..digests import array_digest, text_digest
 from ..errors import RunDirectoryError
 
 _LONGEST_VALUE = 60  # characters of a value in a message
@@ -162,33 +161,6 @@ def _by_name(item: tuple[Any, Any]) -> str:
 
 def _finite_or_text(number: float) -> float | str:
     return number if np.isfinite(number) else str(number)
-
-
-def array_digest(*arrays: np.ndarray) -> str:
-    """Return a hash of the arrays' values, shapes and kinds (not of their precision)."""
-    digest = hashlib.blake2b(digest_size=16)
-    wide = {"i": np.int64, "u": np.int64, "f": np.float64, "c": np.complex128}
-    for array in arrays:
-        array = np.asarray(array)
-        # A list of ints is the same selection as an int32 array of them.
-        array = np.ascontiguousarray(array, dtype=wide.get(array.dtype.kind, array.dtype))
-        digest.update(repr((array.dtype.str, array.shape)).encode())
-        digest.update(array.tobytes())
-    return digest.hexdigest()
-
-
-def text_digest(text: str) -> str:
-    """Return a hash of a text."""
-    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
-
-
-def file_digest(path: str | os.PathLike) -> str:
-    """Return a hash of a file's content."""
-    digest = hashlib.blake2b(digest_size=16)
-    with Path(path).open("rb") as file:
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def event_digest(event_data: Any) -> str:

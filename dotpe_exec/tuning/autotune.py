@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 from .. import types
 from ..config import DEFAULT_BLOCKSIZE, MulticoreConfig, save_config
 from ..errors import InputError
-from ..inference.arguments import positive_integer
 from ..machine import available_memory, check_memory_gb, usable_cores
+from ..validation import positive_integer
 from .trials import Trial, TuningResult, best_first, choose, covers, verdict
 
 if TYPE_CHECKING:
