@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ._lazy import attributes_from
 from ._version import __version__
 
 if TYPE_CHECKING:
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
     )
     from .tuning.autotune import autotune_multicore_config
 
-# Loaded when first used: importing the package must stay light, because every worker
-# imports it (cogwheel, LAL, pandas and matplotlib take seconds).
 _PUBLIC = {
     "run": "inference",
     "run_multicore": "inference",
@@ -39,14 +38,4 @@ __all__ = [
 ]
 
 if not TYPE_CHECKING:  # A checker would take it that every name exists.
-
-    def __getattr__(name: str):
-        if name in _PUBLIC:
-            from importlib import import_module
-
-            return getattr(import_module(f".{_PUBLIC[name]}", __name__), name)
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+    __getattr__, __dir__ = attributes_from(__name__, _PUBLIC)

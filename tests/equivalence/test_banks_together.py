@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
+from coherent_cases import make_case
 
 from dotpe_exec.banks.format import BankHandle, forget_open_blocks
 from dotpe_exec.executors.phases import PhaseRunner
@@ -15,10 +13,6 @@ from dotpe_exec.kernels.summary import IncoherentSummary
 from dotpe_exec.stages.coherent import coherent_sets
 from dotpe_exec.stages.incoherent import Candidates, incoherent_lnlikes
 from dotpe_exec.stages.selection import select
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from coherent_cases import make_case
 
 SIZES = {"large": 17, "small": 3, "middle": 8}
 

@@ -10,6 +10,7 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
+from coherent_cases import make_case
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -22,10 +23,6 @@ from dotpe_exec.kernels.summary import IncoherentSummary
 from dotpe_exec.stages.coherent import coherent_sets
 from dotpe_exec.stages.incoherent import Candidates, incoherent_lnlikes
 from dotpe_exec.stages.selection import select
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from coherent_cases import make_case
 
 EXECUTORS = ("threads", "process", "loky")
 MODES = [(2,), (2, 1), (1, 2, 3), (2, 1, 3, 4), (4, 3, 2)]

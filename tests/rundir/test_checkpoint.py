@@ -23,8 +23,8 @@ from hypothesis import strategies as st
 
 from dotpe_exec.errors import RunDirectoryError
 from dotpe_exec.kernels.summary import LineFit
-from dotpe_exec.rundir.checkpoint import Checkpoint
 from dotpe_exec.rundir import checkpoint as module
+from dotpe_exec.rundir.checkpoint import Checkpoint
 from dotpe_exec.rundir.result_codec import CodecError, decode, encode
 
 PACKAGES = ("dotpe_exec", __name__.partition(".")[0])
