@@ -1,11 +1,13 @@
-"""All benchmarks: one command per table.
+"""Benchmarks, and what validates the science: one command per table.
 
     python bench/run.py --list
     python bench/run.py TABLE [options of the table's script]
 
-Each prints Markdown and writes JSON, by default to ``results/TABLE.json`` in the folder
-of ``DOTPE_EXEC_BENCH_CACHE`` (``--json`` names another file). Scripts run with one thread
-per numerical library.
+Scripts in this folder measure speed and memory; those in ``validation/`` compare the
+science with other programs and with itself; those in ``scale/`` model runs on more workers
+than are at hand. Each prints Markdown and writes JSON, by default to
+``results/TABLE.json`` in the folder of ``DOTPE_EXEC_BENCH_CACHE`` (``--json`` names another
+file). Scripts run with one thread per numerical library.
 """
 
 from __future__ import annotations
@@ -58,17 +60,28 @@ BENCHMARKS = {
         "ten small banks against one of their total size, whole runs in pairs",
     ),
     "scale": Benchmark(
-        "scale.py",
+        "scale/scale.py",
         "whole runs against a model of them, which predicts 1 to 1024 workers; six minutes",
     ),
     "executors": Benchmark(
         "executors.py", "start-up, overhead per phase and task, recovery after a kill"
     ),
+    "scale-model": Benchmark(
+        "scale/scale_model.py", "predictions from stored parameters of that model"
+    ),
     "results": Benchmark("results.py", "the results stage on 10^6 samples"),
     "checkpoint": Benchmark(
         "checkpoint.py", "what keeping the results of finished tasks costs a run"
     ),
+    "published": Benchmark(
+        "validation/compare_published.py",
+        "whole runs beside a checkout of the published code",
+    ),
+    "intrinsic-error": Benchmark(
+        "validation/intrinsic_error.py", "stated error of the evidence against its scatter"
+    ),
 }
+"""Scripts of ``validation/`` that print no table are run by themselves."""
 
 
 def _names_json(options: Sequence[str]) -> bool:
@@ -97,7 +110,10 @@ def main(words: Sequence[str]) -> int:
         )
         return 2
     command = BENCHMARKS[name].command(name, options)
-    return subprocess.run(command, env=os.environ | ENVIRONMENT).returncode
+    # Scripts in the folders below import the modules that lie beside this one.
+    path = os.pathsep.join(filter(None, [str(HERE), os.environ.get("PYTHONPATH")]))
+    environment = os.environ | ENVIRONMENT | {"PYTHONPATH": path}
+    return subprocess.run(command, env=environment).returncode
 
 
 if __name__ == "__main__":

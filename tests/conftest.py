@@ -16,7 +16,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from bench_scripts import BENCH
+from bench_scripts import FOLDERS
 
 REFERENCE_DATA = Path(
     os.environ.get(
@@ -48,10 +48,11 @@ def bench() -> Iterator[Callable[[str], ModuleType]]:
     """Import modules of the benchmarks by name, and forget them afterwards."""
     before = set(sys.modules)
     with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(BENCH))
+        for folder in FOLDERS:
+            patch.syspath_prepend(str(folder))
         yield importlib.import_module
     for name in set(sys.modules) - before:
-        if (BENCH / f"{name}.py").exists():
+        if any((folder / f"{name}.py").exists() for folder in FOLDERS):
             del sys.modules[name]
 
 

@@ -64,16 +64,16 @@ def test_stages_end_when_their_files_are_written(bench, tmp_path):
 
 
 def test_without_a_checkout_nothing_is_run(tmp_path):
-    done = run_script("compare_published.py")
+    done = run_script("validation/compare_published.py")
     assert done.returncode == 2
     assert "--checkout" in done.stderr
-    done = run_script("compare_published.py", "--checkout", tmp_path)
+    done = run_script("validation/compare_published.py", "--checkout", tmp_path)
     assert done.returncode == 2
     assert "expected a checkout of the published code" in done.stderr
 
 
 # What the published package looks like from outside, with our run behind it. The real one
-# is on no package index; with a checkout of it, run bench/compare_published.py.
+# is on no package index; with a checkout of it, run bench/run.py published.
 STAND_IN = """
 import os
 import dotpe_exec
@@ -103,7 +103,7 @@ def test_comparison_with_a_stand_in_for_the_published_package(bench, golden, tmp
     shutil.copytree(golden / "bank_0", tmp_path / "bank_0")
     figures = tmp_path / "figures.json"
     done = run_script(
-        "compare_published.py", "--checkout", tmp_path / "checkout",
+        "validation/compare_published.py", "--checkout", tmp_path / "checkout",
         "--event", golden / "event.npz", "--bank", tmp_path / "bank_0", golden / "bank_1",
         "--n-ext", 96, "--n-phi", 16, "--n-t", 64, "--mchirp-guess", 25,
         "--workers", 2, "--repeats", 1, "--json", figures,

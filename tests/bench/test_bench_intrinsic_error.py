@@ -91,7 +91,9 @@ def test_parts_of_one_waveform_have_no_error(script, tmp_path):
 def test_script_prints_the_table_and_writes_it(tmp_path):
     write_run(tmp_path, np.random.default_rng(6), {"bank_0": 64})
     figures = tmp_path / "figures.json"
-    done = run_script("intrinsic_error.py", tmp_path, "--parts", 8, 4, "--json", figures)
+    done = run_script(
+        "validation/intrinsic_error.py", tmp_path, "--parts", 8, 4, "--json", figures
+    )
     assert done.returncode == 0, done.stderr
     assert "| 8 | 8 |" in done.stdout
     (table,) = json.loads(figures.read_text())["tables"]

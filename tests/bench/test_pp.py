@@ -109,7 +109,7 @@ def test_signals_that_were_analysed_are_not_again(pp, monkeypatch, tmp_path):
 
 @pytest.mark.slow
 def test_a_few_signals_lie_in_their_posteriors(pp, tmp_path):
-    """The first 12 of the 100 signals of ``bench/pp.py``: some minutes on two cores."""
+    """The first 12 of the 100 signals of ``validation/pp.py``: minutes on two cores."""
     results = pp.run_test(tmp_path, 12, 2)
     assert 7 < np.median([result["snr"] for result in results]) < 14
     # Of noise alone, a seventh of the arrival times are in the range.

@@ -1,6 +1,6 @@
 """Extrinsic stage on an event and its banks: seconds, effective samples, scatter, oracle.
 
-    python bench/extrinsic.py EVENT BANK [BANK ...] --n-phi 32 --seeds 20 --oracle 12
+    python bench/validation/extrinsic.py EVENT BANK [BANK ...] [--seeds 20] [--oracle 12]
 
 Runs the reference and incoherent stages once, then the extrinsic and coherent ones with
 seeds 0, 1, ... on one core. Printed for each: processor seconds of the extrinsic stage (the

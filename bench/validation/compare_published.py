@@ -1,6 +1,6 @@
 """The published code and this package on the same input: how fast, how large, how equal.
 
-    python bench/compare_published.py --checkout PATH [--event FILE --bank FOLDER ...]
+    python bench/run.py published --checkout PATH [--event FILE --bank FOLDER ...]
 
 PATH is a checkout of the published DOT-PE code, with ``dot_pe/inference.py`` (``run``)
 and ``dot_pe/mp_inference.py`` (``run`` with ``n_workers``) in it or in its ``src``;

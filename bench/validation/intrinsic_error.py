@@ -1,6 +1,6 @@
 """The intrinsic part of the evidence's reported error against the scatter over small banks.
 
-    python bench/intrinsic_error.py RUNDIR [--parts 128 64 32 16]
+    python bench/run.py intrinsic-error RUNDIR [--parts 128 64 32 16]
 
 A bank's waveforms are independent draws, so consecutive parts of it are banks of their own.
 For each number of parts: ln evidence of every part with the run's extrinsic samples, their

@@ -1,6 +1,6 @@
 """P-P test: simulated signals drawn from the prior and analysed with the same prior.
 
-    python bench/pp.py OUTPUT_FOLDER [--n-events 100] [--n-procs 2]
+    python bench/validation/pp.py OUTPUT_FOLDER [--n-events 100] [--n-procs 2]
 
 Signals are drawn from the IAS prior over a bank's range, uniform in volume out to a
 distance at which the median signal-to-noise ratio is about 10, isotropic in the sky, and

@@ -6,7 +6,7 @@ nothing of this package's pipeline is used but the event file. The prior (detect
 chirp mass 26 to 36 solar masses, mass ratio from 0.2, the IAS spin prior) contains that of
 the demo's bank: restrict samples and evidence to it before comparing with the demo.
 
-    python bench/nested_sampler.py OUTPUT_FOLDER [--n-live 800]
+    python bench/validation/nested_sampler.py OUTPUT_FOLDER [--n-live 800]
 
 Takes about half an hour on one core and writes ``samples.feather`` and ``evidence.json``.
 """

@@ -1,7 +1,7 @@
 """A whole run as a model: how long on how many workers, for a bank of any size, and why.
 
     python bench/run.py scale                              # measures, then predicts
-    python bench/scale_model.py PARAMETERS.json            # predicts with stored parameters
+    python bench/run.py scale-model PARAMETERS.json  # predicts with stored parameters
 
 A run is a start, stages one after the other, and an end. A stage is what the driving
 process does by itself, and phases: tasks whose times have a measured spread, simulated

@@ -7,7 +7,7 @@ serial executor and with loky workers. The model (:mod:`scale_model`) takes its 
 from those with one worker, and from the largest with more what part of the results stage
 the driver gave to threads; what it says of the others, measured seconds beside, is the
 check. Then: predictions for 1 to 1024 workers and banks of 2^20 and 2^24 waveforms, and
-what limits them. ``--save`` keeps the parameters for ``bench/scale_model.py``.
+what limits them. ``--save`` keeps the parameters for ``bench/run.py scale-model``.
 
 Needs a quiet machine for the check, and about six minutes on two cores.
 """
