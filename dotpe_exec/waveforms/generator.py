@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import io
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -84,7 +84,7 @@ class ModeGenerator:
         """Number of azimuthal numbers."""
         return len({m for _, m in self.harmonic_modes})
 
-    def __call__(self, parameters_k: Sequence[float]) -> tuple[np.ndarray, np.ndarray, str]:
+    def __call__(self, parameters_k: Iterable[float]) -> tuple[np.ndarray, np.ndarray, str]:
         """Return amplitudes and phases (n_m, 2, n_b) of a waveform, and the way taken.
 
         Parameters
