@@ -27,6 +27,7 @@ from ..executors.store import ArrayStore
 from ..executors.task import Task
 from ..monitor import Monitor
 from ..validation import integer, number, positive_integer
+from ..waveforms.parameters import PARAMETERS
 from .bins import FEWEST_BINS
 from .blocks import BlockWriter
 from .build_folder import (
@@ -53,7 +54,6 @@ from .format import (
 from .generate import GenerateTask, generate_waveforms, redraw
 from .prior import powerlaw_quantile
 from .recipe import BankRecipe, choose_bins, make_recipe, parse_mchirp_range
-from .table import PARAMETERS
 
 #: Waveforms per task: some tenths of a second of work, some megabytes of result.
 WAVEFORMS_PER_TASK = 32
@@ -260,6 +260,7 @@ def _generate_blocks(folder: Path, recipe: BankRecipe, runner: PhaseRunner) -> N
     tasks = _tasks(recipe, missing, runner)
     writers: dict[int, BlockWriter] = {}
     attempts: dict[int, dict[int, int]] = {k: {} for k in missing}
+    n_direct = dict.fromkeys(missing, 0)
     try:
         for task, result in runner.map(
             "bank",
@@ -276,9 +277,11 @@ def _generate_blocks(folder: Path, recipe: BankRecipe, runner: PhaseRunner) -> N
             writers[k].write(start, result.amplitudes_impb, result.phases_impb)
             for row in np.flatnonzero(result.attempts_i):
                 attempts[k][start + int(row)] = int(result.attempts_i[row])
+            n_direct[k] += int(np.sum(result.ways_i == "direct"))
             if not writers[k].n_missing:
                 checksums = writers.pop(k).commit()
-                write_record(folder, k, BlockRecord(checksums, attempts.pop(k)))
+                record = BlockRecord(checksums, attempts.pop(k), n_direct.pop(k))
+                write_record(folder, k, record)
     finally:
         for writer in writers.values():
             writer.discard()
@@ -296,6 +299,7 @@ def _tasks(recipe: BankRecipe, blocks: list[int], runner: PhaseRunner) -> list[T
             payload = GenerateTask(
                 approximant=recipe.approximant,
                 harmonic_modes=recipe.harmonic_modes,
+                way=recipe.way,
                 f_ref=recipe.f_ref,
                 fbin=fbin,
                 proposal=recipe.proposal,
@@ -317,12 +321,13 @@ def _finish(folder: Path, recipe: BankRecipe) -> None:
 
     parameters_ik = recipe.draw()
     checksums: dict[str, str] = {}
-    n_redrawn = 0
+    n_redrawn = n_direct = 0
     for k in range(recipe.handle(folder).n_blocks):
         record = read_record(folder, recipe, k)
         if record is None:
             raise BankError(f"{folder}: block {k} disappeared while the bank was built")
         checksums |= {f"{WAVEFORMS_NAME}/{n}": c for n, c in record.checksums.items()}
+        n_direct += record.n_direct
         for index, attempt in record.attempts.items():
             parameters_ik[index] = redraw(recipe.proposal, recipe.seed, index, attempt)
             n_redrawn += attempt
@@ -339,7 +344,7 @@ def _finish(folder: Path, recipe: BankRecipe) -> None:
             stacklevel=3,
         )
     write_feather(folder / TABLE_NAME, table)
-    write_json(folder / CONFIG_NAME, _config(recipe, n_redrawn))
+    write_json(folder / CONFIG_NAME, _config(recipe, n_redrawn, n_direct))
     for name in (TABLE_NAME, CONFIG_NAME):
         checksums[name] = file_digest(folder / name)
     write_json(folder / CHECKSUMS_NAME, {"algorithm": "blake2b-16", "files": checksums})
@@ -347,7 +352,7 @@ def _finish(folder: Path, recipe: BankRecipe) -> None:
     forget_open_blocks()
 
 
-def _config(recipe: BankRecipe, n_redrawn: int) -> dict[str, Any]:
+def _config(recipe: BankRecipe, n_redrawn: int, n_direct: int) -> dict[str, Any]:
     return {
         "bank_size": recipe.bank_size,
         "mchirp_min": recipe.mchirp_range[0],
@@ -365,6 +370,8 @@ def _config(recipe: BankRecipe, n_redrawn: int) -> dict[str, Any]:
         "prior_mchirp_min": recipe.prior_mchirp_range[0],
         "prior_mchirp_max": recipe.prior_mchirp_range[1],
         "n_redrawn": n_redrawn,
+        "waveform_generation": recipe.way,
+        "n_direct": n_direct,
     }
 
 

@@ -36,10 +36,21 @@ _LOCK_NAME = ".build.lock"
 
 @dataclass(frozen=True)
 class BlockRecord:
-    """A complete block: checksums by file name, draws needed by row where more than one."""
+    """A complete block.
+
+    Parameters
+    ----------
+    checksums : dict of str
+        By file name.
+    attempts : dict of int
+        Draws needed, by row, where more than one.
+    n_direct : int
+        Waveforms made the direct way.
+    """
 
     checksums: dict[str, str]
     attempts: dict[int, int]
+    n_direct: int
 
 
 def _record_path(folder: Path, k: int) -> Path:
@@ -50,7 +61,11 @@ def write_record(folder: Path, k: int, record: BlockRecord) -> None:
     """Note that block ``k`` is complete."""
     write_json(
         _record_path(folder, k),
-        {"checksums": record.checksums, "attempts": record.attempts},
+        {
+            "checksums": record.checksums,
+            "attempts": record.attempts,
+            "n_direct": record.n_direct,
+        },
     )
 
 
@@ -64,11 +79,12 @@ def read_record(folder: Path, recipe: BankRecipe, k: int) -> BlockRecord | None:
             str(name): str(digest) for name, digest in content["checksums"].items()
         }
         attempts = {int(index): int(n) for index, n in content["attempts"].items()}
+        n_direct = int(content["n_direct"])
     except (BankError, FileNotFoundError, KeyError, AttributeError, ValueError, TypeError):
         return None
     if set(checksums) != {bank.block_path(kind, k).name for kind in KINDS}:
         return None
-    return BlockRecord(checksums, attempts)
+    return BlockRecord(checksums, attempts, n_direct)
 
 
 def remove_records(folder: Path) -> None:
@@ -153,7 +169,7 @@ def refuse_other(folder: Path, recipe: BankRecipe) -> None:
 
 def prepare_folder(folder: Path, recipe: BankRecipe, resume: bool, overwrite: bool) -> None:
     """Make ``folder`` ready: empty, or holding complete blocks of this very bank."""
-    versions = _versions()
+    versions = _versions(recipe)
     is_build = (folder / BUILD_NAME).exists()
     if is_build and resume and _can_go_on(folder, recipe, versions):
         remove_temporaries(folder)
@@ -231,9 +247,13 @@ def locked(folder: Path) -> Iterator[None]:
         lock.release()
 
 
-def _versions() -> dict[str, str]:
-    """Return the versions that waveforms depend on."""
+def _versions(recipe: BankRecipe) -> dict[str, str]:
+    """Return what the last bits of waveforms depend on beside the recipe."""
     import cogwheel
     import lalsimulation
 
-    return {"cogwheel": cogwheel.__version__, "lalsimulation": lalsimulation.__version__}
+    return {
+        "cogwheel": cogwheel.__version__,
+        "lalsimulation": lalsimulation.__version__,
+        "waveform_generation": recipe.way,
+    }

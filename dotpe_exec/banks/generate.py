@@ -1,24 +1,20 @@
 """The task of bank building: waveforms of a few rows of the table.
 
-The only task function of this package whose workers load LAL and cogwheel.
+Its workers load LAL, and cogwheel for the approximants that are its own.
 """
 
 from __future__ import annotations
 
-import contextlib
-import functools
-import io
-import threading
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from .. import seeds
 from ..errors import BankError
 from ..executors.store import ArrayHandle
+from ..waveforms import ModeGenerator, NoWaveformError
+from ..waveforms.parameters import PARAMETERS
 from .prior import Proposal
-from .table import PARAMETERS
 
 #: Draws for one place in the bank before the build gives up.
 MOST_ATTEMPTS = 20
@@ -32,6 +28,8 @@ class GenerateTask:
     ----------
     approximant : str
     harmonic_modes : tuple of (l, m)
+    way : str
+        How waveforms are made, see :mod:`dotpe_exec.waveforms`.
     f_ref : float
         [Hz]
     fbin : ArrayHandle
@@ -48,6 +46,7 @@ class GenerateTask:
 
     approximant: str
     harmonic_modes: tuple[tuple[int, int], ...]
+    way: str
     f_ref: float
     fbin: ArrayHandle
     proposal: Proposal
@@ -66,11 +65,14 @@ class GeneratedWaveforms:
         At 1 Mpc and phi_ref 0; phases [rad] unwrapped along b.
     attempts_i : (n_i,) int
         Draws before one with a waveform was found: 0 where the first had it.
+    ways_i : (n_i,) str
+        Which way made each.
     """
 
     amplitudes_impb: np.ndarray
     phases_impb: np.ndarray
     attempts_i: np.ndarray
+    ways_i: np.ndarray
 
 
 def generate_waveforms(task: GenerateTask) -> GeneratedWaveforms:
@@ -85,79 +87,44 @@ def generate_waveforms(task: GenerateTask) -> GeneratedWaveforms:
     BankError
         ``MOST_ATTEMPTS`` draws in a row had no waveform.
     """
-    fbin = np.array(task.fbin.load())
-    generator = _waveform_generator(task.approximant, task.harmonic_modes)
-    h_impb, attempts_i = [], []
-    for row, parameters in enumerate(task.parameters_ik):
-        for attempt in range(MOST_ATTEMPTS):
-            if attempt:
-                parameters = redraw(task.proposal, task.seed, task.start + row, attempt)
-            h_mpb, problem = _try_waveform(generator, fbin, task.f_ref, parameters)
-            if h_mpb is not None:
-                break
+    generator = ModeGenerator(
+        approximant=task.approximant,
+        harmonic_modes=task.harmonic_modes,
+        f_ref=task.f_ref,
+        fbin_b=np.array(task.fbin.load()),
+        way=task.way,
+    )
+    made = [
+        _generate_row(generator, task, row, parameters)
+        for row, parameters in enumerate(task.parameters_ik)
+    ]
+    amplitudes, phases, attempts, ways = zip(*made, strict=True)
+    return GeneratedWaveforms(
+        np.array(amplitudes), np.array(phases), np.array(attempts), np.array(ways)
+    )
+
+
+def _generate_row(
+    generator: ModeGenerator, task: GenerateTask, row: int, parameters: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, int, str]:
+    """Return amplitudes, phases, draws before and way of one waveform."""
+    for attempt in range(MOST_ATTEMPTS):
+        if attempt:
+            parameters = redraw(task.proposal, task.seed, task.start + row, attempt)
+        try:
+            amplitude_mpb, phase_mpb, way = generator(parameters)
+        except NoWaveformError as error:
+            problem = str(error)
         else:
-            values = dict(zip(PARAMETERS, parameters.tolist(), strict=True))
-            raise BankError(
-                f"{task.approximant} gave no waveform for {MOST_ATTEMPTS} draws in a row "
-                f"for waveform {task.start + row}, the last with {values}: {problem}"
-            )
-        h_impb.append(h_mpb)
-        attempts_i.append(attempt)
-    amplitudes_impb, phases_impb = amplitude_and_phase(np.array(h_impb))
-    return GeneratedWaveforms(amplitudes_impb, phases_impb, np.array(attempts_i))
-
-
-def amplitude_and_phase(h_impb: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return amplitudes and phases of waveforms, the phases unwrapped along b."""
-    return np.abs(h_impb), np.unwrap(np.angle(h_impb), axis=-1)
+            return amplitude_mpb, phase_mpb, attempt, way
+    values = dict(zip(PARAMETERS, parameters.tolist(), strict=True))
+    raise BankError(
+        f"{task.approximant} gave no waveform for {MOST_ATTEMPTS} draws in a row "
+        f"for waveform {task.start + row}, the last with {values}: {problem}"
+    )
 
 
 def redraw(proposal: Proposal, seed: int, index: int, attempt: int) -> np.ndarray:
     """Return the parameters (9,) of a further draw for row ``index`` of a bank."""
     rng = seeds.generator(seed, "bank redraw", index, attempt)
     return proposal.draw(1, rng)[0]
-
-
-def _try_waveform(
-    generator: Any, fbin: np.ndarray, f_ref: float, parameters: np.ndarray
-) -> tuple[np.ndarray | None, str]:
-    """Return h_mpb or None, and what was wrong."""
-    par_dic = dict(zip(PARAMETERS, parameters.tolist(), strict=True))
-    par_dic |= {"l1": 0.0, "l2": 0.0, "f_ref": f_ref, "d_luminosity": 1.0, "phi_ref": 0.0}
-    try:
-        with _quiet():
-            h_mpb = generator.get_hplus_hcross(fbin, par_dic, by_m=True)
-    except Exception as error:
-        # What an approximant raises is its own; too many of them end the build.
-        return None, f"{type(error).__name__}: {error}"
-    if not np.all(np.isfinite(h_mpb)):
-        return None, "NaN or infinite values"
-    if not np.any(h_mpb):
-        return None, "zero at all frequencies"
-    return h_mpb, ""
-
-
-def _quiet() -> contextlib.AbstractContextManager:
-    """Keep cogwheel from printing the parameters at which LAL failed."""
-    # Threads that swap the standard output at the same time may lose it.
-    if threading.current_thread() is threading.main_thread():
-        return contextlib.redirect_stdout(io.StringIO())
-    return contextlib.nullcontext()
-
-
-@functools.lru_cache(maxsize=4)
-def _waveform_generator(
-    approximant: str, harmonic_modes: tuple[tuple[int, int], ...]
-) -> Any:
-    from cogwheel.waveform import WaveformGenerator
-
-    # Its cache takes parameters within 1e-6 for the same: without it each waveform
-    # depends on its own row alone.
-    return WaveformGenerator(
-        detector_names=(),
-        tgps=0.0,
-        tcoarse=0.0,
-        approximant=approximant,
-        harmonic_modes=harmonic_modes,
-        n_cached_waveforms=0,
-    )

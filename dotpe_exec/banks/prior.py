@@ -26,7 +26,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import InputError
-from .table import PARAMETERS
+from ..waveforms.parameters import PARAMETERS
 
 _N_UNIFORMS = 9
 _ROWS_AT_ONCE = 2**18

@@ -13,6 +13,7 @@ import numpy as np
 from .. import seeds
 from ..errors import InputError
 from ..validation import integer, number, positive_integer
+from ..waveforms import generation_way
 from .bins import pn_bins
 from .config import approximant_modes, first_appearance
 from .format import BankHandle
@@ -58,6 +59,11 @@ class BankRecipe:
     def proposal(self) -> Proposal:
         """The distribution that parameters are drawn from."""
         return Proposal(self.mchirp_range, self.q_min, self.alpha, self.aligned_spins)
+
+    @property
+    def way(self) -> str:
+        """The way that its waveforms are made: fast, direct or cogwheel."""
+        return generation_way(self.approximant, self.harmonic_modes)
 
     def handle(self, folder: Path) -> BankHandle:
         """Return a handle of the bank in ``folder``, which need not be complete."""

@@ -9,9 +9,7 @@ import numpy as np
 
 from ..errors import BankError
 from ..npy_files import reading
-
-#: Intrinsic parameters: masses [solar masses], spins, inclination [rad].
-PARAMETERS = ("m1", "m2", "s1z", "s1x_n", "s1y_n", "s2z", "s2x_n", "s2y_n", "iota")
+from ..waveforms.parameters import PARAMETERS
 
 #: Columns that a bank's table must have.
 TABLE_COLUMNS = (*PARAMETERS, "log_prior_weights")

@@ -12,7 +12,7 @@ from cogwheel.data import EventData
 from cogwheel.likelihood import RelativeBinningLikelihood
 
 from ..errors import InputError
-from ..lal_waveforms import Source, generate_modes
+from ..waveforms.direct import Source, generate_modes
 from .logged_prints import prints_logged
 from .weights import FastWeights
 

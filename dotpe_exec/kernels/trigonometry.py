@@ -1,4 +1,4 @@
-"""Cosine and sine together, in a form that compiles to vector instructions.
+"""Cosine, sine and arctangent in a form that compiles to vector instructions.
 
 The C library's ``cos`` and ``sin`` are called one value at a time; they would be most of
 the cost of the likelihood phases. Here both come from one argument reduction and two
@@ -70,3 +70,49 @@ def cos_sin(x):
     c = -c if (quadrant == 1.0) | (quadrant == 2.0) else c
     s = -s if quadrant >= 2.0 else s
     return c, s
+
+
+# Minimax polynomial of (atan x - x) / x^3 in x^2, |x| <= tan(pi/8) (fdlibm's s_atan.c).
+_A = (
+    3.33333333333329318027e-01,
+    -1.99999999998764832476e-01,
+    1.42857142725034663711e-01,
+    -1.11111104054623557880e-01,
+    9.09088713343650656196e-02,
+    -7.69187620504482999495e-02,
+    6.66107313738753120669e-02,
+    -5.83357013379057348645e-02,
+    4.97687799461593236017e-02,
+    -3.65315727442169155270e-02,
+    1.62858201153657823623e-02,
+)
+_A0, _A1, _A2, _A3, _A4, _A5, _A6, _A7, _A8, _A9, _A10 = _A
+_TAN_PI_8 = math.tan(math.pi / 8)
+_PI_4_LOW = 3.06161699786838301793e-17
+_PI_2_LOW = 6.12323399573676603587e-17
+_PI_LOW = 1.22464679914735317720e-16
+
+
+@numba.njit(fastmath={"contract"}, cache=True, error_model="numpy", forceinline=True)
+def arctangent(y, x):
+    """Return atan2(y, x) within 5e-16; 0 where both are zero, whatever their signs."""
+    ax, ay = abs(x), abs(y)
+    steep = ay > ax
+    small = ax if steep else ay
+    large = ay if steep else ax
+    # atan t = pi/4 + atan((t - 1) / (t + 1)) for t above tan(pi/8).
+    far = small > _TAN_PI_8 * large
+    numerator = small - large if far else small
+    denominator = small + large if far else large
+    denominator = 1.0 if denominator == 0.0 else denominator
+    t = numerator / denominator
+    t2 = t * t
+    odd = _A6 + t2 * (_A7 + t2 * (_A8 + t2 * (_A9 + t2 * _A10)))
+    series = _A0 + t2 * (
+        _A1 + t2 * (_A2 + t2 * (_A3 + t2 * (_A4 + t2 * (_A5 + t2 * odd))))
+    )
+    angle = t - t * t2 * series
+    angle = math.pi / 4 + (_PI_4_LOW + angle) if far else angle
+    angle = math.pi / 2 - (angle - _PI_2_LOW) if steep else angle
+    angle = math.pi - (angle - _PI_LOW) if x < 0.0 else angle
+    return -angle if y < 0.0 else angle

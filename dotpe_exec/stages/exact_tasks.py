@@ -11,7 +11,7 @@ import numpy as np
 
 from ..executors.store import BundleHandle
 from ..kernels.overlaps import overlaps
-from ..lal_waveforms import Source, generate_modes
+from ..waveforms.direct import Source, generate_modes
 
 
 @dataclass(frozen=True)

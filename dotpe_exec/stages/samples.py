@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..banks.table import PARAMETERS
 from ..seeds import generator
+from ..waveforms.parameters import PARAMETERS
 from .evidence import logsumexp
 from .results import BankPosterior, Selection, weights
 from .tables import ROWS_PER_CHUNK

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..banks.table import PARAMETERS
 from ..errors import InputError
 from ..kernels import coordinates
 from ..kernels.coordinates import SamplingFrame
 from ..kernels.distance import DistanceTable, sample_distance
+from ..waveforms.parameters import PARAMETERS
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -55,7 +55,7 @@ def write_bank(folder: Path, config: dict | None = None, seed: int = 0) -> Path:
 
 
 class FailingGenerator:
-    """Stands in for cogwheel's waveform generator; fails where it is told to.
+    """Stands in for LALSimulation's waveforms by mode; fails where it is told to.
 
     Parameters
     ----------
@@ -70,9 +70,10 @@ class FailingGenerator:
     def __init__(self, fails, how: str = "error", n_m: int = 4):
         self.fails, self.how, self.n_m = fails, how, n_m
 
-    def get_hplus_hcross(self, f, par_dic, by_m):
+    def __call__(self, frequencies_f, source):
         """Return the primary mass as waveform, or fail."""
-        h_mpb = np.full((self.n_m, 2, len(f)), complex(par_dic["m1"]))
+        par_dic = source.parameters
+        h_mpb = np.full((self.n_m, 2, len(frequencies_f)), complex(par_dic["m1"]))
         if not self.fails(par_dic):
             return h_mpb
         if self.how == "error":

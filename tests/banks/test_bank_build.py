@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 from synthetic_banks import FailingGenerator
 
-from dotpe_exec.banks import generate
+from dotpe_exec.banks import recipe
 from dotpe_exec.banks.blocks import BlockWriter
 from dotpe_exec.banks.build import build_bank, build_bank_command, build_banks
 from dotpe_exec.banks.check import check_bank
@@ -23,6 +23,7 @@ from dotpe_exec.banks.format import check_agreement, open_bank, open_banks
 from dotpe_exec.errors import BankError, MissingFileError, RunDirectoryError
 from dotpe_exec.executors.phases import PhaseRunner
 from dotpe_exec.executors.store import ArrayStore
+from dotpe_exec.waveforms import generator as generator_module
 
 FBIN = np.array([20.0, 30.0, 45.0, 70.0, 120.0, 250.0])
 ARGUMENTS = {
@@ -54,7 +55,8 @@ def stand_in(monkeypatch):
 
     def use(fails=lambda par_dic: False, **kwargs):
         generator = FailingGenerator(fails, **kwargs)
-        monkeypatch.setattr(generate, "_waveform_generator", lambda *_: generator)
+        monkeypatch.setattr(recipe, "generation_way", lambda *_: "direct")
+        monkeypatch.setattr(generator_module, "generate_modes", generator)
 
     use()
     return use

@@ -8,19 +8,18 @@ import numpy as np
 import pytest
 from synthetic_banks import FailingGenerator
 
-from dotpe_exec.banks import generate
 from dotpe_exec.banks.format import open_bank
 from dotpe_exec.banks.generate import (
     MOST_ATTEMPTS,
     GenerateTask,
-    amplitude_and_phase,
     generate_waveforms,
     redraw,
 )
 from dotpe_exec.banks.prior import Proposal
-from dotpe_exec.banks.table import PARAMETERS
 from dotpe_exec.errors import BankError
 from dotpe_exec.executors.store import ArrayStore
+from dotpe_exec.waveforms import generation_way, generator
+from dotpe_exec.waveforms.parameters import PARAMETERS
 
 PROPOSAL = Proposal((20.0, 25.0), q_min=0.2, alpha=-1.7)
 XPHM_MODES = ((2, 2), (2, 1), (3, 3), (3, 2), (4, 4))
@@ -31,11 +30,24 @@ def make_task(tmp_path):
     store = ArrayStore(tmp_path)
 
     def make(
-        parameters_ik, approximant="IMRPhenomXPHM", modes=XPHM_MODES, fbin=None, start=0
+        parameters_ik,
+        approximant="IMRPhenomXPHM",
+        modes=XPHM_MODES,
+        fbin=None,
+        start=0,
+        way=None,
     ):
         fbin = np.linspace(20.0, 400.0, 12) if fbin is None else fbin
         return GenerateTask(
-            approximant, modes, 50.0, store.put(fbin), PROPOSAL, 7, start, parameters_ik
+            approximant=approximant,
+            harmonic_modes=modes,
+            way=way or generation_way(approximant, modes),
+            f_ref=50.0,
+            fbin=store.put(fbin),
+            proposal=PROPOSAL,
+            seed=7,
+            start=start,
+            parameters_ik=parameters_ik,
         )
 
     yield make
@@ -72,21 +84,14 @@ def test_other_approximants_and_modes(make_task, approximant, modes, m_arr):
     result = generate_waveforms(task)
     h_impb = result.amplitudes_impb * np.exp(1j * result.phases_impb)
     # As those who use banks make one waveform: m by m, then all together.
-    generator = WaveformGenerator((), 0.0, 0.0, approximant, modes)
-    assert generator.m_arr.tolist() == m_arr
+    cogwheel = WaveformGenerator((), 0.0, 0.0, approximant, modes)
+    assert cogwheel.m_arr.tolist() == m_arr
     for row, h_mpb in zip(rows, h_impb, strict=True):
         par_dic = dict(zip(PARAMETERS, row.tolist(), strict=True))
         par_dic |= {"l1": 0, "l2": 0, "f_ref": 50.0, "d_luminosity": 1, "phi_ref": 0}
-        expected = generator.get_hplus_hcross(task.fbin.load(), par_dic)
+        expected = cogwheel.get_hplus_hcross(task.fbin.load(), par_dic)
         scale = np.abs(expected).max()
         np.testing.assert_allclose(h_mpb.sum(axis=0), expected, atol=1e-9 * scale)
-
-
-def test_phases_are_unwrapped_along_frequency():
-    phase = np.linspace(0, 40, 30) * np.ones((2, 1, 2, 1))
-    amplitudes, phases = amplitude_and_phase(3 * np.exp(1j * phase))
-    np.testing.assert_allclose(phases, phase, atol=1e-12)
-    np.testing.assert_allclose(amplitudes, 3)
 
 
 def test_neighbours_do_not_change_a_waveform(make_task):
@@ -102,19 +107,17 @@ def test_neighbours_do_not_change_a_waveform(make_task):
 @pytest.mark.parametrize("how", ["error", "nan", "zero"])
 def test_parameters_without_a_waveform_are_drawn_again(make_task, monkeypatch, how):
     fails = lambda par_dic: par_dic["s1z"] > 0  # noqa: E731
-    monkeypatch.setattr(
-        generate, "_waveform_generator", lambda *_: FailingGenerator(fails, how)
-    )
+    monkeypatch.setattr(generator, "generate_modes", FailingGenerator(fails, how))
     rows = PROPOSAL.draw(40, np.random.default_rng(1))
     failed = rows[:, PARAMETERS.index("s1z")] > 0
-    result = generate_waveforms(make_task(rows, start=100))
+    result = generate_waveforms(make_task(rows, start=100, way="direct"))
     np.testing.assert_array_equal(result.attempts_i > 0, failed)
     for i in np.flatnonzero(failed):
         used = redraw(PROPOSAL, 7, 100 + i, result.attempts_i[i])
         assert used[PARAMETERS.index("s1z")] <= 0
         assert result.amplitudes_impb[i].flat[0] == pytest.approx(used[0])
     # A waveform depends on its own row and index alone.
-    part = generate_waveforms(make_task(rows[20:], start=120))
+    part = generate_waveforms(make_task(rows[20:], start=120, way="direct"))
     np.testing.assert_array_equal(part.amplitudes_impb, result.amplitudes_impb[20:])
 
 

@@ -164,7 +164,7 @@ def test_workers_generate_waveforms_without_cogwheel():
     """LALSimulation alone: what the workers import is what a task costs them."""
     code = (
         "import sys, numpy as np\n"
-        "from dotpe_exec.lal_waveforms import Source, generate_modes\n"
+        "from dotpe_exec.waveforms.direct import Source, generate_modes\n"
         f"source = Source('IMRPhenomXPHM', ((2, 2), (3, 3)), (), {PRECESSING!r})\n"
         "h_mpf = generate_modes(np.arange(20.0, 300.0), source)\n"
         "assert h_mpf.shape == (2, 2, 280) and np.all(h_mpf != 0)\n"
