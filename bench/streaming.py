@@ -28,7 +28,7 @@ from dotpe_exec.banks.format import (
 )
 from dotpe_exec.executors.threads import OneThread
 from dotpe_exec.kernels.incoherent import compile_incoherent, prepare_incoherent
-from dotpe_exec.stages.incoherent import IncoherentTask, incoherent_task
+from dotpe_exec.stages.incoherent_tasks import IncoherentTask, incoherent_task
 
 _I_BATCH = 512
 _N_PHI, _N_T = 32, 64

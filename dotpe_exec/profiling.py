@@ -19,7 +19,7 @@ import socket
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,6 +31,9 @@ from .rundir.files import RunFiles
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from .executors.store import ArrayStore
+    from .monitor import Monitor
 
 N_LINES = 40
 _PARENT_ROW, _WORKERS_ROW = 1, 2  # "processes" of the trace
@@ -120,8 +123,32 @@ class ProfilingRunner(PhaseRunner):
     """A phase runner that profiles this process and the workers.
 
     Tasks that run in this process (serial) are part of its own profile. Results are not
-    affected.
+    affected. Where all went well, it ends with ``profile_output.prof``, ``.txt`` and
+    ``trace.json``.
+
+    Parameters
+    ----------
+    store, executor
+        As of :class:`~dotpe_exec.executors.phases.PhaseRunner`.
+    files : RunFiles
+        Where to write.
+    monitor : Monitor
+        Knows stages and tasks, for the timeline.
+    options
+        Others of a phase runner.
     """
+
+    def __init__(
+        self,
+        store: ArrayStore,
+        executor: Any = None,
+        *,
+        files: RunFiles,
+        monitor: Monitor,
+        **options: Any,
+    ):
+        super().__init__(store, executor, monitor=monitor, **options)
+        self._files, self._watch = files, monitor
 
     def __enter__(self) -> ProfilingRunner:
         super().__enter__()
@@ -132,7 +159,11 @@ class ProfilingRunner(PhaseRunner):
 
     def __exit__(self, exc_type: type[BaseException] | None, *rest: object) -> None:
         self._profile.disable()
-        super().__exit__(exc_type, *rest)
+        try:
+            if exc_type is None:
+                self._write()
+        finally:
+            super().__exit__(exc_type, *rest)
 
     def map(
         self,
@@ -146,21 +177,8 @@ class ProfilingRunner(PhaseRunner):
             function = ProfiledTask(function, str(self._folder))
         return super().map(phase, function, tasks, **options)
 
-    def write(
-        self, files: RunFiles, tasks: pd.DataFrame, report: Mapping[str, Any]
-    ) -> None:
-        """End profiling and write ``profile_output.prof``, ``.txt`` and ``trace.json``.
-
-        Parameters
-        ----------
-        files : RunFiles
-            Where to.
-        tasks : pandas.DataFrame
-            The monitor's task table.
-        report : mapping
-            The monitor's report, for the stages of the parent.
-        """
-        self._profile.disable()
+    def _write(self) -> None:
+        files = self._files
         workers = [_load(path) for path in sorted(self._folder.glob("*.prof"))]
         parent = pstats.Stats(self._profile)
         merged = pstats.Stats(self._profile)
@@ -170,7 +188,8 @@ class ProfilingRunner(PhaseRunner):
         text = _summary(parent, workers)
         with atomic_write(files.profile_text) as path:
             path.write_text(text, encoding="utf-8")
-        write_json(files.trace, chrome_trace(tasks, report.get("stage_times", [])))
+        stages = self._watch.report()["stage_times"]
+        write_json(files.trace, chrome_trace(self._watch.tasks_frame(), stages))
 
 
 def _summary(parent: pstats.Stats, workers: list[pstats.Stats]) -> str:

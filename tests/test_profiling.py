@@ -43,16 +43,13 @@ def run_toy(folder, executor):
     with (
         Monitor(progress=False) as monitor,
         ArrayStore() as store,
-        ProfilingRunner(store, executor, n_procs=2, monitor=monitor) as runner,
+        ProfilingRunner(store, executor, files=files, monitor=monitor, n_procs=2) as runner,
+        monitor.stage("toy"),
     ):
-        with monitor.stage("toy"):
-            results = dict(
-                (task.key, result.value)
-                for task, result in runner.map(
-                    "toy", double_slowly, TASKS, n_tasks=len(TASKS)
-                )
-            )
-        runner.write(files, monitor.tasks_frame(), monitor.report())
+        results = dict(
+            (task.key, result.value)
+            for task, result in runner.map("toy", double_slowly, TASKS, n_tasks=len(TASKS))
+        )
     return results, files
 
 
@@ -82,10 +79,14 @@ def test_profiling_ends_also_when_a_task_fails(tmp_path):
     bad = [Task("bad", Number(-1))]
     with (
         pytest.raises(Exception, match="negative"),
+        Monitor(progress=False) as monitor,
         ArrayStore() as store,
-        ProfilingRunner(store, "serial") as runner,
+        ProfilingRunner(
+            store, "serial", files=RunFiles(tmp_path), monitor=monitor
+        ) as runner,
     ):
         list(runner.map("toy", double_slowly, bad, n_tasks=1))
+    assert not RunFiles(tmp_path).profile.exists()
     assert sys.getprofile() is None
     with cProfile.Profile() as profile:  # refused by Python 3.12 if ours still ran
         double_slowly(Number(1))

@@ -21,10 +21,9 @@ from ..validation import (
 
 @dataclass(frozen=True)
 class RunArguments:
-    """Arguments of :func:`dotpe_exec.run_multicore` that shape a run's results.
+    """Arguments of :func:`dotpe_exec.run_multicore` that shape a run's results, checked.
 
-    Names and defaults are those of the published ``run()``; see
-    :func:`dotpe_exec.run_multicore` for what each means.
+    What each means and its default is said there and nowhere else.
     """
 
     event: Any
@@ -32,28 +31,33 @@ class RunArguments:
     n_ext: int
     n_phi: int
     n_t: int
-    n_int: Any = None
-    blocksize: int = 512
-    single_detector_blocksize: int = 512
-    i_int_start: int = 0
-    seed: int | None = None
-    load_inds: bool = False
-    inds_path: Any = None
-    size_limit: int = 10**7
-    draw_subset: bool = True
-    n_draws: int | None = None
-    event_dir: Any = None
-    rundir: Any = None
-    coherent_score_min_n_effective_prior: float = 100
-    max_incoherent_lnlike_drop: float = 20
-    max_bestfit_lnlike_diff: float = 20
-    mchirp_guess: float | None = None
-    extrinsic_samples: Any = None
-    n_phi_incoherent: int | None = None
-    preselected_indices: Any = None
-    bank_logw_override: Any = None
-    coherent_posterior_kwargs: Any = None
-    par_dic_0: Any = None
+    n_int: Any
+    blocksize: int
+    single_detector_blocksize: int
+    i_int_start: int
+    seed: int | None
+    load_inds: bool
+    inds_path: Any
+    size_limit: int
+    draw_subset: bool
+    n_draws: int | None
+    event_dir: Any
+    rundir: Any
+    coherent_score_min_n_effective_prior: float
+    max_incoherent_lnlike_drop: float
+    max_bestfit_lnlike_diff: float
+    mchirp_guess: float | None
+    extrinsic_samples: Any
+    n_phi_incoherent: int | None
+    preselected_indices: Any
+    bank_logw_override: Any
+    coherent_posterior_kwargs: Any
+    par_dic_0: Any
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any]) -> RunArguments:
+        """Take what belongs here from the arguments of a call of ``run_multicore``."""
+        return cls(**{field.name: given[field.name] for field in fields(cls)})
 
     def __post_init__(self) -> None:
         for name in ("n_ext", "n_phi", "n_t", "blocksize", "single_detector_blocksize",

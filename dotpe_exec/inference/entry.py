@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -18,14 +17,13 @@ from ..executors.resolve import resolve_executor
 from ..executors.store import ArrayStore
 from ..monitor import Monitor
 from ..profiling import ProfilingRunner
-from ..rundir.directory import RunDirectory, RunState, choose
 from ..rundir.files import RunFiles
-from ..seeds import draw_seed
 from ..validation import flag
 from .arguments import RunArguments
-from .inputs import gather_inputs, input_files, problem_size, run_identity
+from .inputs import gather_inputs, problem_size
 from .memory_model import fit_memory
 from .pipeline import run_stages
+from .resolved import ResolvedRun, resolved_run
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -154,35 +152,7 @@ def run_multicore(
         Subclasses of it and of the fitting built-in, see :mod:`dotpe_exec.errors`. Bad
         input is refused before any work starts.
     """
-    arguments = RunArguments(
-        event=event,
-        bank_folder=bank_folder,
-        n_ext=n_ext,
-        n_phi=n_phi,
-        n_t=n_t,
-        n_int=n_int,
-        blocksize=blocksize,
-        single_detector_blocksize=single_detector_blocksize,
-        i_int_start=i_int_start,
-        seed=seed,
-        load_inds=load_inds,
-        inds_path=inds_path,
-        size_limit=size_limit,
-        draw_subset=draw_subset,
-        n_draws=n_draws,
-        event_dir=event_dir,
-        rundir=rundir,
-        coherent_score_min_n_effective_prior=coherent_score_min_n_effective_prior,
-        max_incoherent_lnlike_drop=max_incoherent_lnlike_drop,
-        max_bestfit_lnlike_diff=max_bestfit_lnlike_diff,
-        mchirp_guess=mchirp_guess,
-        extrinsic_samples=extrinsic_samples,
-        n_phi_incoherent=n_phi_incoherent,
-        preselected_indices=preselected_indices,
-        bank_logw_override=bank_logw_override,
-        coherent_posterior_kwargs=coherent_posterior_kwargs,
-        par_dic_0=par_dic_0,
-    )
+    arguments = RunArguments.of(locals())
     for name, value in (
         ("resume", resume),
         ("overwrite", overwrite),
@@ -191,7 +161,7 @@ def run_multicore(
         flag(name, value)
     if resume and overwrite:
         raise InputError("resume and overwrite exclude each other, expected one of them")
-    config = resolve_config(
+    asked = resolve_config(
         multicore_config=multicore_config,
         # A serial run is the reference: it does not depend on how this machine was tuned.
         cached=None if executor == "serial" else load_cached_config(),
@@ -204,38 +174,36 @@ def run_multicore(
         e_blocksize=e_blocksize,
     )
     inputs = gather_inputs(arguments)
-    size = problem_size(arguments, inputs)
-    config = fit_memory(config, size)
-    runner_class = ProfilingRunner if profile else PhaseRunner
+    config = fit_memory(asked, problem_size(arguments, inputs))
     with contextlib.ExitStack() as held:
         workers = resolve_executor(executor, config.n_procs)
         held.callback(_release, workers)  # whatever happens before the stages begin
-        directory = choose(rundir, event_dir, resume=resume)
-        arguments = _with_seed(arguments, directory, resume)
-        held.enter_context(directory)
-        state = directory.prepare(
-            run_identity(arguments, inputs),
-            resume=resume,
-            overwrite=overwrite,
-            keep=input_files(arguments),
+        run = held.enter_context(
+            resolved_run(arguments, inputs, config, resume=resume, overwrite=overwrite)
         )
-        if state is RunState.FINISHED:
-            return directory.path
-        recorded = config.with_sizes(directory.record_sizes(config.sizes()))
-        if recorded != config:  # resumed with larger batches: perhaps fewer workers
-            config = fit_memory(recorded, size, keep_sizes=True)
+        if run.config != config:
             _release(workers)
-            workers = resolve_executor(executor, config.n_procs)
+            workers = resolve_executor(executor, run.config.n_procs)
             held.callback(_release, workers)
+        if not run.finished:
+            _execute(run, workers, progress=progress, profile=profile)
+    return run.directory.path
+
+
+def _execute(run: ResolvedRun, workers: Executor, *, progress: bool, profile: bool) -> None:
+    make_runner = (
+        functools.partial(ProfilingRunner, files=run.directory) if profile else PhaseRunner
+    )
+    with run.directory.checkpoint() as checkpoint:
         with (
-            directory.checkpoint() as checkpoint,
             Monitor(progress, workers.n_workers) as monitor,
             ArrayStore() as store,
-            runner_class(store, workers, checkpoint=checkpoint, monitor=monitor) as runner,
+            make_runner(store, workers, checkpoint=checkpoint, monitor=monitor) as runner,
         ):
-            run_stages(arguments, inputs, config, directory, runner, monitor)
-        checkpoint.remove()
-    return directory.path
+            summary = run_stages(run, runner, monitor)
+        # Last: a directory with a summary is a finished run.
+        run.directory.finish(summary)
+    checkpoint.remove()
 
 
 def _release(executor: Executor) -> None:
@@ -293,13 +261,3 @@ def run(*args: Any, **kwargs: Any) -> Path:
     reference, and the debugger's friend. Takes the same arguments.
     """
     return run_multicore(*args, **{"executor": "serial", **kwargs})
-
-
-def _with_seed(
-    arguments: RunArguments, directory: RunDirectory, resume: bool
-) -> RunArguments:
-    """Return the arguments with a seed: given, the earlier attempt's, or a fresh one."""
-    if arguments.seed is not None:
-        return arguments
-    seed = directory.stored_seed() if resume else None
-    return dataclasses.replace(arguments, seed=draw_seed() if seed is None else seed)

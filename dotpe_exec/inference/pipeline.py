@@ -2,134 +2,221 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from ..atomic import write_feather, write_json
-from ..config import ResolvedConfig
 from ..distance_table import load_distance_table
 from ..executors.phases import PhaseRunner
+from ..kernels.distance import DistanceTable
 from ..machine import describe_machine, driver_threads
 from ..monitor import Monitor
-from ..profiling import ProfilingRunner
-from ..rundir.directory import RunDirectory
+from ..stages.binning_error import posterior_binning_error
 from ..stages.coherent import batch_size, coherent_sets
-from ..stages.extrinsic import draw_extrinsic_samples, load_extrinsic_samples
+from ..stages.coherent_set import CoherentSet
+from ..stages.extrinsic import (
+    ExtrinsicSamples,
+    draw_extrinsic_samples,
+    load_extrinsic_samples,
+)
 from ..stages.incoherent import incoherent_lnlikes
-from ..stages.reference import find_reference, save_posterior
-from ..stages.selection import select
+from ..stages.reference import Reference, find_reference, save_posterior
+from ..stages.results import aggregate, all_samples, draw_subset, marginalize_bank
+from ..stages.run_summary import injection_summary, summarize
+from ..stages.samples import standardized_chunks
+from ..stages.selection import Survivors, select
+from ..stages.standardize import Standardizer
 from ..stages.warmup import start_workers
-from .arguments import RunArguments
-from .inputs import RunInputs, problem_size
 from .memory_model import worker_bytes_by_phase
-from .output import write_extrinsic, write_results, write_survivors
+from .output import SampleWriter, write_extrinsic, write_survivors
+from .resolved import ResolvedRun
 
 
-def run_stages(
-    arguments: RunArguments,
-    inputs: RunInputs,
-    config: ResolvedConfig,
-    directory: RunDirectory,
-    runner: PhaseRunner,
-    monitor: Monitor,
-) -> None:
-    """Do the six stages and write their results."""
-    assert arguments.seed is not None
-    banks = {bank_id: bank.handle for bank_id, bank in inputs.banks.items()}
-    write_json(directory.run_kwargs, arguments.record())
+def run_stages(run: ResolvedRun, runner: PhaseRunner, monitor: Monitor) -> dict[str, Any]:
+    """Do the six stages, write their results, and return the run's summary."""
+    write_json(run.directory.run_kwargs, run.arguments.record())
     start_workers(runner.executor)
     table = load_distance_table()
-
     with monitor.stage("reference"):
-        reference = find_reference(
-            inputs.event,
-            inputs.bank_config,
-            n_t=arguments.n_t,
-            mchirp_guess=arguments.mchirp_guess,
-            par_dic_0=arguments.par_dic_0,
-            coherent_posterior_kwargs=arguments.coherent_posterior_kwargs,
-            banks=inputs.banks,
-        )
-        save_posterior(reference.posterior, directory.path)
-
+        reference = _reference(run)
     with monitor.stage("incoherent"):
-        lnlikes = incoherent_lnlikes(
-            runner,
-            inputs.candidates,
-            reference.incoherent,
-            n_phi=arguments.n_phi_incoherent or arguments.n_phi,
-            i_batch=config.i_batch,
-            tasks_per_message=config.batches_per_task,
-        )
-        survivors = select(inputs.candidates, lnlikes, arguments.max_incoherent_lnlike_drop)
-        write_survivors(directory, survivors)
-
+        survivors = _survivors(run, runner, reference)
     with monitor.stage("extrinsic"):
-        if arguments.extrinsic_samples is None:
-            extrinsic = draw_extrinsic_samples(
-                runner,
-                inputs.banks,
-                survivors,
-                reference,
-                inputs.event,
-                n_ext=arguments.n_ext,
-                n_phi=arguments.n_phi,
-                seed=arguments.seed,
-                distance_table=table,
-                log_prior_weights=inputs.log_prior_weights,
-                coherent_score_min_n_effective_prior=(
-                    arguments.coherent_score_min_n_effective_prior
-                ),
-                n_int=inputs.n_int,
-            )
-        else:
-            extrinsic = load_extrinsic_samples(
-                arguments.extrinsic_samples,
-                arguments.n_ext,
-                fbin=inputs.bank_config.fbin,
-                detector_names=inputs.event.detector_names,
-                tcoarse=inputs.event.tcoarse,
-            )
-        write_extrinsic(directory, extrinsic)
-
+        extrinsic = _extrinsic_samples(run, runner, reference, survivors, table)
     # Now that the survivors are known: before, their batches could only be bounded.
-    i_blocksize = batch_size(survivors, config.i_blocksize)
-    monitor.predict_memory(
-        worker_bytes_by_phase(problem_size(arguments, inputs), i_blocksize)
-    )
+    i_blocksize = batch_size(survivors, run.config.i_blocksize)
+    monitor.predict_memory(worker_bytes_by_phase(run.size, i_blocksize))
     with monitor.stage("coherent"):
-        sets = coherent_sets(
-            runner,
-            banks,
-            survivors,
-            reference.summary,
-            extrinsic.response_dpe,
-            extrinsic.timeshift_dbe,
-            n_phi=arguments.n_phi,
-            i_blocksize=i_blocksize,
-            e_blocksize=config.e_blocksize,
-            max_bestfit_lnlike_diff=arguments.max_bestfit_lnlike_diff,
-            size_limit=arguments.size_limit,
-            seed=arguments.seed,
-            pairs_per_message=config.pairs_per_task,
-            i_tile=config.i_tile,
-            e_tile=config.e_tile,
-            n_threads=driver_threads(runner.executor.n_workers),
-        )
-
+        sets = _accepted_sets(run, runner, reference, survivors, extrinsic, i_blocksize)
     with monitor.stage("results"):
-        summary = write_results(
-            arguments, inputs, directory, reference, extrinsic, sets, table, runner
-        )
+        summary = _results(run, runner, reference, extrinsic, sets, table)
+    write_feather(run.directory.tasks, monitor.tasks_frame())
+    write_json(
+        run.directory.report,
+        monitor.report()
+        | {
+            "executor": runner.executor.name,
+            "n_proposals": extrinsic.n_proposals,
+            "n_proposals_tried": extrinsic.n_proposals_tried,
+            "config": run.config.to_dict(),
+            "machine": describe_machine(),
+        },
+    )
+    return summary
 
-    tasks = monitor.tasks_frame()
-    write_feather(directory.tasks, tasks)
-    report = monitor.report() | {
-        "executor": runner.executor.name,
-        "n_proposals": extrinsic.n_proposals,
-        "n_proposals_tried": extrinsic.n_proposals_tried,
-        "config": config.to_dict(),
-        "machine": describe_machine(),
-    }
-    write_json(directory.report, report)
-    if isinstance(runner, ProfilingRunner):
-        runner.write(directory, tasks, report)
-    # Last: a directory with a summary is a finished run.
-    directory.finish(summary)
+
+def _reference(run: ResolvedRun) -> Reference:
+    """Stage 1: a waveform that fits the data, and the summaries made with it."""
+    arguments, inputs = run.arguments, run.inputs
+    reference = find_reference(
+        inputs.event,
+        inputs.bank_config,
+        n_t=arguments.n_t,
+        mchirp_guess=arguments.mchirp_guess,
+        par_dic_0=arguments.par_dic_0,
+        coherent_posterior_kwargs=arguments.coherent_posterior_kwargs,
+        banks=inputs.banks,
+    )
+    save_posterior(reference.posterior, run.directory.path)
+    return reference
+
+
+def _survivors(
+    run: ResolvedRun, runner: PhaseRunner, reference: Reference
+) -> dict[str, Survivors]:
+    """Stages 2 and 3: likelihoods in each detector alone, and whom they leave."""
+    arguments, candidates = run.arguments, run.inputs.candidates
+    lnlikes = incoherent_lnlikes(
+        runner,
+        candidates,
+        reference.incoherent,
+        n_phi=arguments.n_phi_incoherent or arguments.n_phi,
+        i_batch=run.config.i_batch,
+        tasks_per_message=run.config.batches_per_task,
+    )
+    survivors = select(candidates, lnlikes, arguments.max_incoherent_lnlike_drop)
+    write_survivors(run.directory, survivors)
+    return survivors
+
+
+def _extrinsic_samples(
+    run: ResolvedRun,
+    runner: PhaseRunner,
+    reference: Reference,
+    survivors: dict[str, Survivors],
+    table: DistanceTable,
+) -> ExtrinsicSamples:
+    """Stage 4: sky, polarisation and arrival time, drawn or loaded."""
+    arguments, inputs = run.arguments, run.inputs
+    if arguments.extrinsic_samples is None:
+        extrinsic = draw_extrinsic_samples(
+            runner,
+            inputs.banks,
+            survivors,
+            reference,
+            inputs.event,
+            n_ext=arguments.n_ext,
+            n_phi=arguments.n_phi,
+            seed=run.seed,
+            distance_table=table,
+            log_prior_weights=inputs.log_prior_weights,
+            coherent_score_min_n_effective_prior=(
+                arguments.coherent_score_min_n_effective_prior
+            ),
+            n_int=inputs.n_int,
+        )
+    else:
+        extrinsic = load_extrinsic_samples(
+            arguments.extrinsic_samples,
+            arguments.n_ext,
+            fbin=inputs.bank_config.fbin,
+            detector_names=inputs.event.detector_names,
+            tcoarse=inputs.event.tcoarse,
+        )
+    write_extrinsic(run.directory, extrinsic)
+    return extrinsic
+
+
+def _accepted_sets(
+    run: ResolvedRun,
+    runner: PhaseRunner,
+    reference: Reference,
+    survivors: dict[str, Survivors],
+    extrinsic: ExtrinsicSamples,
+    i_blocksize: int,
+) -> dict[str, CoherentSet]:
+    """Stage 5: the coherent likelihood of all that is left."""
+    arguments, config = run.arguments, run.config
+    return coherent_sets(
+        runner,
+        {bank_id: bank.handle for bank_id, bank in run.inputs.banks.items()},
+        survivors,
+        reference.summary,
+        extrinsic.response_dpe,
+        extrinsic.timeshift_dbe,
+        n_phi=arguments.n_phi,
+        i_blocksize=i_blocksize,
+        e_blocksize=config.e_blocksize,
+        max_bestfit_lnlike_diff=arguments.max_bestfit_lnlike_diff,
+        size_limit=arguments.size_limit,
+        seed=run.seed,
+        pairs_per_message=config.pairs_per_task,
+        i_tile=config.i_tile,
+        e_tile=config.e_tile,
+        n_threads=driver_threads(runner.executor.n_workers),
+    )
+
+
+def _results(
+    run: ResolvedRun,
+    runner: PhaseRunner,
+    reference: Reference,
+    extrinsic: ExtrinsicSamples,
+    sets: dict[str, CoherentSet],
+    table: DistanceTable,
+) -> dict[str, Any]:
+    """Stage 6: distance, weights, samples with all their parameters, evidence."""
+    arguments, inputs = run.arguments, run.inputs
+    n_threads = driver_threads(runner.executor.n_workers)
+    with SampleWriter(run.directory, n_threads) as write:
+        banks = []
+        for bank_id, coherent_set in sets.items():
+            banks.append(
+                marginalize_bank(
+                    bank_id,
+                    coherent_set,
+                    log_prior_weights_i=inputs.log_prior_weights[bank_id],
+                    log_prior_weights_e=extrinsic.log_prior_weights_e,
+                    n_phi=arguments.n_phi,
+                    n_int=inputs.n_int[bank_id],
+                    table=table,
+                    n_threads=n_threads,
+                )
+            )
+            write.bank(banks[-1])
+        posterior = aggregate(banks, size_limit=arguments.size_limit)
+        samples = everything = all_samples(posterior)
+        write.prob_samples(everything)
+        if arguments.draw_subset:
+            samples = draw_subset(posterior, seed=run.seed, n_draws=arguments.n_draws)
+        standardizer = Standardizer(
+            reference.posterior.prior,
+            tgps=inputs.event.tgps,
+            f_ref=inputs.bank_config.f_ref,
+            n_phi=arguments.n_phi,
+            extrinsic_samples=extrinsic.table,
+            table=table,
+        )
+        bank_tables = {bank_id: bank.table() for bank_id, bank in inputs.banks.items()}
+        write.samples(
+            standardized_chunks(samples, bank_tables, standardizer, seed=run.seed)
+        )
+        return summarize(
+            samples,
+            n_ext=arguments.n_ext,
+            n_phi=arguments.n_phi,
+            expected_counts_e=extrinsic.expected_counts_e,
+            relative_binning_error=posterior_binning_error(
+                runner, posterior, reference, bank_tables, standardizer
+            ),
+            injection=injection_summary(inputs.event, reference.summary.asd_drift_d, table),
+        )

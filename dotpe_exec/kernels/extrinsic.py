@@ -22,15 +22,13 @@ numbers, q point, o phase, c the (m, p) pairs, f real and imaginary parts in tur
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numba import njit
 
-from .distance import OVERLAP_SCALE, SIGMAS, DistanceTable, lnlike_marginalized
-
-if TYPE_CHECKING:
-    from .extrinsic_filter import FilterData
+from .distance import OVERLAP_SCALE, SIGMAS
+from .distance_grid import X_MAX, X_MIN, Y_MAX, Y_MIN
+from .extrinsic_filter import FilterData
 
 N_TAPS = 4
 """Time-series samples that the interpolation takes."""
@@ -41,29 +39,9 @@ NEGLIGIBLE = 1.0
 NEGLIGIBLE_PHASES = 0.05
 """Phases left out contribute together less than this share of a point's best phase."""
 
-# The coordinates of the distance table, and how finely it is tabulated for the linear
-# interpolation here (to about 1e-3 in the logarithm).
-_X_MIN, _X_MAX, _N_X = -10.0, 0.0, 400
-_Y_MIN, _Y_MAX, _N_Y = -0.5, 1.0, 600
-
 # The table ends at y = -1/2. Below, the likelihood is at its least: any signal in
 # antiphase fits worse than one too far away to be seen.
 _OVERLAP_MIN = -10.0
-
-
-def tabulate_distance(table: DistanceTable) -> np.ndarray:
-    """Return ln(L / max over distance of L), evenly spaced in the table's coordinates.
-
-    With v = d_h / sqrt(h_h): x = ln(sqrt(h_h) / (d_max (10 + |v|))), y = v / (10 + |v|).
-    """
-    x = np.linspace(_X_MIN, _X_MAX, _N_X)[:, None]
-    y = np.linspace(_Y_MIN, _Y_MAX, _N_Y)[None, :-1]
-    overlap = OVERLAP_SCALE * y / (1 - np.abs(y))
-    norm_h = np.exp(x) * table.d_luminosity_max * (SIGMAS + np.abs(overlap))
-    lnlike = lnlike_marginalized(overlap * norm_h, norm_h**2, table)
-    ln_distance = lnlike - 0.5 * overlap**2
-    # y = 1 is an infinite overlap, beyond any signal.
-    return np.concatenate([ln_distance, ln_distance[:, -1:]], axis=1)
 
 
 def marginalized_lnlike(
@@ -121,8 +99,8 @@ def _ln_distance(overlap, norm_h, ln_distance_xy, d_max):
     n_x, n_y = ln_distance_xy.shape
     x = math.log(norm_h / (d_max * (SIGMAS + abs(overlap))))
     y = overlap / (OVERLAP_SCALE + abs(overlap))
-    x = (x - _X_MIN) / (_X_MAX - _X_MIN) * (n_x - 1)
-    y = (y - _Y_MIN) / (_Y_MAX - _Y_MIN) * (n_y - 1)
+    x = (x - X_MIN) / (X_MAX - X_MIN) * (n_x - 1)
+    y = (y - Y_MIN) / (Y_MAX - Y_MIN) * (n_y - 1)
     x = min(max(x, 0.0), n_x - 1.001)
     y = min(max(y, 0.0), n_y - 1.001)
     i, j = int(x), int(y)

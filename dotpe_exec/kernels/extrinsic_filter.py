@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .distance import DistanceTable
-from .extrinsic import tabulate_distance
+from .distance_grid import tabulate_distance
 from .summary import LineFit, Summary, mode_pairs
 
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import InputError
+from .intervals import decimals, weighted_quantiles
 from .labels import COLORS, LABELS
-from .table import decimals, weighted_quantiles
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -94,7 +94,7 @@ def _sky_density(
 
 
 def _zoom_edges(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    from .table import weighted_quantiles
+    from .intervals import weighted_quantiles
 
     low, high = weighted_quantiles(values, weights, (0.002, 0.998))
     margin = max(0.1 * (high - low), 1.0)  # degrees

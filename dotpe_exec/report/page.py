@@ -24,7 +24,7 @@ from .corner import (
 )
 from .diagnostics import diagnose
 from .figures import incoherent, sky, timeline, waveform
-from .table import decimals, weighted_quantiles
+from .intervals import decimals, weighted_quantiles
 from .view import RunView, chirp_mass, open_views
 
 if TYPE_CHECKING:

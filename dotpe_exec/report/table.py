@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
+from .corner import with_derived_columns
+from .intervals import weighted_quantiles
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -18,37 +19,9 @@ _ROWS = (
 )
 
 
-def weighted_quantiles(values, weights, probabilities) -> np.ndarray:
-    """Return quantiles of weighted samples (inverse of the mid-point cumulative).
-
-    Parameters
-    ----------
-    values, weights : (n,) float
-    probabilities : sequence of float
-
-    Returns
-    -------
-    (len(probabilities),) float
-    """
-    values, weights = np.asarray(values, float), np.asarray(weights, float)
-    order = np.argsort(values)
-    cumulative = np.cumsum(weights[order])
-    midpoints = (cumulative - 0.5 * weights[order]) / cumulative[-1]
-    return np.interp(probabilities, midpoints, values[order])
-
-
-def decimals(width: float) -> int:
-    """Return how many decimals show an interval of this width to two digits."""
-    if not (np.isfinite(width) and width > 0):
-        return 2
-    return int(np.clip(1 - np.floor(np.log10(width)), 0, 6))
-
-
 def results_table(samples: pd.DataFrame, summary: dict[str, Any]) -> Table:
     """Return the table of medians, 90% intervals, evidence and sample sizes."""
     from rich.table import Table
-
-    from .corner import with_derived_columns
 
     table = Table(title="Posterior: median and 90% interval", title_justify="left")
     table.add_column("quantity")

@@ -7,21 +7,63 @@ the grid; samples that share a waveform share the work.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..executors.phases import PhaseRunner
 from ..executors.task import Task
-from .exact_tasks import ExactTask, FullData, exact_overlaps
+from .exact_tasks import ExactTask, FullData, SamplePoints, exact_overlaps
+from .results import CombinedPosterior, heaviest
+from .samples import standardize
 
 if TYPE_CHECKING:
     import pandas as pd
     from cogwheel.posterior import Posterior
 
+    from .reference import Reference
+    from .standardize import Standardizer
+
 N_FREQUENCIES = 2**14
 """Frequencies per task, about."""
+
+N_SAMPLES = 50
+"""Samples whose likelihood is computed exactly, to measure relative binning."""
+
+LARGE_ERROR = 0.5
+"""Mean error in ln likelihood that is warned of."""
+
+
+def posterior_binning_error(
+    runner: PhaseRunner,
+    posterior: CombinedPosterior,
+    reference: Reference,
+    bank_tables: Mapping[str, pd.DataFrame],
+    standardizer: Standardizer,
+) -> dict[str, float] | None:
+    """Compare binned likelihoods of the heaviest samples with exact ones.
+
+    Returns
+    -------
+    dict or None
+        ``mean`` and ``largest`` absolute difference, with a warning where the mean is
+        above :data:`LARGE_ERROR`; None without samples of any weight.
+    """
+    heavy = standardize(heaviest(posterior, N_SAMPLES), bank_tables, standardizer, seed=0)
+    error = relative_binning_error(runner, reference.posterior, heavy, N_SAMPLES)
+    if error is None:
+        return None
+    mean, largest = error
+    if mean > LARGE_ERROR:
+        warnings.warn(
+            f"relative binning changes ln likelihoods by {mean:.2f} on average (at most "
+            f"{largest:.2f}): build the bank with more frequency bins (a smaller "
+            "pn_phase_tol)",
+            stacklevel=2,
+        )
+    return {"mean": mean, "largest": largest}
 
 
 def relative_binning_error(
@@ -109,11 +151,11 @@ def exact_lnlikes(
     n_parts = -(-len(data.frequencies_f) // N_FREQUENCIES)
     tasks, members = [], {}
     for number, (source, inds) in enumerate(zip(sources, groups, strict=True)):
-        samples = _samples(generator, [par_dics[s] for s in inds])
+        points = _points(generator, [par_dics[s] for s in inds])
         for part in range(n_parts):
             key = f"{number:03d}/{part:04d}"
             members[key] = inds
-            tasks.append(Task(key, ExactTask(source, handle, part, n_parts, *samples)))
+            tasks.append(Task(key, ExactTask(source, handle, part, n_parts, points)))
     results = {
         task.key: result
         for task, result in runner.map(
@@ -127,7 +169,7 @@ def exact_lnlikes(
     return 4 * event.df * likelihood.asd_drift**-2 @ (dh_ds - hh_ds / 2)
 
 
-def _samples(generator: Any, par_dics: Sequence[dict[str, float]]) -> tuple:
+def _points(generator: Any, par_dics: Sequence[dict[str, float]]) -> SamplePoints:
     """Return responses, arrival times, phases and distances of samples."""
     from cogwheel import gw_utils
 
@@ -147,4 +189,4 @@ def _samples(generator: Any, par_dics: Sequence[dict[str, float]]) -> tuple:
         np.array([par[name] for par in par_dics], dtype=float)
         for name in ("phi_ref", "d_luminosity")
     )
-    return response_dps, times_ds, phi_s, distance_s
+    return SamplePoints(response_dps, times_ds, phi_s, distance_s)

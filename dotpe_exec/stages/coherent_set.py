@@ -10,15 +10,12 @@ import numpy as np
 from ..banks.format import WaveformBatch
 from ..kernels.coherent_pairs import expand_pairs
 from .accepted_set import AcceptedSet
+from .coherent_tasks import EXPANDED, CoherentResult
 from .discarded_probes import PROBES_PER_WAVEFORM, probe_points
 from .threaded_columns import for_ranges
 
 if TYPE_CHECKING:
-    from .coherent import CoherentResult
     from .selection import Survivors
-
-EXPANDED = 1_000_000
-"""(i, e, o) of pairs that are looked at in one go."""
 
 
 @dataclass(frozen=True)
@@ -104,25 +101,25 @@ class Collector:
         self, batch: WaveformBatch, result: CoherentResult, phases_cno: np.ndarray
     ) -> None:
         """Merge the result of one task."""
+        samples, pairs, probes = result.samples, result.pairs, result.probes
         self.dt_i[batch.start : batch.stop] = result.dt_i
-        values = result.probe_dh, result.probe_hh, result.probe_lnlike
-        self.probe_values_ikc[batch.start + result.probe_i, result.probe_k] = np.stack(
-            values, axis=-1
+        self.probe_values_ikc[batch.start + probes.i_p, probes.k_p] = np.stack(
+            (probes.dh_p, probes.hh_p, probes.lnlike_p), axis=-1
         )
-        self.n_evaluated += result.n_evaluated
+        self.n_evaluated += pairs.n_evaluated
         inds = self.inds[batch.start : batch.stop]
-        code_s = self._code(inds[result.i_s], result.e_s, result.o_s)
-        self.accepted.add(result.lnlike_s, code_s, result.dh_s, result.hh_s)
+        code_s = self._code(inds[samples.i_s], samples.e_s, samples.o_s)
+        self.accepted.add(samples.lnlike_s, code_s, samples.dh_s, samples.hh_s)
         step = max(EXPANDED // self.n_phi, 1)
-        for start in range(0, len(result.i_p), step):
+        for start in range(0, len(pairs.i_p), step):
             part = slice(start, start + step)
             floor = self.accepted.floor
-            use = np.flatnonzero(result.maxima_p[part] > floor) + start
+            use = np.flatnonzero(pairs.maxima_p[part] > floor) + start
             pair_s, o_s, dh_s, hh_s, lnlike_s = expand_pairs(
-                result.dh_pmc[use], result.hh_pr[use], phases_cno, floor
+                pairs.dh_pmc[use], pairs.hh_pr[use], phases_cno, floor
             )
             pair_s = use[pair_s]
-            code_s = self._code(inds[result.i_p[pair_s]], result.e_p[pair_s], o_s)
+            code_s = self._code(inds[pairs.i_p[pair_s]], pairs.e_p[pair_s], o_s)
             self.accepted.add(lnlike_s, code_s, dh_s, hh_s)
 
     def finish(self, n_threads: int = 1) -> CoherentSet:

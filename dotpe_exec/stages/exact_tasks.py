@@ -33,6 +33,25 @@ class FullData:
 
 
 @dataclass(frozen=True)
+class SamplePoints:
+    """Where samples of one waveform lie in the other parameters; see :func:`.overlaps`.
+
+    Parameters
+    ----------
+    response_dps : (n_d, 2, n_s) float
+    times_ds : (n_d, n_s) float
+        Arrival times from the beginning of the data [s].
+    phi_s, distance_s : (n_s,) float
+        Orbital phase [rad] and luminosity distance [Mpc].
+    """
+
+    response_dps: np.ndarray
+    times_ds: np.ndarray
+    phi_s: np.ndarray
+    distance_s: np.ndarray
+
+
+@dataclass(frozen=True)
 class ExactTask:
     """Compare samples that share a waveform with the data at some frequencies.
 
@@ -45,18 +64,14 @@ class ExactTask:
         The task's part of the grid: every ``step``-th frequency from ``start`` on. Such
         parts are alike in work, and reach down to where every waveform has power (that
         one ends below all of its frequencies LALSimulation takes for an error).
-    response_dps, times_ds, phi_s, distance_s
-        As in :func:`.overlaps`.
+    points : SamplePoints
     """
 
     source: Source
     data: BundleHandle
     start: int
     step: int
-    response_dps: np.ndarray
-    times_ds: np.ndarray
-    phi_s: np.ndarray
-    distance_s: np.ndarray
+    points: SamplePoints
 
 
 @dataclass(frozen=True)
@@ -78,9 +93,9 @@ def exact_overlaps(task: ExactTask) -> Overlaps:
         frequencies_f,
         data.blued_strain_df[:, part],
         data.weight_df[:, part],
-        task.response_dps,
-        task.times_ds,
-        task.phi_s,
-        task.distance_s,
+        task.points.response_dps,
+        task.points.times_ds,
+        task.points.phi_s,
+        task.points.distance_s,
     )
     return Overlaps(dh_ds, hh_ds)

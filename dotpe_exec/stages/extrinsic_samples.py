@@ -56,6 +56,17 @@ class ExtrinsicSamples:
     n_proposals: int | None = None
     n_proposals_tried: int | None = None
 
+    @property
+    def log_prior_weights_e(self) -> np.ndarray:
+        """ln of the prior weights, (n_e,)."""
+        return self.table["log_prior_weights"].to_numpy()
+
+    @property
+    def expected_counts_e(self) -> np.ndarray | None:
+        """How often each was to be drawn from the pool, (n_e,); None where not known."""
+        column = "expected_counts"
+        return self.table[column].to_numpy() if column in self.table else None
+
 
 def antenna_and_shifts(
     table: pd.DataFrame,

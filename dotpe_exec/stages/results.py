@@ -71,7 +71,7 @@ class BankPosterior:
 
 
 @dataclass(frozen=True)
-class Posterior:
+class CombinedPosterior:
     """The posterior of all banks.
 
     Parameters
@@ -92,19 +92,19 @@ class Posterior:
 
 
 @dataclass(frozen=True)
-class Selection:
+class SampleRows:
     """Rows of the posterior to be written as samples.
 
     Parameters
     ----------
-    posterior : Posterior
+    posterior : CombinedPosterior
     rows : tuple of (n_k,) int
         Rows of each bank, ascending; drawn more than once they occur more than once.
     drawn : bool
         Whether rows were drawn by weight, so that each has weight 1.
     """
 
-    posterior: Posterior
+    posterior: CombinedPosterior
     rows: tuple[np.ndarray, ...]
     drawn: bool
 
@@ -236,7 +236,7 @@ def _ln_evidence_discarded(
     return logsumexp(ln_outside) - float(np.log(PROBES_PER_WAVEFORM * n_int))
 
 
-def aggregate(banks: Sequence[BankPosterior], *, size_limit: int) -> Posterior:
+def aggregate(banks: Sequence[BankPosterior], *, size_limit: int) -> CombinedPosterior:
     """Combine the posteriors of banks, keeping the ``size_limit`` heaviest samples.
 
     Samples of equal weight at the limit are kept in the order of banks and rows. A
@@ -253,7 +253,7 @@ def aggregate(banks: Sequence[BankPosterior], *, size_limit: int) -> Posterior:
             "from (are all log_prior_weights -inf?)",
             stacklevel=2,
         )
-    return Posterior(
+    return CombinedPosterior(
         banks=tuple(banks),
         kept=tuple(kept),
         ln_norm=ln_norm,
@@ -273,12 +273,12 @@ def _heaviest(ln_weights: Sequence[np.ndarray], size_limit: int) -> list[np.ndar
     return [np.flatnonzero(keep[start:stop]) for start, stop in itertools.pairwise(bounds)]
 
 
-def all_samples(posterior: Posterior) -> Selection:
+def all_samples(posterior: CombinedPosterior) -> SampleRows:
     """Return all rows of the posterior, to be written with their weights."""
-    return Selection(posterior, posterior.kept, drawn=False)
+    return SampleRows(posterior, posterior.kept, drawn=False)
 
 
-def heaviest(posterior: Posterior, n: int) -> Selection:
+def heaviest(posterior: CombinedPosterior, n: int) -> SampleRows:
     """Return the ``n`` heaviest rows that have weight at all."""
     ln_weights = [
         np.where(np.isfinite(bank.ln_posterior), bank.ln_posterior, -np.inf)
@@ -289,17 +289,17 @@ def heaviest(posterior: Posterior, n: int) -> Selection:
         best[ln_w[best] > -np.inf]
         for ln_w, best in zip(ln_weights, _heaviest(ln_weights, n), strict=True)
     ]
-    return Selection(posterior, tuple(rows), drawn=False)
+    return SampleRows(posterior, tuple(rows), drawn=False)
 
 
 def draw_subset(
-    posterior: Posterior, *, seed: int, n_draws: int | None = None
-) -> Selection:
+    posterior: CombinedPosterior, *, seed: int, n_draws: int | None = None
+) -> SampleRows:
     """Draw rows by weight, with replacement.
 
     Parameters
     ----------
-    posterior : Posterior
+    posterior : CombinedPosterior
     seed : int
         The run's seed.
     n_draws : int, optional
@@ -307,14 +307,14 @@ def draw_subset(
 
     Returns
     -------
-    Selection
+    SampleRows
         In the posterior's order. Empty, with a warning, where nothing has weight; another
         warning says when more is drawn than the effective number of samples.
     """
     if posterior.ln_norm == -np.inf:
         warnings.warn("no sample has any weight: no samples are drawn", stacklevel=2)
         empty = np.empty(0, dtype=np.int64)
-        return Selection(posterior, tuple(empty for _ in posterior.banks), drawn=True)
+        return SampleRows(posterior, tuple(empty for _ in posterior.banks), drawn=True)
     if n_draws is None:
         n_draws = max(int(posterior.n_effective // 2), 1)
     n_draws = min(n_draws, MAX_DRAWS)
@@ -333,7 +333,7 @@ def draw_subset(
     drawn = np.minimum(np.searchsorted(cumulative, marks, side="right"), last)
     bounds = np.cumsum([0, *map(len, posterior.kept)])
     parts = np.split(drawn, np.searchsorted(drawn, bounds[1:-1]))
-    return Selection(
+    return SampleRows(
         posterior,
         tuple(
             kept[part - start]
@@ -343,7 +343,9 @@ def draw_subset(
     )
 
 
-def weights(posterior: Posterior, k: int, rows: np.ndarray | None = None) -> np.ndarray:
+def weights(
+    posterior: CombinedPosterior, k: int, rows: np.ndarray | None = None
+) -> np.ndarray:
     """Return normalised weights of bank ``k``'s kept rows, or of other rows of it."""
     rows = posterior.kept[k] if rows is None else rows
     if posterior.ln_norm == -np.inf:

@@ -9,14 +9,14 @@ import numpy as np
 
 from ..kernels.distance import DistanceTable, lnlike_marginalized
 from .evidence import EvidenceTerms, ln_evidence_error, logsumexp
-from .results import Selection
+from .results import SampleRows
 
 if TYPE_CHECKING:
     from cogwheel.data import EventData
 
 
 def summarize(
-    selection: Selection,
+    samples: SampleRows,
     *,
     n_ext: int,
     n_phi: int,
@@ -28,7 +28,7 @@ def summarize(
 
     Parameters
     ----------
-    selection : Selection
+    samples : SampleRows
         The samples that are written.
     n_ext, n_phi : int
     expected_counts_e : (n_ext,) float, optional
@@ -41,7 +41,7 @@ def summarize(
     dict
         -inf and NaN, for which JSON has no number, are None.
     """
-    posterior = selection.posterior
+    posterior = samples.posterior
     banks = posterior.banks
     error = ln_evidence_error(
         [
@@ -65,11 +65,11 @@ def summarize(
         ),
         "bestfit_lnlike_max": _largest(
             bank.coherent_set.bestfit_lnlike[rows]
-            for bank, rows in zip(banks, selection.rows, strict=True)
+            for bank, rows in zip(banks, samples.rows, strict=True)
         ),
         "lnl_marginalized_max": _largest(
             bank.lnl_marginalized[rows]
-            for bank, rows in zip(banks, selection.rows, strict=True)
+            for bank, rows in zip(banks, samples.rows, strict=True)
         ),
         "n_i_inds_used": sum(len(bank.coherent_set.inds) for bank in banks),
         "ln_evidence": logsumexp(np.array([bank.ln_evidence for bank in banks])),

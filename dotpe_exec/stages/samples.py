@@ -14,7 +14,7 @@ import numpy as np
 from ..seeds import generator
 from ..waveforms.parameters import PARAMETERS
 from .evidence import logsumexp
-from .results import BankPosterior, Selection, weights
+from .results import BankPosterior, SampleRows, weights
 from .tables import ROWS_PER_CHUNK
 
 if TYPE_CHECKING:
@@ -37,39 +37,39 @@ def bank_sample_chunks(
 
 
 def sample_chunks(
-    selection: Selection, n_rows: int = ROWS_PER_CHUNK
+    samples: SampleRows, n_rows: int = ROWS_PER_CHUNK
 ) -> Iterator[dict[str, Any]]:
-    """Yield the columns of ``prob_samples`` for a selection, one bank after the other."""
-    for k, rows in _bank_row_chunks(selection, n_rows):
-        yield _sample_columns(selection, k, rows)
+    """Yield the columns of ``prob_samples`` of some rows, one bank after the other."""
+    for k, rows in _bank_row_chunks(samples, n_rows):
+        yield _sample_columns(samples, k, rows)
 
 
 def standardized_chunks(
-    selection: Selection,
+    samples: SampleRows,
     bank_tables: Mapping[str, pd.DataFrame | Mapping[str, np.ndarray]],
     standardizer: Standardizer,
     *,
     seed: int,
     n_rows: int = ROWS_PER_CHUNK,
 ) -> Iterator[dict[str, Any]]:
-    """Yield all columns of ``samples`` for a selection, one bank after the other.
+    """Yield all columns of ``samples`` of some rows, one bank after the other.
 
     Parameters
     ----------
-    selection : Selection
+    samples : SampleRows
     bank_tables : mapping
         Intrinsic parameters by bank id, one row per waveform.
     standardizer : Standardizer
     seed : int
-        The run's seed. The distance of a row depends on it and on the row's place in the
-        selection only.
+        The run's seed. The distance of a row depends on it and on the row's place among
+        these rows only.
     n_rows : int
         Rows per chunk.
     """
     rng = generator(seed, "d_luminosity")
     last = None
-    for k, rows in _bank_row_chunks(selection, n_rows):
-        bank = selection.posterior.banks[k]
+    for k, rows in _bank_row_chunks(samples, n_rows):
+        bank = samples.posterior.banks[k]
         if k != last:
             last = k
             order = np.argsort(bank.coherent_set.inds, kind="stable")
@@ -79,7 +79,7 @@ def standardized_chunks(
             intrinsic = standardizer.intrinsic(
                 {name: np.asarray(table[name])[inds] for name in PARAMETERS}
             )
-        columns = _sample_columns(selection, k, rows)
+        columns = _sample_columns(samples, k, rows)
         positions = np.searchsorted(inds, columns["i"])
         yield standardizer.columns(
             columns, positions, intrinsic, dt_linfree[positions], rng.random(len(rows))
@@ -87,14 +87,14 @@ def standardized_chunks(
 
 
 def standardize(
-    selection: Selection,
+    samples: SampleRows,
     bank_tables: Mapping[str, pd.DataFrame | Mapping[str, np.ndarray]],
     standardizer: Standardizer,
     *,
     seed: int,
 ) -> pd.DataFrame:
-    """Return all columns of a selection as one frame; see :func:`standardized_chunks`."""
-    return to_frame(standardized_chunks(selection, bank_tables, standardizer, seed=seed))
+    """Return all columns of some rows as one frame; see :func:`standardized_chunks`."""
+    return to_frame(standardized_chunks(samples, bank_tables, standardizer, seed=seed))
 
 
 def to_frame(chunks: Iterator[dict[str, Any]]) -> pd.DataFrame:
@@ -106,9 +106,9 @@ def to_frame(chunks: Iterator[dict[str, Any]]) -> pd.DataFrame:
     return pd.concat(full or frames[:1], ignore_index=True)
 
 
-def _bank_row_chunks(selection: Selection, n_rows: int) -> Iterator[tuple[int, np.ndarray]]:
-    empty = len(selection) == 0
-    for k, rows in enumerate(selection.rows):
+def _bank_row_chunks(samples: SampleRows, n_rows: int) -> Iterator[tuple[int, np.ndarray]]:
+    empty = len(samples) == 0
+    for k, rows in enumerate(samples.rows):
         # A table needs its columns even without rows, but once only.
         if len(rows) or (empty and k == 0):
             for chunk in _row_chunks(rows, n_rows):
@@ -137,10 +137,10 @@ def _bank_columns(
     }
 
 
-def _sample_columns(selection: Selection, k: int, rows: np.ndarray) -> dict[str, Any]:
-    bank = selection.posterior.banks[k]
+def _sample_columns(samples: SampleRows, k: int, rows: np.ndarray) -> dict[str, Any]:
+    bank = samples.posterior.banks[k]
     row_weights = (
-        np.ones(len(rows)) if selection.drawn else weights(selection.posterior, k, rows)
+        np.ones(len(rows)) if samples.drawn else weights(samples.posterior, k, rows)
     )
     columns = _bank_columns(bank, rows, row_weights)
     columns["bank_id"] = bank.bank_id

@@ -31,7 +31,7 @@ def _import_kernels() -> None:
     """Import in a worker what its first tasks need, and make numba ready to load code."""
     import numba
 
-    from . import coherent, extrinsic_tasks, incoherent  # noqa: F401
+    from . import coherent_tasks, extrinsic_tasks, incoherent_tasks  # noqa: F401
 
     # The first compiled call of a process, of any function, sets up numba's tables of
     # types and operations: a third of a second.

@@ -46,7 +46,7 @@ def interrupted(arguments, tmp_path_factory):
 
     rundir = tmp_path_factory.mktemp("interrupted") / "run"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pipeline, "write_results", stop)
+        patch.setattr(pipeline, "marginalize_bank", stop)
         with pytest.raises(Stopped):
             run(**arguments, rundir=rundir)
     assert len(list((rundir / "checkpoint").iterdir())) == 2

@@ -1,4 +1,4 @@
-"""Jobs beside the writing of samples: none is lost, none fails in silence."""
+"""Tables written beside the making of the next: none is lost, none fails in silence."""
 
 from __future__ import annotations
 
@@ -6,30 +6,46 @@ import threading
 
 import pytest
 
-from dotpe_exec.inference.output import _jobs_beside
+from dotpe_exec.inference import output
+from dotpe_exec.inference.output import SampleWriter
+from dotpe_exec.rundir.files import RunFiles
 
 
-def test_one_thread_does_its_jobs_at_once():
+@pytest.fixture
+def writer(tmp_path):
+    return lambda n_threads: SampleWriter(RunFiles(tmp_path), n_threads)
+
+
+def replace_writing(monkeypatch, write):
+    monkeypatch.setattr(output, "_write_bank", write)
+
+
+def test_one_thread_writes_at_once(writer, monkeypatch):
     done = []
-    with _jobs_beside(1) as start:
-        start(lambda: done.append(threading.current_thread()))
+    replace_writing(monkeypatch, lambda *_: done.append(threading.current_thread()))
+    with writer(1) as write:
+        write.bank(None)
         assert done == [threading.main_thread()]
 
 
-def test_jobs_of_other_threads_have_ended_at_the_end():
+def test_tables_of_other_threads_are_written_at_the_end(writer, monkeypatch):
     go_on, done = threading.Event(), []
-    with _jobs_beside(2) as start:
+    replace_writing(
+        monkeypatch, lambda files, number: (go_on.wait(60), done.append(number))
+    )
+    with writer(2) as write:
         for number in range(5):
-            start(lambda n: (go_on.wait(60), done.append(n)), number)
+            write.bank(number)
         assert done == []
         go_on.set()
     assert sorted(done) == [0, 1, 2, 3, 4]
 
 
 @pytest.mark.parametrize("n_threads", [1, 2])
-def test_error_of_a_job_is_raised(n_threads):
-    def fail():
+def test_error_of_writing_is_raised(writer, monkeypatch, n_threads):
+    def fail(*_):
         raise OSError("the disk is full")
 
-    with pytest.raises(OSError, match="disk is full"), _jobs_beside(n_threads) as start:
-        start(fail)
+    replace_writing(monkeypatch, fail)
+    with pytest.raises(OSError, match="disk is full"), writer(n_threads) as write:
+        write.bank(None)

@@ -12,7 +12,7 @@ from dotpe_exec.executors.store import ArrayStore
 from dotpe_exec.executors.task import Task
 from dotpe_exec.monitor import Monitor
 from dotpe_exec.rundir.checkpoint import Checkpoint
-from dotpe_exec.stages.incoherent import IncoherentResult
+from dotpe_exec.stages.incoherent_tasks import IncoherentResult
 
 N_TASKS = 20
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from dotpe_exec.kernels.distance import DistanceTable, lnlike_marginalized
-from dotpe_exec.kernels.extrinsic import marginalized_lnlike, tabulate_distance
+from dotpe_exec.kernels.distance_grid import tabulate_distance
+from dotpe_exec.kernels.extrinsic import marginalized_lnlike
 from dotpe_exec.kernels.extrinsic_filter import (
     filter_series,
     mode_norms,

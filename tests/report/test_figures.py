@@ -15,7 +15,7 @@ from dotpe_exec.errors import InputError, MissingFileError
 from dotpe_exec.report import figures
 from dotpe_exec.report.corner import contour_levels, corner_figure, save_corner_plot
 from dotpe_exec.report.figures import FIGURES, save_figure
-from dotpe_exec.report.table import decimals
+from dotpe_exec.report.intervals import decimals
 from dotpe_exec.report.view import open_views
 
 

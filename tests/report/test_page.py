@@ -14,8 +14,8 @@ from report_runs import write_run
 from dotpe_exec.cli import main
 from dotpe_exec.errors import InputError, MissingFileError, RunDirectoryError
 from dotpe_exec.report import page
+from dotpe_exec.report.intervals import weighted_quantiles
 from dotpe_exec.report.page import render, write_report
-from dotpe_exec.report.table import weighted_quantiles
 from dotpe_exec.report.view import open_views
 
 _VOID = {"meta", "img", "br"}

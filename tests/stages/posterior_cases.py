@@ -12,7 +12,12 @@ import pandas as pd
 
 from dotpe_exec.stages.coherent_set import CoherentSet, Probes
 from dotpe_exec.stages.discarded_probes import PROBES_PER_WAVEFORM
-from dotpe_exec.stages.results import BankPosterior, Posterior, aggregate, marginalize_bank
+from dotpe_exec.stages.results import (
+    BankPosterior,
+    CombinedPosterior,
+    aggregate,
+    marginalize_bank,
+)
 
 N_PHI, N_EXT, N_INT = 8, 20, 50
 
@@ -65,7 +70,7 @@ def make_bank_posterior(table, coherent_set, bank_id="bank_0", n_int=N_INT, **kw
     return marginalize_bank(bank_id, coherent_set, **(arguments | kwargs))
 
 
-def make_posterior(table, sizes=(400, 300), size_limit=10**7) -> Posterior:
+def make_posterior(table, sizes=(400, 300), size_limit=10**7) -> CombinedPosterior:
     """A posterior of several banks."""
     banks = [
         make_bank_posterior(

@@ -19,8 +19,9 @@ from dotpe_exec.executors.phases import PhaseRunner
 from dotpe_exec.executors.store import ArrayStore
 from dotpe_exec.kernels.coherent_dense import bestfit_lnlike, coherent_dense
 from dotpe_exec.kernels.waveforms import linear_free_waveforms
-from dotpe_exec.stages.coherent import batch_size, coherent_sets, coherent_task
+from dotpe_exec.stages.coherent import batch_size, coherent_sets
 from dotpe_exec.stages.coherent_set import CoherentSet
+from dotpe_exec.stages.coherent_tasks import coherent_task
 from dotpe_exec.stages.discarded_probes import PROBES_PER_WAVEFORM
 from dotpe_exec.stages.selection import Survivors
 
@@ -145,15 +146,15 @@ def test_tasks_may_return_samples_or_pairs(problem, drop, monkeypatch):
     monkeypatch.setattr("dotpe_exec.stages.coherent.coherent_task", kept)
     found = {}
     for most in (0, 4, N_PHI):
-        monkeypatch.setattr("dotpe_exec.stages.coherent._SAMPLES_PER_PAIR", most)
+        monkeypatch.setattr("dotpe_exec.stages.coherent_tasks._SAMPLES_PER_PAIR", most)
         results.clear()
         found[most] = problem.run(max_bestfit_lnlike_diff=drop)
         if most == 0:
-            assert not any(len(result.i_s) for result in results)
-            assert any(len(result.i_p) for result in results)
+            assert not any(len(result.samples.i_s) for result in results)
+            assert any(len(result.pairs.i_p) for result in results)
         if most == N_PHI:
-            assert any(len(result.i_s) for result in results)
-            assert not any(len(result.i_p) for result in results)
+            assert any(len(result.samples.i_s) for result in results)
+            assert not any(len(result.pairs.i_p) for result in results)
     for name in problem.banks:
         assert_identical(found[0][name], found[N_PHI][name])
         assert_identical(found[4][name], found[N_PHI][name])
