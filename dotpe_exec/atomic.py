@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 TEMPORARY_PREFIX = ".dotpe-exec-tmp-"
 
+# Who is asked before a file below a folder gets its name: whoever holds the folder.
+_guards: dict[str, list[Callable[[], None]]] = {}
+
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
@@ -56,6 +59,7 @@ def atomic_write(path: str | os.PathLike, *, sync: bool = True) -> Iterator[Path
     """
     path = Path(path)
     temporary = path.with_name(f"{TEMPORARY_PREFIX}{secrets.token_hex(4)}-{path.name}")
+    check_guards(path)
     with writing(path):
         try:
             os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
@@ -63,11 +67,40 @@ def atomic_write(path: str | os.PathLike, *, sync: bool = True) -> Iterator[Path
             temporary.chmod(0o666 & ~_umask())
             if sync:
                 sync_file(temporary)
+            check_guards(path)
             temporary.replace(path)
             if sync:
                 sync_folder(path.parent)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def guard(folder: str | os.PathLike, check: Callable[[], None]) -> None:
+    """Have ``check`` called before a file in ``folder``, or below, gets its name.
+
+    It raises where the folder is not to be written to any more.
+    """
+    _guards.setdefault(os.path.abspath(folder), []).append(check)  # noqa: PTH100
+
+
+def unguard(folder: str | os.PathLike, check: Callable[[], None]) -> None:
+    """Undo :func:`guard`."""
+    key = os.path.abspath(folder)  # noqa: PTH100
+    left = [each for each in _guards.get(key, []) if each != check]
+    if left:
+        _guards[key] = left
+    else:
+        _guards.pop(key, None)
+
+
+def check_guards(path: str | os.PathLike) -> None:
+    """Ask whoever holds a folder that ``path`` is in; an error of theirs passes through."""
+    if not _guards:
+        return
+    path = Path(os.path.abspath(path))  # noqa: PTH100
+    for folder in path.parents:
+        for check in _guards.get(str(folder), ()):
+            check()
 
 
 @contextlib.contextmanager

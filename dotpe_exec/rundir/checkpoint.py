@@ -30,7 +30,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from ..atomic import sync_folder, writing
+from ..atomic import check_guards, sync_folder, writing
 from ..errors import RunDirectoryError
 from .result_codec import PACKAGES, CodecError, decode, encode
 
@@ -218,6 +218,7 @@ class Checkpoint:
         self.flush()  # nothing more comes to the phase before
         path = self.folder / f"{name}-{max(taken, default=0) + 1:04d}{_SUFFIX}"
         header = _header(self.identity, phase)
+        check_guards(path)
         with writing(path):
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             file = path.open("xb", buffering=0)

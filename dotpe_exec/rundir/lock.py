@@ -1,13 +1,20 @@
 """One process at a time in a run directory.
 
-The lock is a POSIX record lock (``fcntl``): the kernel gives it back when the process
-ends, however it ends; NFS passes it on to the server; and unlike ``flock`` it is not
-inherited by forked workers, which may outlive a killed parent. The file also says who
-holds it, and its holder touches it every :data:`HEARTBEAT` seconds. That is for file
-systems that grant such locks to each host separately or not at all (``nolock`` mounts of
-NFS, Lustre without ``flock``): a record of another host is believed for as long as
-somebody keeps touching it, and of two that write theirs at the same moment the one that
-finds the other's gives up.
+The lock is an open-file-description lock (``F_OFD_SETLK``, elsewhere a POSIX record lock):
+the kernel gives it back when the process ends, however it ends, and NFS passes it on to
+the server. A POSIX lock would be lost as soon as anything in the process, a backup say,
+opened and closed the file. A forked child closes its copy of the description, so that
+workers that outlive a killed parent do not hold the lock.
+
+The file also says who holds it, and its holder touches it every :data:`HEARTBEAT` seconds.
+That is for file systems that grant such locks to each host separately or not at all
+(``nolock`` mounts of NFS, Lustre without ``flock``): a record of another host is believed
+for as long as somebody keeps touching it, and of two that write theirs at the same moment
+the one that finds the other's gives up.
+
+While it is held, every file that :mod:`dotpe_exec.atomic` gives its name in the folder is
+preceded by a look whether folder and lock are still those that were taken
+(:meth:`DirectoryLock.check`).
 """
 
 from __future__ import annotations
@@ -18,15 +25,18 @@ import json
 import logging
 import os
 import socket
+import stat
+import struct
 import threading
 import time
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import psutil
 
-from ..atomic import writing
+from ..atomic import guard, unguard, writing
 from ..errors import RunDirectoryError
 
 try:
@@ -40,8 +50,11 @@ HEARTBEAT = 10.0  # seconds
 SETTLE = 1.0  # seconds; a record may need as long to reach other processes and hosts
 _UNSUPPORTED = {errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK, errno.EINVAL}
 
-# A POSIX lock does not exclude its own process (and closing any descriptor of the file
-# gives it up), so those that this process holds are remembered here.
+_LARGEST_RECORD = 4096  # bytes
+_KEYS = {"host", "pid"}  # of every record
+
+# Where locks are the process's own they do not exclude its threads, so those that this
+# process holds are remembered here.
 _held: set[tuple[int, int]] = set()
 _held_guard = threading.Lock()
 _acquiring = threading.Lock()
@@ -63,6 +76,7 @@ class DirectoryLock:
         self.heartbeat = heartbeat
         self._descriptor: int | None = None
         self._identity: tuple[int, int] | None = None
+        self._folder: tuple[int, int] | None = None
         self._pid = 0
         self._stop = threading.Event()
 
@@ -86,6 +100,9 @@ class DirectoryLock:
             with _held_guard:
                 _held.add(identity)
         self._descriptor, self._pid, self._identity = descriptor, os.getpid(), identity
+        self._folder = _identity(self.path.parent, follow=True)
+        _locks.add(self)
+        guard(self.path.parent, self.check)
         self._stop = threading.Event()
         threading.Thread(
             target=_beat,
@@ -101,12 +118,11 @@ class DirectoryLock:
             with _held_guard:
                 if identity is not None and identity in _held:
                     raise self._refusal("by this process")
-            with writing(self.path):
-                descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
+            descriptor = self._open()
             try:
                 locks_work = self._lock(descriptor)
-                stat = os.fstat(descriptor)
-                if self._identify() != (stat.st_dev, stat.st_ino):
+                status = os.fstat(descriptor)
+                if self._identify() != (status.st_dev, status.st_ino):
                     # Released and removed between opening and locking.
                     os.close(descriptor)
                     continue
@@ -122,7 +138,56 @@ class DirectoryLock:
             except BaseException:
                 os.close(descriptor)
                 raise
-            return descriptor, (stat.st_dev, stat.st_ino)
+            return descriptor, (status.st_dev, status.st_ino)
+
+    def _open(self) -> int:
+        """Open the lock file, and refuse what is not one: it is going to be overwritten."""
+        flags = os.O_RDWR | os.O_CREAT | os.O_NONBLOCK | os.O_CLOEXEC
+        try:
+            descriptor = os.open(self.path, flags | getattr(os, "O_NOFOLLOW", 0), 0o644)
+        except OSError as error:
+            if error.errno == errno.ELOOP:
+                raise RunDirectoryError(
+                    f"{self.path} is a symbolic link, expected a lock file or nothing of "
+                    "that name"
+                ) from error
+            with writing(self.path):
+                raise
+        status = os.fstat(descriptor)
+        regular = stat.S_ISREG(status.st_mode) and status.st_nlink <= 1
+        # After a crash of the host it may be empty or hold zeros.
+        if not regular or not (
+            _is_blank(descriptor, status.st_size)
+            or _read_record(descriptor).keys() >= _KEYS
+        ):
+            os.close(descriptor)
+            raise RunDirectoryError(
+                f"{self.path} is not a lock file of this package; remove it if it is "
+                "not needed"
+            )
+        return descriptor
+
+    def check(self) -> None:
+        """Refuse to go on where the folder is not the one that was taken any more.
+
+        Raises
+        ------
+        RunDirectoryError
+            It was removed, moved or replaced, or another process took the lock.
+        """
+        if not self.held:
+            return
+        if _identity(self.path.parent, follow=True) != self._folder:
+            raise RunDirectoryError(
+                f"the run directory {self.path.parent} was removed, moved or replaced "
+                "while a run worked there: the run ends, nothing is written to that place"
+            )
+        if self._identify() != self._identity:
+            raise RunDirectoryError(
+                f"the lock {self.path} was removed or replaced while a run worked in its "
+                "folder, which may belong to another run by now: the run ends, nothing "
+                "more is written there"
+            )
 
     def release(self) -> None:
         """Give the lock back; a no-op in a process that does not hold it."""
@@ -130,12 +195,21 @@ class DirectoryLock:
             return
         assert self._descriptor is not None and self._identity is not None
         self._stop.set()
-        with contextlib.suppress(OSError):
-            self.path.unlink()
+        unguard(self.path.parent, self.check)
+        if self._identify() == self._identity:  # not another process's, see check()
+            with contextlib.suppress(OSError):
+                self.path.unlink()
         with _held_guard:
             _held.discard(self._identity)
         os.close(self._descriptor)
         self._descriptor = None
+
+    def _forked(self) -> None:
+        """Close a child's copy of the lock: it must not outlive the parent's."""
+        if self._descriptor is not None:
+            with contextlib.suppress(OSError):
+                os.close(self._descriptor)
+            self._descriptor = None
 
     def __enter__(self) -> DirectoryLock:
         self.acquire()
@@ -145,18 +219,14 @@ class DirectoryLock:
         self.release()
 
     def _identify(self) -> tuple[int, int] | None:
-        try:
-            stat = self.path.stat()
-        except OSError:
-            return None
-        return stat.st_dev, stat.st_ino
+        return _identity(self.path)
 
     def _lock(self, descriptor: int) -> bool:
         """Lock the file; return whether the file system has locks at all."""
         if fcntl is None:
             return False
         try:
-            fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _take_lock(descriptor)
         except OSError as error:
             if error.errno in _UNSUPPORTED:
                 logger.warning(
@@ -214,9 +284,9 @@ class DirectoryLock:
 
         NFS answers from memory for up to a minute, unless a file is opened or locked.
         """
-        if locks_work:  # opening and closing it again would give our lock up
+        if locks_work:  # opening and closing it again would give a POSIX lock up
             with contextlib.suppress(OSError):
-                fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                _take_lock(descriptor)
             return os.fstat(descriptor).st_mtime
         with writing(self.path), _opened(self.path) as fresh:
             return os.fstat(fresh).st_mtime
@@ -226,6 +296,45 @@ class DirectoryLock:
             f"the run directory {self.path.parent} is in use {holder}; wait for it to end "
             "or choose another directory"
         )
+
+
+# Of this process; weak, since a lock that nobody refers to is released by nobody.
+_locks: weakref.WeakSet[DirectoryLock] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    global _locks
+    for lock in list(_locks):
+        lock._forked()
+    _locks = weakref.WeakSet()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+def _take_lock(descriptor: int) -> None:
+    """Lock a file for this descriptor alone, or raise OSError."""
+    command = getattr(fcntl, "F_OFD_SETLK", None)
+    if command is None:
+        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return
+    # struct flock: type, whence, start, length (0: all of it), pid (0 is demanded).
+    fcntl.fcntl(
+        descriptor, command, struct.pack("hhlli", fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
+    )
+
+
+def _identity(path: Path, *, follow: bool = False) -> tuple[int, int] | None:
+    try:
+        status = path.stat(follow_symlinks=follow)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _is_blank(descriptor: int, size: int) -> bool:
+    return size <= _LARGEST_RECORD and not os.pread(descriptor, size, 0).strip(b"\0")
 
 
 def _beat(descriptor: int, stop: threading.Event, heartbeat: float) -> None:
@@ -238,7 +347,7 @@ def _beat(descriptor: int, stop: threading.Event, heartbeat: float) -> None:
 
 def _read_record(descriptor: int) -> dict[str, Any]:
     try:
-        record = json.loads(os.pread(descriptor, 4096, 0))
+        record = json.loads(os.pread(descriptor, _LARGEST_RECORD, 0))
     except (OSError, ValueError):
         return {}
     return record if isinstance(record, dict) else {}

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..atomic import TEMPORARY_PREFIX, sync_file, writing
+from ..atomic import TEMPORARY_PREFIX, check_guards, sync_file, writing
 from ..errors import InputError
 from ..events import save_event
 from ..gc_pause import no_collection
@@ -224,6 +224,7 @@ def save_posterior(posterior: Posterior, folder: str | os.PathLike) -> None:
         The folder cannot be written.
     """
     folder = Path(folder)
+    check_guards(folder / "Posterior.json")
     with writing(folder / f"{type(posterior).__name__}.json"):
         temporary = Path(tempfile.mkdtemp(prefix=TEMPORARY_PREFIX, dir=folder))
         try:

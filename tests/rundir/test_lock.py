@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from run_directories import make_identity
 
+from dotpe_exec.atomic import write_json
 from dotpe_exec.errors import RunDirectoryError
 from dotpe_exec.rundir.directory import RunDirectory, RunState
 from dotpe_exec.rundir.lock import DirectoryLock
@@ -134,10 +135,10 @@ NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)
 
 
 def without_locks(monkeypatch, number=errno.ENOLCK, settle=0.05):
-    def lockf(*_):
+    def take_lock(*_):
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr("dotpe_exec.rundir.lock.fcntl.lockf", lockf)
+    monkeypatch.setattr("dotpe_exec.rundir.lock._take_lock", take_lock)
     monkeypatch.setattr("dotpe_exec.rundir.lock.SETTLE", settle)
 
 
@@ -220,3 +221,101 @@ def test_file_system_without_locks_goes_by_the_record(tmp_path, monkeypatch, ali
     else:
         with lock:
             assert lock.held
+
+
+OPEN_AND_CLOSE = """
+import sys
+from dotpe_exec.rundir.lock import DirectoryLock
+with DirectoryLock(sys.argv[1]):
+    open(sys.argv[1]).close()  # as a backup, or a search, in the same process does
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_lock_outlasts_that_its_holder_opens_and_closes_the_file(tmp_path):
+    path = tmp_path / ".dotpe-exec.lock"
+    process = subprocess.Popen(
+        [sys.executable, "-c", OPEN_AND_CLOSE, str(path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stdout.readline().strip() == "held"
+        with pytest.raises(RunDirectoryError, match=f"by process {process.pid} on "):
+            DirectoryLock(path).acquire()
+    finally:
+        process.communicate("")
+    assert process.returncode == 0
+
+
+@pytest.mark.parametrize("how", ["symlink_to", "hardlink_to", "copy", "pipe"])
+def test_file_that_is_no_lock_is_not_overwritten(tmp_path, how):
+    precious = tmp_path / "thesis.txt"
+    precious.write_text("years of work")
+    path = tmp_path / ".dotpe-exec.lock"
+    if how == "copy":
+        path.write_text("years of work")
+    elif how == "pipe":
+        os.mkfifo(path)
+    else:
+        getattr(path, how)(precious)
+    with pytest.raises(RunDirectoryError, match=r"lock is (a symbolic|not a lock)"):
+        DirectoryLock(path).acquire()
+    assert precious.read_text() == "years of work"
+    assert how == "pipe" or path.read_text() == "years of work"
+
+
+def test_lock_file_emptied_by_a_crash_is_taken_over(tmp_path):
+    for content in (b"", bytes(80)):
+        path = tmp_path / "lock"
+        path.write_bytes(content)
+        with DirectoryLock(path) as lock:
+            assert lock.held
+
+
+@pytest.fixture
+def hold():
+    """Start processes that hold a lock."""
+    processes = []
+
+    def start(path):
+        process = subprocess.Popen(
+            [sys.executable, "-c", HOLDER, str(path)], stdout=subprocess.PIPE, text=True
+        )
+        processes.append(process)
+        assert process.stdout.readline().strip() == "held"
+
+    yield start
+    for process in processes:
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.parametrize("how", ["moved", "replaced", "taken by another run"])
+def test_nothing_is_written_where_the_directory_was_replaced(tmp_path, hold, how):
+    folder = tmp_path / "run"
+    with RunDirectory(folder) as directory:
+        directory.prepare(make_identity())
+        folder.rename(tmp_path / "elsewhere")
+        if how != "moved":
+            folder.mkdir()
+        if how == "taken by another run":
+            hold(directory.lock)
+        before = sorted(folder.rglob("*"))
+        with pytest.raises(RunDirectoryError, match="removed, moved or replaced"):
+            write_json(directory.run_kwargs, {})
+        with pytest.raises(RunDirectoryError, match="removed, moved or replaced"):
+            directory.checkpoint().save("incoherent", "0", 1)
+    assert sorted(folder.rglob("*")) == before  # the other's lock is left alone
+
+
+def test_lock_taken_by_another_run_ends_the_first(tmp_path, hold):
+    with RunDirectory(tmp_path) as directory:
+        directory.prepare(make_identity())
+        directory.lock.unlink()
+        hold(directory.lock)
+        with pytest.raises(RunDirectoryError, match="removed or replaced"):
+            write_json(directory.run_kwargs, {})
+    assert directory.lock.exists()
