@@ -118,6 +118,15 @@ class StoredRun:
         options = generator.get("init_kwargs") if isinstance(generator, dict) else None
         return options if isinstance(options, dict) else {}
 
+    @functools.cached_property
+    def prior_arguments(self) -> dict[str, Any]:
+        """Arguments of cogwheel's prior, empty where the posterior is not there."""
+        if not self.files.posterior.is_file():
+            return {}
+        found = _find(read_json(self.files.posterior), "prior")
+        arguments = found.get("init_kwargs") if isinstance(found, dict) else None
+        return arguments if isinstance(arguments, dict) else {}
+
     @property
     def harmonic_modes(self) -> list[tuple[int, int]] | None:
         """(l, m) of the waveforms, None where that is not known."""

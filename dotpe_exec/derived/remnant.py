@@ -15,31 +15,27 @@ import numpy as np
 
 
 def remnant_parameters(parameters: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Return mass and spin of the remnant, radiated energy and peak luminosity.
+    """Return mass and spin of the remnant and the peak luminosity.
 
     Parameters
     ----------
     parameters : mapping of (n,) float
         ``mass_1``, ``mass_2`` [solar masses], ``a_1``, ``a_2``, ``tilt_1``, ``tilt_2``,
-        ``phi_12`` [rad] and ``redshift``.
+        ``phi_12`` [rad].
 
     Returns
     -------
     dict of (n,) float
-        ``final_mass``, ``final_mass_source``, ``radiated_energy`` (in the source's frame)
-        [solar masses], ``final_spin``, ``peak_luminosity`` [10^56 erg/s].
+        ``final_mass`` [solar masses], ``final_spin``, ``peak_luminosity`` [10^56 erg/s].
     """
     from lalinference.imrtgr import nrutils
 
-    m1, m2, a_1, a_2, tilt_1, tilt_2, phi_12, z = (
+    m1, m2, a_1, a_2, tilt_1, tilt_2, phi_12 = (
         np.asarray(parameters[name], float)
-        for name in (
-            "mass_1", "mass_2", "a_1", "a_2", "tilt_1", "tilt_2", "phi_12", "redshift",
-        )
-    )  # fmt: skip
+        for name in ("mass_1", "mass_2", "a_1", "a_2", "tilt_1", "tilt_2", "phi_12")
+    )
     if not len(m1):
-        names = ("final_mass", "final_mass_source", "radiated_energy", "final_spin",
-                 "peak_luminosity")  # fmt: skip
+        names = ("final_mass", "final_spin", "peak_luminosity")
         return {name: np.empty(0) for name in names}
     # Rounding may leave a magnitude above 1 by 1e-16, which the fits refuse.
     binary = (m1, m2, np.minimum(a_1, 1), np.minimum(a_2, 1), tilt_1, tilt_2)
@@ -49,11 +45,8 @@ def remnant_parameters(parameters: Mapping[str, np.ndarray]) -> dict[str, np.nda
         angle = phi_12 if quantity == "af" else np.zeros_like(phi_12)
         return nrutils.bbh_average_fits_precessing(*binary, angle, quantity, fits)
 
-    mass = average("Mf", ["UIB2016", "HL2016"])
     return {
-        "final_mass": mass,
-        "final_mass_source": mass / (1 + z),
-        "radiated_energy": (m1 + m2 - mass) / (1 + z),
+        "final_mass": average("Mf", ["UIB2016", "HL2016"]),
         "final_spin": average("af", ["UIB2016", "HBR2016", "HL2016"]),
         "peak_luminosity": average("Lpeak", ["UIB2016", "HL2016"]),
     }
