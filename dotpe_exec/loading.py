@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -18,9 +18,13 @@ from .rundir.files import RunFiles
 
 if TYPE_CHECKING:
     import pandas as pd
+    from cogwheel.data import EventData
+    from cogwheel.likelihood import RelativeBinningLikelihood
+
+AnyRun = TypeVar("AnyRun", bound="StoredRun")
 
 
-class Run:
+class StoredRun:
     """What is in a run directory, read when first used.
 
     Parameters
@@ -34,7 +38,7 @@ class Run:
         self.path = self.files.path
 
     def __repr__(self) -> str:
-        return f"Run({str(self.path)!r})"
+        return f"{type(self).__name__}({str(self.path)!r})"
 
     @functools.cached_property
     def kwargs(self) -> dict[str, Any]:
@@ -95,12 +99,89 @@ class Run:
     @functools.cached_property
     def approximant(self) -> str | None:
         """The waveform model, None where the posterior is not there or names none."""
-        if not self.files.posterior.is_file():
-            return None
-        generator = _find(read_json(self.files.posterior), "waveform_generator")
-        options = generator.get("init_kwargs") if isinstance(generator, dict) else None
-        name = options.get("approximant") if isinstance(options, dict) else None
+        name = self._waveform_generator.get("approximant")
         return name if isinstance(name, str) else None
+
+    @functools.cached_property
+    def _likelihood_arguments(self) -> dict[str, Any]:
+        """Arguments of cogwheel's likelihood, empty where the posterior is not there."""
+        if not self.files.posterior.is_file():
+            return {}
+        found = _find(read_json(self.files.posterior), "likelihood")
+        arguments = found.get("init_kwargs") if isinstance(found, dict) else None
+        return arguments if isinstance(arguments, dict) else {}
+
+    @functools.cached_property
+    def _waveform_generator(self) -> dict[str, Any]:
+        """Arguments of cogwheel's waveform generator, empty as above."""
+        generator = self._likelihood_arguments.get("waveform_generator")
+        options = generator.get("init_kwargs") if isinstance(generator, dict) else None
+        return options if isinstance(options, dict) else {}
+
+    @functools.cached_property
+    def prior_arguments(self) -> dict[str, Any]:
+        """Arguments of cogwheel's prior, empty where the posterior is not there."""
+        if not self.files.posterior.is_file():
+            return {}
+        found = _find(read_json(self.files.posterior), "prior")
+        arguments = found.get("init_kwargs") if isinstance(found, dict) else None
+        return arguments if isinstance(arguments, dict) else {}
+
+    @property
+    def harmonic_modes(self) -> list[tuple[int, int]] | None:
+        """(l, m) of the waveforms, None where that is not known."""
+        modes = self._waveform_generator.get("harmonic_modes")
+        return None if modes is None else [(int(ell), int(m)) for ell, m in modes]
+
+    @functools.cached_property
+    def event(self) -> EventData:
+        """The event's data, cogwheel's object.
+
+        Raises
+        ------
+        MissingFileError, EventError
+            It is not in the run directory, or damaged.
+        """
+        from .events import load_event
+
+        if self.event_file is None:
+            raise MissingFileError(
+                f"{self.path} holds no event data (.npz), which the times of samples "
+                "count from"
+            )
+        return load_event(self.event_file)
+
+    @functools.cached_property
+    def likelihood(self) -> RelativeBinningLikelihood:
+        """The likelihood of the run, made again from event and reference waveform.
+
+        Raises
+        ------
+        MissingFileError, RunDirectoryError, EventError
+            Event or posterior are not in the run directory, or damaged.
+        """
+        from .cogwheel_bridge import make_likelihood
+
+        arguments = self._likelihood_arguments
+        if self.approximant is None or not {"fbin", "par_dic_0"} <= arguments.keys():
+            raise MissingFileError(
+                f"{self.files.posterior} is not there, or does not say which likelihood "
+                "was computed"
+            )
+        likelihood = make_likelihood(
+            self.event,
+            self.approximant,
+            arguments["par_dic_0"],
+            np.asarray(arguments["fbin"], float),
+            harmonic_modes=self.harmonic_modes,
+            spline_degree=arguments.get("spline_degree", 3),
+        )
+        drift = self.summary.get("asd_drift") if self.files.summary.is_file() else None
+        if isinstance(drift, dict):
+            drift = [drift.get(name) for name in self.event.detector_names]
+        if drift is not None:
+            likelihood.asd_drift = np.array(drift, float)
+        return likelihood
 
     def intrinsic_samples(self, bank_id: str) -> dict[str, np.ndarray]:
         """Survivors of the incoherent selection: ``inds`` and their likelihoods.
@@ -130,8 +211,8 @@ class Run:
             raise RunDirectoryError(f"{path} is damaged: {error}") from error
 
 
-def load_run(path: str | os.PathLike) -> Run:
-    """Open a run directory.
+def load_run(path: str | os.PathLike) -> StoredRun:
+    """Open a run directory for reading; :func:`dotpe_exec.load` gives more.
 
     Raises
     ------
@@ -140,7 +221,17 @@ def load_run(path: str | os.PathLike) -> Run:
     RunDirectoryError
         It is not a run directory.
     """
-    run = Run(path)
+    return opened(StoredRun(path))
+
+
+def opened(run: AnyRun) -> AnyRun:
+    """Return a run, if its path is that of a run directory.
+
+    Raises
+    ------
+    MissingFileError, RunDirectoryError
+        As :func:`load_run`.
+    """
     if not run.path.is_dir():
         raise MissingFileError(f"the run directory {run.path} does not exist")
     if not (run.files.run_kwargs.is_file() or run.files.summary.is_file()):

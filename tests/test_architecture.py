@@ -19,10 +19,10 @@ ROOT = Path(__file__).parents[1] / "dotpe_exec"
 # in the layers below its own, and itself.
 LAYERS = (
     {"_lazy", "_version", "errors", "gc_pause", "interrupts", "types"},
-    {"atomic", "digests", "machine", "npy_files", "seeds", "validation"},
-    {"config", "executors", "kernels", "lal_waveforms", "rundir"},
+    {"atomic", "digests", "machine", "npy_files", "optional", "seeds", "validation"},
+    {"config", "executors", "kernels", "waveforms", "rundir"},
     {"cogwheel_bridge", "distance_table", "loading", "monitor", "profiling"},
-    {"events"},
+    {"derived", "events"},
     {"banks"},
     {"stages"},
     {"inference", "report"},

@@ -7,7 +7,13 @@ Index letters: d detector, m harmonic mode (azimuthal number), p/P polarisation 
 cross), b frequency bin, f frequency of the FFT grid, t time.
 """
 
-from .likelihood import check_approximant, check_par_dic, lal_source, make_likelihood
+from .likelihood import (
+    check_approximant,
+    check_par_dic,
+    hplus_hcross_by_m,
+    lal_source,
+    make_likelihood,
+)
 from .logged_prints import prints_logged
 from .mode_summary import (
     ModeSummary,
@@ -21,6 +27,7 @@ __all__ = [
     "ModeSummary",
     "check_approximant",
     "check_par_dic",
+    "hplus_hcross_by_m",
     "lal_source",
     "make_incoherent_summary",
     "make_likelihood",

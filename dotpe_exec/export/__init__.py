@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
-from .bilby import to_bilby
-from .parameters import equal_weight_samples, standard_parameters
-from .pesummary import to_pesummary
+from .._lazy import attributes_from
 
-__all__ = ["equal_weight_samples", "standard_parameters", "to_bilby", "to_pesummary"]
+_PUBLIC = {
+    "AnalysedData": "data",
+    "analysed_data": "data",
+    "bilby_likelihood": "data",
+    "equal_weight_samples": "tables",
+    "prior_draws": "prior",
+    "to_bilby": "bilby",
+    "to_pesummary": "pesummary",
+}
+__all__ = list(_PUBLIC)
+
+__getattr__, __dir__ = attributes_from(__name__, _PUBLIC)

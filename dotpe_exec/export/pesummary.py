@@ -2,23 +2,36 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Sequence
+from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .._version import __version__
 from ..atomic import atomic_write, check_writable
-from ..report.view import open_views
+from ..derived import binary_parameters
 from ..validation import check_path
-from .parameters import event_arrays, ln_evidence, run_parameters
+from .data import analysed_data, reference_frequency
+from .prior import prior_draws
+from .tables import export_table, ln_evidence
 
 if TYPE_CHECKING:
     import h5py
 
-    from ..loading import Run
+    from ..loading import StoredRun
+
+_N_PRIOR_SAMPLES = 5000
+# What a result depends on.
+_PACKAGES = ("cogwheel-pe", "lalsuite", "numpy", "scipy", "numba", "pandas", "astropy")
+_DESCRIPTION = (
+    "Sampler-free parameter estimation (DOT-PE) by dotpe-exec. No calibration: the "
+    "calibration of the detectors is taken to be exact. Power spectral densities include "
+    "asd_drift squared."
+)
 
 
 def to_pesummary(
@@ -26,8 +39,9 @@ def to_pesummary(
 ) -> Path:
     """Write runs as analyses of one PESummary file.
 
-    Samples, approximant, power spectral densities and the evidence are stored; labels are
-    the names of the run directories. PESummary itself is not needed.
+    Samples of posterior and prior, approximant, power spectral densities (``asd_drift``
+    included), evidence, frequencies, configuration and versions are stored; labels are the
+    names of the run directories. PESummary itself is not needed.
 
     Parameters
     ----------
@@ -46,19 +60,22 @@ def to_pesummary(
     InputError
         ``output`` is empty.
     MissingFileError, RunDirectoryError
-        A run is not finished, its samples lack parameters or its event is not kept, or the
-        file cannot be written.
+        A run is not finished, its samples lack parameters or its event or posterior is not
+        kept, or the file cannot be written.
     """
     import h5py
+
+    from ..report.view import open_views
 
     check_path("output", output)
     output = Path(output)
     check_writable(output)
     views = open_views([rundirs] if isinstance(rundirs, str | os.PathLike) else rundirs)
-    tables = [run_parameters(view.run) for view in views]
+    tables = [export_table(view.run) for view in views]
     with atomic_write(output) as temporary, h5py.File(temporary, "w") as file:
         # PESummary knows its files by a version that is not its first format's.
         _put(file, "version/pesummary", "1.0.0")
+        file["version/packages"] = _packages()
         for view, table in zip(views, tables, strict=True):
             group = file.create_group(view.label.replace("/", "_"))
             group["posterior_samples"] = table.to_records(index=False)
@@ -66,32 +83,66 @@ def to_pesummary(
     return output
 
 
-def _write_about(group: h5py.Group, run: Run, n_samples: int) -> None:
+def _write_about(group: h5py.Group, run: StoredRun, n_samples: int) -> None:
     """Write what is known about a run apart from its samples."""
     _put(group, "version", f"dotpe-exec {__version__}")
-    name = run.approximant or "unknown"
-    _put(group, "approximant", name)
+    _put(group, "description", _DESCRIPTION)
+    approximant = run.approximant or "unknown"
+    _put(group, "approximant", approximant)
+    data = analysed_data(run)
     evidence, error = ln_evidence(run)
-    values = {
-        "log_evidence": evidence,
-        "log_evidence_error": error,
-        "log_bayes_factor": evidence,
+    sampler: dict[str, Any] = {
+        "ln_bayes_factor": evidence,
+        "ln_noise_evidence": data.noise_lnlike,
+        "ln_evidence": None if evidence is None else evidence + data.noise_lnlike,
+        "ln_evidence_error": error,
         "nsamples": n_samples,
         "pe_algorithm": "dotpe-exec",
+        "seed": run.kwargs.get("seed"),
     }
-    for key, value in values.items():
-        if value is not None:
-            _put(group, f"meta_data/sampler/{key}", value)
-    _put(group, "meta_data/meta_data/approximant", name)
-    f_ref = run.samples["f_ref"].iloc[0] if len(run.samples) else np.nan
-    _put(group, "meta_data/meta_data/f_ref", float(f_ref))
-    frequencies, whitening_df, names = event_arrays(
-        run, "frequencies", "wht_filter", "detector_names"
-    )
-    for detector, whitening in zip(names, whitening_df, strict=True):
-        used = whitening > 0
-        density = np.column_stack([frequencies[used], whitening[used] ** -2.0])
-        group.create_dataset(f"psds/{detector}1", data=density, compression="gzip")
+    about: dict[str, Any] = {
+        "approximant": approximant,
+        "f_ref": reference_frequency(run),
+        "f_low": data.f_low,
+        "f_final": data.f_final,
+        "delta_f": 1 / data.duration,
+        "duration": data.duration,
+        "sampling_frequency": data.sampling_frequency,
+        "start_time": data.start_time,
+        "IFOs": " ".join(data.names),
+        "calibration_marginalization": "False",
+        "cosmology": "Planck18",
+    }
+    about |= {
+        f"asd_drift_{name}": float(drift)
+        for name, drift in zip(data.names, data.asd_drift_d, strict=True)
+    }
+    for part, values in (("sampler", sampler), ("meta_data", about)):
+        for key, value in values.items():
+            if value is not None:
+                _put(group, f"meta_data/{part}/{key}", value)
+    for key, value in run.kwargs.items():
+        _put(group, f"config_file/dotpe-exec/{key}", json.dumps(value, default=str))
+    for name, psd_f in zip(data.names, data.psd_df, strict=True):
+        used = np.isfinite(psd_f)
+        density = np.column_stack([data.frequencies[used], psd_f[used]])
+        group.create_dataset(f"psds/{name}", data=density, compression="gzip")
+    draws = prior_draws(run, _N_PRIOR_SAMPLES)
+    prior = binary_parameters(draws, float(run.event.tgps))
+    for name, column in prior.drop(columns="log_likelihood").items():
+        group[f"priors/samples/{name}"] = column.to_numpy()
+
+
+def _packages() -> np.ndarray:
+    """Return names and versions of the packages that results depend on."""
+    rows = [("dotpe-exec", __version__)]
+    for name in _PACKAGES:
+        try:
+            rows.append((name, metadata.version(name)))
+        except metadata.PackageNotFoundError:
+            continue  # built into another environment, without its record
+    encoded = [tuple(part.encode() for part in row) for row in rows]
+    return np.array(encoded, dtype=[("package", "S64"), ("version", "S64")])
 
 
 def _put(group: h5py.Group, name: str, value: str | float) -> None:

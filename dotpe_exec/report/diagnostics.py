@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from .view import RunView, chirp_mass
+from ..derived import chirp_mass
+from .view import RunView
 
 MIN_N_EFFECTIVE = 100.0
 MIN_N_EFFECTIVE_I = 20.0

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..atomic import atomic_write, check_writable
+from ..derived import chirp_mass
 from ..errors import InputError, MissingFileError
 from .corner import PROBABILITIES, contour_levels, corner_figure
 from .labels import COLORS
-from .view import RunView, chirp_mass
+from .view import RunView
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from .._version import __version__
 from ..atomic import atomic_write, check_writable
+from ..derived import chirp_mass
 from ..errors import DotpeExecError, InputError
 from .corner import (
     CORNER_PARAMETERS,
@@ -25,7 +26,7 @@ from .corner import (
 from .diagnostics import diagnose
 from .figures import incoherent, sky, timeline, waveform
 from .intervals import decimals, weighted_quantiles
-from .view import RunView, chirp_mass, open_views
+from .view import RunView, open_views
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
