@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[1] / "dotpe_exec"
 # Rooms (packages and modules of the root) from the ground up: each may import what stands
 # in the layers below its own, and itself.
 LAYERS = (
-    {"_lazy", "_version", "errors", "gc_pause", "interrupts", "types"},
+    {"_lazy", "_version", "errors", "gc_pause", "interrupts", "types", "verdict"},
     {"atomic", "digests", "machine", "npy_files", "seeds", "validation"},
     {"config", "executors", "kernels", "lal_waveforms", "rundir"},
     {"cogwheel_bridge", "distance_table", "loading", "monitor", "profiling"},

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import MissingFileError, RunDirectoryError
+from ..kernels.masses import chirp_mass
 from ..loading import Run
-from ..report.view import chirp_mass
 
 if TYPE_CHECKING:
     import pandas as pd

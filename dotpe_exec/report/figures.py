@@ -9,9 +9,10 @@ import numpy as np
 
 from ..atomic import atomic_write, check_writable
 from ..errors import InputError, MissingFileError
+from ..kernels.masses import chirp_mass
 from .corner import PROBABILITIES, contour_levels, corner_figure
 from .labels import COLORS
-from .view import RunView, chirp_mass
+from .view import RunView
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

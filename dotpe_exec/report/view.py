@@ -87,8 +87,3 @@ def open_views(rundirs: Sequence[str | os.PathLike]) -> list[RunView]:
     if len(set(labels)) < len(labels):
         labels = [f"{k}: {label}" for k, label in enumerate(labels, start=1)]
     return [RunView(run, label) for run, label in zip(runs, labels, strict=True)]
-
-
-def chirp_mass(m1: np.ndarray, m2: np.ndarray) -> np.ndarray:
-    """Return the chirp mass, in the unit of the masses."""
-    return (m1 * m2) ** 0.6 / (m1 + m2) ** 0.2
