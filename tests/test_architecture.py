@@ -18,10 +18,11 @@ ROOT = Path(__file__).parents[1] / "dotpe_exec"
 # Rooms (packages and modules of the root) from the ground up: each may import what stands
 # in the layers below its own, and itself.
 LAYERS = (
-    {"_lazy", "_version", "errors", "gc_pause", "interrupts", "types"},
+    {"_lazy", "_version", "errors", "gc_pause", "interrupts", "types", "verdict"},
     {"atomic", "digests", "machine", "npy_files", "optional", "seeds", "validation"},
     {"config", "executors", "kernels", "waveforms", "rundir"},
-    {"cogwheel_bridge", "distance_table", "loading", "monitor", "profiling"},
+    {"cogwheel_bridge", "distance_table", "monitor", "profiling"},
+    {"loading"},
     {"derived", "events"},
     {"banks"},
     {"stages"},

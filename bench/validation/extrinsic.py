@@ -44,6 +44,7 @@ from dotpe_exec.stages import extrinsic
 from dotpe_exec.stages.coherent import coherent_sets
 from dotpe_exec.stages.evidence import (
     EvidenceTerms,
+    combined_terms,
     effective_number,
     ln_evidence_error,
     logsumexp,
@@ -142,6 +143,11 @@ def prepare(
         )
 
 
+def _terms(posterior: BankPosterior) -> EvidenceTerms:
+    members = posterior.coherent_set
+    return EvidenceTerms(members.i, members.e, posterior.ln_posterior, posterior.n_int)
+
+
 @dataclass(frozen=True)
 class Figures:
     """What one draw of extrinsic samples gave.
@@ -174,10 +180,7 @@ class Figures:
         """Take them from the banks' posteriors."""
         n_ext = len(samples.table)
         error = ln_evidence_error(
-            [
-                EvidenceTerms(p.coherent_set.i, p.coherent_set.e, p.ln_posterior, p.n_int)
-                for p in posteriors
-            ],
+            combined_terms([_terms(p) for p in posteriors]),
             n_ext=n_ext,
             n_phi=n_phi,
             expected_counts_e=samples.table["expected_counts"].to_numpy(),

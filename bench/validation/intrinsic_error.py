@@ -27,6 +27,7 @@ from dotpe_exec.errors import InputError
 from dotpe_exec.loading import load_run
 from dotpe_exec.stages.evidence import (
     EvidenceTerms,
+    combined_terms,
     effective_number,
     ln_evidence_error,
     logsumexp,
@@ -125,7 +126,7 @@ def part_figures(run: RunTerms, n_parts: int) -> list[PartFigures]:
     found = []
     for part in range(n_parts):
         banks = [part_of(terms, part, n_parts) for terms in run.banks]
-        error = ln_evidence_error(banks, n_ext=run.n_ext, n_phi=run.n_phi)
+        error = ln_evidence_error(combined_terms(banks), n_ext=run.n_ext, n_phi=run.n_phi)
         if error is None:
             raise InputError(
                 f"part {part} of {n_parts} has no weight, or one waveform of a bank"

@@ -47,3 +47,8 @@ def executor_options(command: Callable) -> Callable:
     ):
         command = option(command)
     return command
+
+
+strict_option = click.option(
+    "--strict", is_flag=True, help='Exit with status 3 unless the verdict is "reliable".'
+)

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from .options import VALUE, executor_options
+from .options import VALUE, executor_options, strict_option
 from .tuning import is_tuned, tune_and_show
 
 
@@ -82,7 +82,8 @@ from .tuning import is_tuned, tune_and_show
     "--profile", is_flag=True, help="Also profile all processes, and write trace.json."
 )
 @executor_options
-def run(multicore: str | None, autotune_only: bool, **arguments: Any) -> None:
+@strict_option
+def run(multicore: str | None, autotune_only: bool, strict: bool, **arguments: Any) -> None:
     """Run the inference on an event with one or more banks.
 
     \b
@@ -98,7 +99,7 @@ def run(multicore: str | None, autotune_only: bool, **arguments: Any) -> None:
         return
     with without_cached_config() if multicore == "manual" else contextlib.nullcontext():
         rundir = run_multicore(**arguments)
-    show_results(rundir)
+    show_results(rundir, strict=strict)
 
 
 @click.command()
@@ -106,7 +107,8 @@ def run(multicore: str | None, autotune_only: bool, **arguments: Any) -> None:
 @click.option("--bank-size", type=int, default=65536, show_default=True)
 @click.option("--seed", type=int, default=0, show_default=True)
 @executor_options
-def demo(**arguments: Any) -> None:
+@strict_option
+def demo(strict: bool, **arguments: Any) -> None:
     """Analyse GW150914 from real LIGO data, with a bank built on the spot.
 
     \b
@@ -116,22 +118,29 @@ def demo(**arguments: Any) -> None:
     from ..demo import run_demo
 
     rundir, picture = run_demo(**arguments)
-    show_results(rundir)
     click.echo(f"corner plot: {picture}")
+    show_results(rundir, strict=strict)
 
 
-def show_results(rundir: Path) -> None:
-    """Print the result and timing tables of a finished run."""
+def show_results(rundir: Path, *, strict: bool = False) -> None:
+    """Print results, verdict and timings of a finished run.
+
+    With ``strict`` the exit status is 3 unless the verdict is "reliable".
+    """
     import pandas as pd
     from rich.console import Console
 
-    from ..report.table import results_table, timing_table
+    from ..report.table import results_table, timing_table, verdict_text
     from ..rundir.directory import RunDirectory
+    from ..verdict import RELIABLE, verdict_of
 
     files = RunDirectory(rundir)
     summary = json.loads(files.summary.read_text(encoding="utf-8"))
     report = json.loads(files.report.read_text(encoding="utf-8"))
     console = Console()
     console.print(results_table(pd.read_feather(files.samples), summary))
+    console.print(verdict_text(summary))
     console.print(timing_table(report, summary))
     console.print(f"run directory: {rundir}", soft_wrap=True)
+    if strict and verdict_of(summary).status != RELIABLE:
+        click.get_current_context().exit(3)

@@ -7,14 +7,13 @@ reference frequency.
 
 from __future__ import annotations
 
-from .binary import binary_parameters, chirp_mass, standard_parameters
+from .binary import binary_parameters, standard_parameters
 from .cosmology import comoving_volume_weights, redshift
 from .detectors import detector_parameters
 from .remnant import remnant_parameters
 
 __all__ = [
     "binary_parameters",
-    "chirp_mass",
     "comoving_volume_weights",
     "detector_parameters",
     "redshift",

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..kernels.masses import chirp_mass
 from .cosmology import redshift
 from .remnant import remnant_parameters
 
@@ -22,11 +23,6 @@ REQUIRED = (
     "t_geocenter", "f_ref", "lnl",
 )  # fmt: skip
 """Columns of ``samples.feather`` that the standard parameters are made of."""
-
-
-def chirp_mass(m1: np.ndarray, m2: np.ndarray) -> np.ndarray:
-    """Return the chirp mass, in the unit of the masses."""
-    return (m1 * m2) ** 0.6 / (m1 + m2) ** 0.2
 
 
 def standard_parameters(samples: pd.DataFrame, tgps: float) -> pd.DataFrame:

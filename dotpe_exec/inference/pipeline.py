@@ -20,6 +20,7 @@ from ..stages.extrinsic import (
 )
 from ..stages.incoherent import incoherent_lnlikes
 from ..stages.reference import Reference, find_reference, save_posterior
+from ..stages.reliability import reliability
 from ..stages.results import aggregate, all_samples, draw_subset, marginalize_bank
 from ..stages.run_summary import injection_summary, summarize
 from ..stages.samples import standardized_chunks
@@ -219,4 +220,12 @@ def _results(
                 runner, posterior, reference, bank_tables, standardizer
             ),
             injection=injection_summary(inputs.event, reference.summary.asd_drift_d, table),
+            reliability=reliability(
+                posterior,
+                bank_tables,
+                extrinsic,
+                reference.posterior,
+                table=table,
+                size_limit=arguments.size_limit,
+            ),
         )

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..atomic import atomic_write, check_writable
-from ..derived import chirp_mass
 from ..errors import InputError, MissingFileError
+from ..kernels.masses import chirp_mass
 from .corner import PROBABILITIES, contour_levels, corner_figure
 from .labels import COLORS
 from .view import RunView

@@ -15,15 +15,15 @@ from typing import TYPE_CHECKING, Any
 
 from .._version import __version__
 from ..atomic import atomic_write, check_writable
-from ..derived import chirp_mass
 from ..errors import DotpeExecError, InputError
+from ..kernels.masses import chirp_mass
+from ..verdict import RELIABLE, verdict_of
 from .corner import (
     CORNER_PARAMETERS,
     EXTRINSIC_PARAMETERS,
     corner_figure,
     with_derived_columns,
 )
-from .diagnostics import diagnose
 from .figures import incoherent, sky, timeline, waveform
 from .intervals import decimals, weighted_quantiles
 from .view import RunView, open_views
@@ -80,6 +80,7 @@ figcaption { color: #566; font-size: .9rem; }
 .finding { margin: .6rem 0; padding: .6rem .9rem; background: #fff6e5;
   border-left: 4px solid #e69f00; }
 .good { background: #e9f6f0; border-color: #009e73; }
+.unusable { background: #fdecea; border-color: #c0392b; }
 .missing { padding: 1rem; color: #566; background: var(--soft); }
 pre { overflow-x: auto; padding: .8rem; background: var(--soft); font-size: .85rem; }
 summary { cursor: pointer; color: var(--accent); }
@@ -133,8 +134,8 @@ def render(views: Sequence[RunView]) -> str:
     parts = [
         f"<h1>{escape(events)}</h1>",
         f'<p class="note">Report on {what} of DOT-PE, by dotpe-exec {__version__}</p>',
-        "<h2>Warnings</h2>",
-        *(_findings(view, with_label=len(views) > 1) for view in views),
+        "<h2>Verdict</h2>",
+        *(_verdict(view, with_label=len(views) > 1) for view in views),
         "<h2>Results</h2>",
         '<p class="note">Median and 90% interval (5% to 95%).</p>',
         _results(views),
@@ -177,19 +178,31 @@ def render(views: Sequence[RunView]) -> str:
 # Sections
 
 
-def _findings(view: RunView, *, with_label: bool) -> str:
+def _verdict(view: RunView, *, with_label: bool) -> str:
     label = f"<h3>{escape(view.label)}</h3>" if with_label else ""
-    findings = diagnose(view)
-    if not findings:
-        return (
-            f'{label}<div class="finding good">Nothing suspicious: effective sample '
-            "sizes, discarded evidence, relative binning, size limit and the bank's edges "
-            "were checked.</div>"
+    verdict = verdict_of(view.run.summary)
+    kind = "finding good" if verdict.status == RELIABLE else f"finding {verdict.status}"
+    return (
+        f'{label}<div class="{kind}"><strong>{escape(verdict.sentence.capitalize())}.'
+        "</strong></div>"
+        + "".join(
+            f'<div class="finding {finding.status}"><strong>{escape(finding.title)}.'
+            f"</strong> {escape(finding.advice)}</div>"
+            for finding in verdict.findings
         )
-    return label + "".join(
-        f'<div class="finding"><strong>{escape(finding.title)}.</strong> '
-        f"{escape(finding.text)}</div>"
-        for finding in findings
+        + _crashes(view)
+    )
+
+
+def _crashes(view: RunView) -> str:
+    phases = (view.run.report or {}).get("phases", {})
+    n_crashes = sum(phase.get("n_worker_crashes", 0) for phase in phases.values())
+    if not n_crashes:
+        return ""
+    return (
+        f'<p class="note">Workers died {n_crashes} time(s). What they ran was repeated and '
+        "the results are complete, but memory may be short: fewer processes or smaller "
+        "batches need less.</p>"
     )
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from ..verdict import LIMITED, RELIABLE, UNUSABLE, verdict_of
 from .corner import with_derived_columns
 from .intervals import weighted_quantiles
 
 if TYPE_CHECKING:
     import pandas as pd
     from rich.table import Table
+    from rich.text import Text
 
 _ROWS = (
     ("mchirp", "chirp mass, detector frame", "M☉", ".2f"),
@@ -45,6 +48,22 @@ def results_table(samples: pd.DataFrame, summary: dict[str, Any]) -> Table:
     ):
         table.add_row(label, f"{summary[key]:.1f}", "")
     return table
+
+
+_STYLES = {RELIABLE: "green", LIMITED: "yellow", UNUSABLE: "bold red"}
+
+
+def verdict_text(summary: Mapping[str, Any]) -> Text:
+    """Return the verdict in words, with a colour for those who see one."""
+    from rich.text import Text
+
+    verdict = verdict_of(summary)
+    text = Text()
+    text.append(f"Verdict: {verdict.sentence}\n", style=_STYLES[verdict.status])
+    for finding in verdict.findings:
+        text.append(f"- {finding.title}", style=_STYLES[finding.status])
+        text.append(f". {finding.advice}\n")
+    return text
 
 
 def timing_table(report: dict[str, Any], summary: dict[str, Any]) -> Table:

@@ -54,7 +54,7 @@ def effective_number_of(inds: np.ndarray, weights: np.ndarray) -> float:
 
 @dataclass(frozen=True)
 class EvidenceTerms:
-    """What one bank contributes to the evidence.
+    """What a set of waveforms contributes to the evidence.
 
     Parameters
     ----------
@@ -70,6 +70,25 @@ class EvidenceTerms:
     e: np.ndarray
     ln_posterior: np.ndarray
     n_int: int
+
+
+def combined_terms(banks: Sequence[EvidenceTerms]) -> EvidenceTerms:
+    """Return the terms of several banks as those of one that holds all their waveforms.
+
+    Z = sum_k mean_i Y_ki is the mean over all N waveforms of Y_ki N / N_k.
+    """
+    if len(banks) == 1:
+        return banks[0]
+    n_int = sum(terms.n_int for terms in banks)
+    starts = np.cumsum([0, *(int(terms.i.max(initial=-1)) + 1 for terms in banks)])
+    i = [terms.i + start for terms, start in zip(banks, starts, strict=False)]
+    ln_posterior = [terms.ln_posterior + np.log(n_int / terms.n_int) for terms in banks]
+    return EvidenceTerms(
+        np.concatenate([np.empty(0, np.int64), *i]),
+        np.concatenate([np.empty(0, np.int32), *(terms.e for terms in banks)]),
+        np.concatenate([np.empty(0), *ln_posterior]),
+        n_int,
+    )
 
 
 @dataclass(frozen=True)
@@ -92,7 +111,7 @@ class EvidenceError:
 
 
 def ln_evidence_error(
-    banks: Sequence[EvidenceTerms],
+    terms: EvidenceTerms,
     *,
     n_ext: int,
     n_phi: int,
@@ -100,21 +119,21 @@ def ln_evidence_error(
 ) -> EvidenceError | None:
     """Return the Monte-Carlo standard error of ln Z.
 
-    Z = sum_k mean_i mean_e Y_kie over banks k, with Y = w_i w_e mean_o L. The waveforms
-    of a bank and the extrinsic samples, common to all banks, are two crossed sets of
-    random draws, so that
+    Z = mean_i mean_e Y_ie with Y = w_i w_e mean_o L. Waveforms and extrinsic samples are
+    two crossed sets of random draws, so that
 
-        Var Z = sum_k sigma_ik^2 / n_k + sigma_e^2 / n_e + sum_k sigma_iek^2 / (n_k n_e).
+        Var Z = sigma_i^2 / n_i + sigma_e^2 / n_e + sigma_ie^2 / (n_i n_e).
 
     With the mean squares of a two-way layout, S_i^2 of the row means (over e), S_e^2 of
-    the column means (over i, summed over banks) and S_ie^2 of the residuals,
+    the column means (over i) and S_ie^2 of the residuals,
 
-        v = sum_k S_ik^2 / n_k + S_e^2 / n_e - sum_k S_iek^2 / (n_k n_e)
+        v = S_i^2 / n_i + S_e^2 / n_e - S_ie^2 / (n_i n_e)
 
     is its unbiased estimator (Searle, Casella & McCulloch, *Variance Components*, 1992,
     chapter 4; it is the variance of a two-sample U-statistic, Hoeffding 1948); its first
     two parts are the variances with the one set of draws given, the other fresh. The last
-    sum is also a lower bound of Var Z, which v is kept above.
+    term is also a lower bound of Var Z, which v is kept above. Several banks count as one
+    (:func:`combined_terms`), whose waveforms are draws like any others.
 
     The extrinsic samples themselves are drawn in two phases: points for a pool, then
     samples from the pool, in proportion to a score. The better the score, the more alike
@@ -132,7 +151,8 @@ def ln_evidence_error(
 
     Parameters
     ----------
-    banks : sequence of EvidenceTerms
+    terms : EvidenceTerms
+        Of one bank, or of several combined.
     n_ext, n_phi : int
     expected_counts_e : (n_ext,) float, optional
         How often each extrinsic sample was to be drawn from the pool, on average; without
@@ -142,31 +162,25 @@ def ln_evidence_error(
     -------
     EvidenceError or None
         Standard deviations of Z over Z; None where it is not defined: no weight at all, or
-        fewer than two extrinsic samples or waveforms of a bank.
+        fewer than two extrinsic samples or waveforms.
     """
-    largest = max((t.ln_posterior.max(initial=-np.inf) for t in banks), default=-np.inf)
-    if largest == -np.inf or n_ext < 2 or any(terms.n_int < 2 for terms in banks):
+    largest = float(terms.ln_posterior.max(initial=-np.inf))
+    if largest == -np.inf or n_ext < 2 or terms.n_int < 2:
         return None
-    mean = 0.0
-    columns_e = np.zeros(n_ext)
-    variance_rows = variance_residuals = 0.0
-    for terms in banks:
-        i, e, y = _sum_phases(terms, largest, n_ext)
-        y = y / n_phi
-        rows_i = np.bincount(i, weights=y) / n_ext if len(i) else np.zeros(0)
-        cols_e = np.bincount(e, weights=y, minlength=n_ext) / terms.n_int
-        bank_mean = float(rows_i.sum()) / terms.n_int
-        n_cells = terms.n_int * n_ext
-        # Sums of squared deviations; cells and rows that are not listed are zero.
-        rows = float((rows_i**2).sum()) - terms.n_int * bank_mean**2
-        cols = float((cols_e**2).sum()) - n_ext * bank_mean**2
-        total = float((y**2).sum()) - n_cells * bank_mean**2
-        residuals = total - n_ext * rows - terms.n_int * cols
-        variance_rows += rows / (terms.n_int - 1) / terms.n_int
-        variance_residuals += residuals / ((terms.n_int - 1) * (n_ext - 1)) / n_cells
-        columns_e += cols_e
-        mean += bank_mean
-    variance_columns = float(columns_e.var(ddof=1)) / n_ext
+    i, e, y = _sum_phases(terms, largest, n_ext)
+    y = y / n_phi
+    rows_i = np.bincount(i, weights=y) / n_ext
+    columns_e = np.bincount(e, weights=y, minlength=n_ext) / terms.n_int
+    mean = float(rows_i.sum()) / terms.n_int
+    n_cells = terms.n_int * n_ext
+    # Sums of squared deviations; cells and rows that are not listed are zero.
+    rows = float((rows_i**2).sum()) - terms.n_int * mean**2
+    columns = float((columns_e**2).sum()) - n_ext * mean**2
+    total = float((y**2).sum()) - n_cells * mean**2
+    residuals = total - n_ext * rows - terms.n_int * columns
+    variance_rows = rows / (terms.n_int - 1) / terms.n_int
+    variance_columns = columns / (n_ext - 1) / n_ext
+    variance_residuals = residuals / ((terms.n_int - 1) * (n_ext - 1)) / n_cells
     variance = max(
         variance_rows + variance_columns - variance_residuals, variance_residuals
     )

@@ -83,12 +83,34 @@ class CombinedPosterior:
         ln of the sum of exp(ln_posterior) / N_k over these; -inf if it vanishes.
     n_effective : float
         Effective number of samples of these.
+    shares_i : tuple of (n_waveforms,) float
+        Share of the weight of each bank's waveforms, by index in the bank (as far as any
+        has weight); all together they sum to 1.
+    shares_e : (n_e,) float
+        The same by extrinsic sample, over all banks.
     """
 
     banks: tuple[BankPosterior, ...]
     kept: tuple[np.ndarray, ...]
     ln_norm: float
     n_effective: float
+    shares_i: tuple[np.ndarray, ...]
+    shares_e: np.ndarray
+
+    @property
+    def n_effective_i(self) -> float:
+        """Effective number of waveforms, all banks together."""
+        return effective_number(np.concatenate([np.empty(0), *self.shares_i]))
+
+    @property
+    def n_effective_e(self) -> float:
+        """Effective number of extrinsic samples."""
+        return effective_number(self.shares_e)
+
+    @property
+    def n_int(self) -> int:
+        """Waveforms considered before any selection, all banks together."""
+        return sum(bank.n_int for bank in self.banks)
 
 
 @dataclass(frozen=True)
@@ -244,8 +266,9 @@ def aggregate(banks: Sequence[BankPosterior], *, size_limit: int) -> CombinedPos
     """
     ln_weights = [bank.ln_posterior - np.log(bank.n_total) for bank in banks]
     kept = _heaviest(ln_weights, size_limit)
-    ln_weights = [ln_w[rows] for ln_w, rows in zip(ln_weights, kept, strict=True)]
-    together = np.concatenate([np.empty(0), *ln_weights])
+    together = np.concatenate(
+        [np.empty(0), *(ln_w[rows] for ln_w, rows in zip(ln_weights, kept, strict=True))]
+    )
     ln_norm = logsumexp(together)
     if ln_norm == -np.inf:
         warnings.warn(
@@ -253,11 +276,23 @@ def aggregate(banks: Sequence[BankPosterior], *, size_limit: int) -> CombinedPos
             "from (are all log_prior_weights -inf?)",
             stacklevel=2,
         )
+    relative = relative_weights(together)
+    total = float(relative.sum()) or 1.0
+    bounds = np.cumsum([0, *map(len, kept)])
+    n_e = max((int(bank.coherent_set.e.max(initial=-1)) + 1 for bank in banks), default=0)
+    shares_i, shares_e = [], np.zeros(n_e)
+    for bank, rows, first, last in zip(banks, kept, bounds, bounds[1:], strict=False):
+        weights_s = relative[first:last] / total
+        members = bank.coherent_set
+        shares_i.append(np.bincount(members.i[rows], weights=weights_s))
+        shares_e += np.bincount(members.e[rows], weights=weights_s, minlength=n_e)
     return CombinedPosterior(
         banks=tuple(banks),
         kept=tuple(kept),
         ln_norm=ln_norm,
-        n_effective=effective_number(relative_weights(together)),
+        n_effective=effective_number(relative),
+        shares_i=tuple(shares_i),
+        shares_e=shares_e,
     )
 
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..kernels.distance import DistanceTable, lnlike_marginalized
-from .evidence import EvidenceTerms, ln_evidence_error, logsumexp
+from ..verdict import judge
+from .evidence import EvidenceTerms, combined_terms, ln_evidence_error, logsumexp
 from .results import SampleRows
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ def summarize(
     expected_counts_e: np.ndarray | None = None,
     relative_binning_error: Mapping[str, float] | None = None,
     injection: Mapping[str, float] | None = None,
+    reliability: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Return the content of ``summary_results.json``.
 
@@ -35,34 +37,34 @@ def summarize(
         How often each extrinsic sample was to be drawn from the pool, on average.
     relative_binning_error, injection : mapping, optional
         Added as they are.
+    reliability : mapping, optional
+        Other numbers that the verdict looks at, by their keys in the summary.
 
     Returns
     -------
     dict
-        -inf and NaN, for which JSON has no number, are None.
+        With the verdict, ``diagnostics``. -inf and NaN, for which JSON has no number, are
+        None.
     """
     posterior = samples.posterior
     banks = posterior.banks
     error = ln_evidence_error(
-        [
-            EvidenceTerms(
-                bank.coherent_set.i, bank.coherent_set.e, bank.ln_posterior, bank.n_int
-            )
-            for bank in banks
-        ],
+        combined_terms(
+            [
+                EvidenceTerms(
+                    bank.coherent_set.i, bank.coherent_set.e, bank.ln_posterior, bank.n_int
+                )
+                for bank in banks
+            ]
+        ),
         n_ext=n_ext,
         n_phi=n_phi,
         expected_counts_e=expected_counts_e,
     )
-    n_total = np.array([bank.n_total for bank in banks], dtype=float)
     summary: dict[str, Any] = {
         "n_effective": posterior.n_effective,
-        "n_effective_i": float(
-            np.average([bank.n_effective_i for bank in banks], weights=n_total)
-        ),
-        "n_effective_e": float(
-            np.average([bank.n_effective_e for bank in banks], weights=n_total)
-        ),
+        "n_effective_i": posterior.n_effective_i,
+        "n_effective_e": posterior.n_effective_e,
         "bestfit_lnlike_max": _largest(
             bank.coherent_set.bestfit_lnlike[rows]
             for bank, rows in zip(banks, samples.rows, strict=True)
@@ -87,6 +89,8 @@ def summarize(
             bank.bank_id: {
                 "ln_evidence": bank.ln_evidence,
                 "n_effective": bank.n_effective,
+                "n_effective_i": bank.n_effective_i,
+                "n_effective_e": bank.n_effective_e,
                 "n_inds_used": len(bank.coherent_set.inds),
                 "N_k": bank.n_total,
             }
@@ -97,7 +101,9 @@ def summarize(
         summary["relative_binning_error"] = dict(relative_binning_error)
     if injection is not None:
         summary["injection"] = dict(injection)
-    return _finite_or_none(summary)
+    summary = _finite_or_none(summary | dict(reliability or {}))
+    summary["diagnostics"] = judge(summary).to_dict()
+    return summary
 
 
 def _largest(parts: Iterable[np.ndarray]) -> float:

@@ -207,8 +207,8 @@ def test_values_arrive_as_given(call, monkeypatch):
     """Flags of ``run`` are parameters of the same name; JSON is read as such."""
     seen = {}
 
-    def stages(arguments, inputs, *rest):
-        seen.update(arguments=arguments, inputs=inputs)
+    def stages(run, *rest):
+        seen.update(arguments=run.arguments, inputs=run.inputs)
         raise entry.InputError("far enough")
 
     monkeypatch.setattr(entry, "run_stages", stages)

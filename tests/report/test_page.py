@@ -113,10 +113,10 @@ def test_intervals_are_those_of_the_samples(make_run, no_pictures):
 
 
 def test_good_runs_are_called_good_and_others_warned_about(make_run, no_pictures):
-    assert "Nothing suspicious" in render(open_views([make_run("good")]))
+    assert "Reliable: nothing suspicious" in render(open_views([make_run("good")]))
     bad = render(open_views([make_run("bad", n_effective=3.0)]))
     assert "Only 3.0 effective samples" in bad
-    assert "Nothing suspicious" not in bad
+    assert "Reliable" not in bad and "Unusable" in bad
 
 
 def test_several_runs_stand_side_by_side(make_run, no_pictures):

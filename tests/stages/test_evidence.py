@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from dotpe_exec.kernels.draws import draw_from_pool
 from dotpe_exec.stages.evidence import (
     EvidenceTerms,
+    combined_terms,
     effective_number,
     effective_number_of,
     ln_evidence_error,
@@ -54,16 +55,12 @@ def make_terms(y_ie, n_phi, rng):
     return EvidenceTerms(i, e.astype(np.int32), ln_terms, len(y_ie))
 
 
-def simulate(rng, n_ints=(12, 9), n_ext=10):
+def simulate(rng, n_int=14, n_ext=10):
     """Draw waveforms and extrinsic samples anew: smooth in i and in e, plus a band."""
-    e = rng.random(n_ext)
-    y = []
-    for k, n_int in enumerate(n_ints):
-        i = rng.random(n_int)
-        band = np.abs((i[:, None] - e + 0.5) % 1 - 0.5) < 0.2
-        y_ie = (1 + i[:, None]) * (1 + e) + 10 * band + k
-        y.append(np.where(i[:, None] > 0.1, y_ie, 0))  # some do not survive
-    return y
+    e, i = rng.random(n_ext), rng.random(n_int)
+    band = np.abs((i[:, None] - e + 0.5) % 1 - 0.5) < 0.2
+    y_ie = (1 + i[:, None]) * (1 + e) + 10 * band
+    return np.where(i[:, None] > 0.1, y_ie, 0)  # some do not survive
 
 
 def test_error_is_unbiased_for_crossed_draws():
@@ -71,11 +68,9 @@ def test_error_is_unbiased_for_crossed_draws():
     n_phi, n_ext = 3, 10
     z, variances = [], []
     for _ in range(2500):
-        y = simulate(rng)
-        error = ln_evidence_error(
-            [make_terms(y_ie, n_phi, rng) for y_ie in y], n_ext=n_ext, n_phi=n_phi
-        )
-        z.append(sum(y_ie.mean() for y_ie in y))
+        y_ie = simulate(rng, n_ext=n_ext)
+        error = ln_evidence_error(make_terms(y_ie, n_phi, rng), n_ext=n_ext, n_phi=n_phi)
+        z.append(y_ie.mean())
         variances.append((error.total * z[-1]) ** 2)
     standard_error = np.std(variances) / np.sqrt(len(variances)) + np.var(z) * 0.03
     assert np.mean(variances) == pytest.approx(np.var(z), abs=3 * standard_error)
@@ -85,7 +80,7 @@ def test_error_is_that_of_a_mean_when_only_waveforms_matter():
     rng = np.random.default_rng(2)
     y_i = rng.random(40)
     y_ie = np.repeat(y_i[:, None], 6, axis=1)
-    error = ln_evidence_error([make_terms(y_ie, 2, rng)], n_ext=6, n_phi=2)
+    error = ln_evidence_error(make_terms(y_ie, 2, rng), n_ext=6, n_phi=2)
     expected = y_i.std(ddof=1) / np.sqrt(40) / y_i.mean()
     assert error.total == pytest.approx(expected, rel=1e-9)
     assert error.intrinsic == pytest.approx(expected, rel=1e-9)
@@ -95,9 +90,8 @@ def test_error_is_that_of_a_mean_when_only_waveforms_matter():
 def test_error_is_that_of_a_mean_when_only_extrinsic_samples_matter():
     rng = np.random.default_rng(3)
     y_e = rng.random(30)
-    terms = [make_terms(np.repeat(y_e[None], n_int, axis=0), 2, rng) for n_int in (5, 8)]
+    terms = make_terms(np.repeat(y_e[None], 5, axis=0), 2, rng)
     error = ln_evidence_error(terms, n_ext=30, n_phi=2)
-    # Both banks see the same extrinsic samples: their errors add up.
     expected = y_e.std(ddof=1) / np.sqrt(30) / y_e.mean()
     assert error.total == pytest.approx(expected, rel=1e-9)
     assert error.extrinsic == pytest.approx(expected, rel=1e-9)
@@ -108,31 +102,40 @@ def test_error_knows_no_scale():
     rng = np.random.default_rng(4)
     terms = make_terms(rng.random((6, 5)), 2, rng)
     shifted = EvidenceTerms(terms.i, terms.e, terms.ln_posterior - 5000, terms.n_int)
-    errors = [ln_evidence_error([t], n_ext=5, n_phi=2).total for t in (terms, shifted)]
+    errors = [ln_evidence_error(t, n_ext=5, n_phi=2).total for t in (terms, shifted)]
     assert errors[0] == pytest.approx(errors[1], rel=1e-9)
 
 
 def test_error_is_undefined_without_weight_or_replication():
     i = np.array([0, 1])
     weightless = EvidenceTerms(i, i, np.full(2, -np.inf), 5)
-    assert ln_evidence_error([weightless], n_ext=5, n_phi=1) is None
-    assert ln_evidence_error([], n_ext=5, n_phi=1) is None
+    assert ln_evidence_error(weightless, n_ext=5, n_phi=1) is None
+    assert ln_evidence_error(combined_terms([]), n_ext=5, n_phi=1) is None
     single = EvidenceTerms(i[:1], i[:1], np.zeros(1), 1)
-    assert ln_evidence_error([single], n_ext=5, n_phi=1) is None
-    assert (
-        ln_evidence_error([EvidenceTerms(i, 0 * i, 0.0 * i, 5)], n_ext=1, n_phi=1) is None
-    )
+    assert ln_evidence_error(single, n_ext=5, n_phi=1) is None
+    assert ln_evidence_error(EvidenceTerms(i, 0 * i, 0.0 * i, 5), n_ext=1, n_phi=1) is None
 
 
-def test_bank_without_samples_adds_no_error():
+def test_several_banks_count_as_one_that_holds_all_waveforms():
     rng = np.random.default_rng(5)
-    terms = make_terms(rng.random((6, 5)), 2, rng)
+    y_ie, n_first = rng.random((9, 5)), 3
+    n_int = len(y_ie)
+    whole = make_terms(y_ie, 2, rng)
+    # Each bank's weights average to its share of the prior.
+    parts = [make_terms(part, 2, rng) for part in (y_ie[:n_first], y_ie[n_first:])]
+    shared = [
+        EvidenceTerms(t.i, t.e, t.ln_posterior + np.log(t.n_int / n_int), t.n_int)
+        for t in parts
+    ]
     none = np.empty(0, int)
-    empty = EvidenceTerms(none, none, np.empty(0), 7)
-    both, alone = (
-        ln_evidence_error(banks, n_ext=5, n_phi=2) for banks in ([terms, empty], [terms])
-    )
-    assert vars(both) == pytest.approx(vars(alone))
+    combined = combined_terms(shared)
+    errors = [ln_evidence_error(t, n_ext=5, n_phi=2) for t in (combined, whole)]
+    assert vars(errors[0]) == pytest.approx(vars(errors[1]), rel=1e-12)
+    # A bank that lost all its waveforms still counts them.
+    wider = combined_terms([whole, EvidenceTerms(none, none, np.empty(0), 7)])
+    padded = make_terms(np.concatenate([y_ie, np.zeros((7, 5))]), 2, rng)
+    errors = [ln_evidence_error(t, n_ext=5, n_phi=2) for t in (wider, padded)]
+    assert vars(errors[0]) == pytest.approx(vars(errors[1]), rel=1e-12)
 
 
 def two_phase_draw(rng, n_pool=300, n=60):
@@ -151,7 +154,7 @@ def test_error_includes_that_of_the_pool_of_extrinsic_samples():
     z, with_pool, without = [], [], []
     for _ in range(400):
         y_e, counts_e = two_phase_draw(rng)
-        terms = [make_terms(np.repeat(y_e[None], 2, axis=0), 1, rng)]
+        terms = make_terms(np.repeat(y_e[None], 2, axis=0), 1, rng)
         z.append(y_e.mean())
         for errors, counts in ((with_pool, counts_e), (without, None)):
             error = ln_evidence_error(

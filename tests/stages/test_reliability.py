@@ -1,0 +1,77 @@
+"""Numbers that the verdict looks at, from posteriors whose answer is known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from posterior_cases import N_INT, make_bank_posterior, make_set
+
+from dotpe_exec.distance_table import load_distance_table
+from dotpe_exec.stages.reliability import bestfit_lnlike, distance_edge_share, edge_shares
+from dotpe_exec.stages.results import aggregate
+
+
+@pytest.fixture(scope="module")
+def table():
+    return load_distance_table()
+
+
+@pytest.fixture(scope="module")
+def posterior(table):
+    banks = [
+        make_bank_posterior(table, make_set(np.random.default_rng(k), 300), f"bank_{k}")
+        for k in range(2)
+    ]
+    return aggregate(banks, size_limit=10**7)
+
+
+def bank_table(m1):
+    return {"m1": np.asarray(m1, float), "m2": np.asarray(m1, float) / 2}
+
+
+def test_shares_of_waveforms_sum_to_one_and_tell_the_effective_number(posterior):
+    shares = np.concatenate(posterior.shares_i)
+    assert shares.sum() == pytest.approx(1)
+    assert posterior.n_effective_i == pytest.approx(1 / (shares**2).sum())
+    assert posterior.shares_e.sum() == pytest.approx(1)
+
+
+def test_weight_at_the_edges_of_all_banks_together(posterior):
+    """Two adjacent banks: where they meet there is no edge."""
+    m1 = np.linspace(10, 20, N_INT)
+    tables = {"bank_0": bank_table(m1), "bank_1": bank_table(m1 + 10)}
+    tables["bank_0"]["m2"] = m1 * np.linspace(0.3, 0.9, N_INT)
+    tables["bank_1"]["m2"] = (m1 + 10) * 0.9
+    shares = [np.pad(s, (0, N_INT - len(s))) for s in posterior.shares_i]
+    edges = edge_shares(posterior, tables)
+    # Of 50 waveforms a spacing is 1/49 of their range: two of the q's, fewer of the masses.
+    assert edges["lower_q_edge"]["value"] == pytest.approx(0.3)
+    assert edges["lower_q_edge"]["share"] == pytest.approx(shares[0][0], rel=1e-12)
+    assert edges["upper_mchirp_edge"]["share"] == pytest.approx(shares[1][-2:].sum())
+    assert 0 <= edges["lower_mchirp_edge"]["share"] <= shares[0][:3].sum()
+
+
+def test_weight_at_the_end_of_the_distance_prior(posterior):
+    distances = np.concatenate(
+        [
+            bank.coherent_set.h_h / bank.coherent_set.d_h for bank in posterior.banks
+        ]
+    )  # fmt: skip
+    shares = [
+        distance_edge_share(posterior, d_max)["upper_distance_edge"]["share"]
+        for d_max in (2 * distances.max(), np.median(distances), 0.5 * distances.min())
+    ]
+    assert shares[0] == 0
+    assert 0.01 < shares[1] < 0.99
+    assert shares[2] == pytest.approx(1)
+
+
+def test_best_fit_over_distance_from_two_likelihoods():
+    class Likelihood:
+        def lnlike(self, par_dic):
+            d = par_dic["d_luminosity"]
+            return 25e3 / d - 12.5e6 / d**2
+
+    for d in (300.0, 1000.0, 5000.0):
+        found = bestfit_lnlike(Likelihood(), {"d_luminosity": d})
+        assert found == pytest.approx(0.5 * 25e3**2 / 25e6, rel=1e-9)

@@ -1,0 +1,110 @@
+"""The verdict says what is wrong, when, and only when, something is."""
+
+from __future__ import annotations
+
+import pytest
+
+from dotpe_exec.verdict import LIMITED, RELIABLE, UNUSABLE, judge, verdict_of
+
+GOOD = {
+    "n_effective": 5000.0,
+    "n_effective_i": 800.0,
+    "n_effective_e": 300.0,
+    "bestfit_lnlike_max": 60.0,
+    "reference_bestfit_lnlike": 62.0,
+    "ln_evidence": 40.0,
+    "ln_evidence_error": 0.04,
+    "ln_evidence_discarded": 20.0,
+    "relative_binning_error": {"mean": 0.02, "largest": 0.2},
+    "pareto_k": 0.4,
+    "largest_waveform_share": 0.01,
+    "edges": {"lower_q_edge": {"value": 0.1, "share": 0.001}},
+    "size_limit_reached": False,
+    "asd_drift": {"H1": 1.02, "L1": 0.99},
+    "n_proposals": 16,
+    "n_proposals_tried": 17,
+}
+
+
+def keys(summary):
+    return [finding.key for finding in judge(summary).findings]
+
+
+def test_a_good_run_is_reliable():
+    verdict = judge(GOOD)
+    assert (verdict.status, verdict.findings) == (RELIABLE, ())
+
+
+@pytest.mark.parametrize(
+    ("n_effective_i", "status"),
+    [(2.0, UNUSABLE), (5.0, UNUSABLE), (50.0, LIMITED), (5000.0, RELIABLE)],
+)
+def test_effective_waveforms(n_effective_i, status):
+    verdict = judge(GOOD | {"n_effective_i": n_effective_i})
+    assert verdict.status == status
+    for finding in verdict.findings:
+        assert (finding.key, finding.number) == ("n_effective_i", n_effective_i)
+        assert finding.number < finding.threshold
+
+
+@pytest.mark.parametrize(
+    ("change", "key", "status"),
+    [
+        ({"n_effective": 12.3}, "n_effective", LIMITED),
+        ({"n_effective_e": 3.0}, "n_effective_e", UNUSABLE),
+        ({"ln_evidence": None}, "nothing_found", UNUSABLE),
+        ({"ln_evidence": 1.5, "ln_evidence_discarded": -9.0}, "nothing_found", UNUSABLE),
+        ({"ln_evidence_discarded": 38.0}, "discarded_evidence", LIMITED),
+        ({"ln_evidence_discarded": 41.0}, "discarded_evidence", UNUSABLE),
+        ({"ln_evidence_error": 0.7}, "ln_evidence_error", LIMITED),
+        ({"relative_binning_error": {"mean": 0.2}}, "relative_binning_error", LIMITED),
+        ({"relative_binning_error": {"mean": 2.0}}, "relative_binning_error", UNUSABLE),
+        ({"pareto_k": 0.9}, "pareto_k", LIMITED),
+        ({"largest_waveform_share": 0.3}, "largest_waveform_share", LIMITED),
+        ({"edges": {"lower_q_edge": {"value": 0.1, "share": 0.2}}}, "edge_lower_q_edge",
+         LIMITED),
+        ({"size_limit_reached": True}, "size_limit", LIMITED),
+        ({"reference_bestfit_lnlike": 50.0}, "reference", LIMITED),
+        ({"reference_bestfit_lnlike": 75.0}, "bank_misses_peak", LIMITED),
+        ({"asd_drift": {"H1": 1.2}}, "asd_drift_H1", LIMITED),
+        ({"n_proposals": 7, "n_proposals_tried": 16}, "proposals", LIMITED),
+    ],
+)  # fmt: skip
+def test_each_number_out_of_bounds_is_found(change, key, status):
+    verdict = judge(GOOD | change)
+    assert [finding.key for finding in verdict.findings] == [key]
+    assert verdict.status == verdict.findings[0].status == status
+    assert verdict.findings[0].title and verdict.findings[0].advice
+
+
+def test_what_is_not_known_is_not_judged():
+    assert keys({}) == []
+    unknown = dict.fromkeys(GOOD) | {"ln_evidence": 40.0}
+    assert keys(unknown) == []
+    assert keys(GOOD | {"pareto_k": float("nan"), "edges": {"x": {}}}) == []
+
+
+def test_worst_comes_first():
+    verdict = judge(GOOD | {"n_effective": 12.0, "n_effective_i": 3.0})
+    assert [f.status for f in verdict.findings] == [UNUSABLE, LIMITED]
+    assert verdict.status == UNUSABLE
+
+
+def test_corrected_binning_is_no_finding():
+    wrong = {"relative_binning_error": {"mean": 2.0}}
+    assert keys(GOOD | wrong | {"exact_likelihoods": {"n_samples": 10}}) == []
+
+
+def test_recorded_verdict_is_returned_as_it_is():
+    recorded = judge(GOOD | {"n_effective_i": 3.0})
+    assert verdict_of(GOOD | {"diagnostics": recorded.to_dict()}) == recorded
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [None, 3, {}, {"status": "fine", "findings": []},
+     {"status": LIMITED, "findings": [{"x": 1}]}],
+)  # fmt: skip
+def test_without_a_readable_record_the_numbers_are_judged(damaged):
+    summary = GOOD | {"n_effective_i": 3.0, "diagnostics": damaged}
+    assert verdict_of(summary) == judge(summary)
