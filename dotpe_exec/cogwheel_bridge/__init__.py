@@ -16,11 +16,13 @@ from .mode_summary import (
     single_detector_event,
 )
 from .posterior import make_posterior
+from .strain import event_from_timeseries, whitening_filter
 
 __all__ = [
     "ModeSummary",
     "check_approximant",
     "check_par_dic",
+    "event_from_timeseries",
     "lal_source",
     "make_incoherent_summary",
     "make_likelihood",
@@ -28,4 +30,5 @@ __all__ = [
     "make_summary",
     "prints_logged",
     "single_detector_event",
+    "whitening_filter",
 ]
