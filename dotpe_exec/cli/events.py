@@ -1,7 +1,8 @@
-"""``dotpe-exec event simulate`` and ``event from-strain``."""
+"""``dotpe-exec event``: simulate, make from strain, fetch, show."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from .options import VALUE
 
 @click.group()
 def event() -> None:
-    """Make events from simulated noise or from public strain."""
+    """Make events from simulated noise or public strain, fetch and show them."""
 
 
 @event.command("simulate")
@@ -50,7 +51,7 @@ def event_simulate(
         )
     data = simulate_event(
         path.stem,
-        _detector_list(detectors),
+        detectors,
         asds=asds.split(",") if asds else None,
         injection=par_dic,
         **arguments,
@@ -58,34 +59,106 @@ def event_simulate(
     _save_event(data, path)
 
 
+def _data_options(command: Callable) -> Callable:
+    """Add the options that say what an event takes from its strain."""
+    for option in reversed(
+        [
+            click.option(
+                "--t-before", type=float, help="[s] (default: what the files hold, to 16)"
+            ),
+            click.option(
+                "--t-after", type=float, help="[s] (default: what the files hold, to 16)"
+            ),
+            click.option(
+                "--wht-filter-duration",
+                type=float,
+                help="[s] (default: what the files hold, up to 32)",
+            ),
+            click.option(
+                "--fmin", type=float, default=20.0, show_default=True, help="[Hz]"
+            ),
+            click.option(
+                "--fmax", type=float, help="[Hz] (default: 1024, or the files' if lower)"
+            ),
+            click.option(
+                "--psd",
+                "psds",
+                multiple=True,
+                help="Power spectral density, two columns; once for each detector.",
+            ),
+            click.option("--overwrite", is_flag=True),
+        ]
+    ):
+        command = option(command)
+    return command
+
+
 @event.command("from-strain")
 @click.argument("path", type=click.Path(path_type=Path))
 @click.argument("files", nargs=-1, required=True)
-@click.option("--detectors", required=True, help="In the order of the files, as in HL.")
-@click.option("--tgps", type=float, required=True, help="GPS time of the event [s].")
-@click.option("--t-before", type=float, default=16.0, show_default=True, help="[s]")
-@click.option("--t-after", type=float, default=16.0, show_default=True, help="[s]")
 @click.option(
-    "--wht-filter-duration", type=float, default=32.0, show_default=True, help="[s]"
+    "--detectors",
+    help="In the order of the files: HL or H1,L1 (default: those that the files name).",
 )
-@click.option("--fmin", type=float, default=20.0, show_default=True, help="[Hz]")
-@click.option("--fmax", type=float, default=1024.0, show_default=True, help="[Hz]")
-@click.option("--overwrite", is_flag=True)
+@click.option("--tgps", type=float, required=True, help="GPS time of the event [s].")
+@click.option("--channel", "channels", multiple=True, help="Of each frame file.")
+@_data_options
 def event_from_strain(
-    path: Path, files: tuple[str, ...], detectors: str, overwrite: bool, **arguments: Any
+    path: Path, files: tuple[str, ...], overwrite: bool, **arguments: Any
 ) -> None:
-    """Make an event in PATH from strain FILES (GWOSC HDF5), one for each detector.
+    """Make an event in PATH from strain FILES (GWOSC HDF5, frames), one for each detector.
 
     \b
     Example:
-      dotpe-exec event from-strain GW150914.npz H1.hdf5 L1.hdf5 --detectors HL \\
-          --tgps 1126259462.4
+      dotpe-exec event from-strain GW150914.npz H1.hdf5 L1.hdf5 --tgps 1126259462.4
     """
     from ..events import event_from_strain as make_event
 
     _check_event_path(path, overwrite)
-    data = make_event(list(files), path.stem, _detector_list(detectors), **arguments)
+    arguments["channels"] = arguments["channels"] or None
+    arguments["psds"] = _psds(arguments["psds"])
+    _save_event(make_event(list(files), path.stem, **arguments), path)
+
+
+@event.command("fetch")
+@click.argument("name")
+@click.argument("path", type=click.Path(path_type=Path), required=False)
+@click.option("--detectors", help="HL or H1,L1 (default: all that have data).")
+@click.option(
+    "--duration",
+    type=click.Choice(["32", "4096"]),
+    default="4096",
+    show_default=True,
+    help="Of the files [s]; the noise is measured on them.",
+)
+@_data_options
+def event_fetch(
+    name: str, path: Path | None, duration: str, overwrite: bool, **arguments: Any
+) -> None:
+    """Fetch the strain of the published event NAME from gwosc.org and make an event of it.
+
+    Files that are in the cache already are not fetched again; a download that was
+    interrupted goes on.
+
+    \b
+    Example:
+      dotpe-exec event fetch GW190412
+    """
+    from ..events import fetch_event
+
+    path = Path(f"{name}.npz") if path is None else path
+    _check_event_path(path, overwrite)
+    arguments["psds"] = _psds(arguments["psds"])
+    data = fetch_event(name, duration=int(duration), progress=True, **arguments)
     _save_event(data, path)
+
+
+def _psds(given: tuple[str, ...]) -> list[str] | dict[str, str] | None:
+    """Return ``H1.txt L1.txt`` as a list, ``H=H1.txt L=L1.txt`` as a dictionary."""
+    parts = [part for text in given for part in text.split(",") if part]
+    if parts and all("=" in part for part in parts):
+        return dict(part.split("=", 1) for part in parts)  # type: ignore[misc]
+    return parts or None
 
 
 def _check_event_path(path: Path, overwrite: bool) -> None:
@@ -103,7 +176,3 @@ def _save_event(data: Any, path: Path) -> None:
 
     save_event(data, path)
     click.echo(f"{path}: {data.eventname}, detectors {''.join(data.detector_names)}")
-
-
-def _detector_list(text: str) -> list[str]:
-    return [part for part in text.replace(",", "") if part.strip()]

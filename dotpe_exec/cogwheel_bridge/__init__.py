@@ -22,12 +22,14 @@ from .mode_summary import (
     single_detector_event,
 )
 from .posterior import make_posterior
+from .strain import event_from_timeseries, whitening_filter
 
 __all__ = [
     "ModeSummary",
     "check_approximant",
     "check_par_dic",
     "hplus_hcross_by_m",
+    "event_from_timeseries",
     "lal_source",
     "make_incoherent_summary",
     "make_likelihood",
@@ -35,4 +37,5 @@ __all__ = [
     "make_summary",
     "prints_logged",
     "single_detector_event",
+    "whitening_filter",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -14,12 +15,16 @@ from ..errors import EventError, InputError, MissingFileError
 from ..rundir.files import check_name
 from ..validation import integer
 from .load import check_detectors, check_event_name, load_event
+from .psds import read_psds, with_psds
+from .spans import fit_spans
+from .strain import Strain, detector_letters, read_strain, valid_around
 
 if TYPE_CHECKING:
     from cogwheel.data import EventData
 
 # Of a detector's data. Some arrays of as many complex numbers are made on the way.
 _MOST_SAMPLES = 2**28
+_FMAX = 1024.0  # [Hz], where files have more
 
 
 def simulate_event(
@@ -41,7 +46,7 @@ def simulate_event(
     ----------
     name : str
     detectors : sequence of str
-        Of "H", "L", "V"; a string of letters will do.
+        Of "H", "L", "V"; ``"HL"`` and ``"H1,L1"`` will do.
     asds : sequence, optional
         For each detector the noise amplitude spectral density: a name of cogwheel's
         curves (``"asd_H_O3"``), a file (``.npy`` of shape (2, n), or text of two columns:
@@ -70,7 +75,7 @@ def simulate_event(
     """
     check_event_name(name)
     check_name("event's name", name)  # runs name files after it
-    detectors = tuple(detectors)
+    detectors = detector_letters(detectors)
     check_detectors(detectors, f"the event {name!r}")
     for label, value in (("duration", duration), ("fmin", fmin), ("fmax", fmax)):
         if not (np.isfinite(value) and value > 0):
@@ -147,35 +152,47 @@ def _asd_function(asd: str | os.PathLike | Callable) -> str | Callable:
 def event_from_strain(
     files: Sequence[str | os.PathLike],
     name: str,
-    detectors: Sequence[str],
-    tgps: float,
+    detectors: str | Sequence[str] | None = None,
+    tgps: float | None = None,
     *,
-    t_before: float = 16.0,
-    t_after: float = 16.0,
-    wht_filter_duration: float = 32.0,
+    t_before: float | None = None,
+    t_after: float | None = None,
+    wht_filter_duration: float | None = None,
     fmin: float = 20.0,
-    fmax: float = 1024.0,
+    fmax: float | None = None,
+    psds: Sequence[str | os.PathLike] | Mapping[str, str | os.PathLike] | None = None,
+    channels: Sequence[str] | None = None,
 ) -> EventData:
     """Return an event made from strain files, one for each detector.
 
-    Noise is measured from the files themselves (Welch's method), so they should be a good
-    deal longer than ``wht_filter_duration``.
+    Noise is measured from the files themselves (Welch's method) unless ``psds`` are given.
 
     Parameters
     ----------
     files : sequence of path
-        Strain as HDF5 from https://gwosc.org, or any format that gwpy reads.
+        Strain as HDF5 from https://gwosc.org, frame files, or any format that gwpy reads.
     name : str
-    detectors : sequence of str
-        In the order of the files.
+    detectors : str or sequence of str, optional
+        In the order of the files: ``"HL"``, ``"H1,L1"``, ``["H", "L"]``. Default: those
+        that the files name.
     tgps : float
         GPS time of the event [s].
-    t_before, t_after : float
-        Valid data kept before and after the event [s].
-    wht_filter_duration : float
-        Length of the whitening filter's response [s].
-    fmin, fmax : float
-        Lowest frequency analysed, and Nyquist frequency after downsampling [Hz].
+    t_before, t_after : float, optional
+        Valid data kept before and after the event [s]. Default: what the files hold, 16 s
+        at most.
+    wht_filter_duration : float, optional
+        Length of the whitening filter's response [s], half of which is lost at each end
+        of the data. Default: what the files hold, 32 s at most.
+    fmin : float
+        Lowest frequency analysed [Hz].
+    fmax : float, optional
+        Nyquist frequency after downsampling [Hz]; default 1024 Hz, or the files' if that
+        is lower.
+    psds : sequence of path, or dict, optional
+        Power spectral densities of the noise in the order of the files, or by detector:
+        text of two columns, frequency [Hz] and density [1/Hz].
+    channels : sequence of str, optional
+        Channels of frame files that hold several.
 
     Returns
     -------
@@ -186,38 +203,79 @@ def event_from_strain(
     MissingFileError
         A file does not exist.
     EventError
-        Files cannot be read or hold no valid data around the event.
+        Files cannot be read, hold no valid data around the event, or are of other
+        detectors than said.
     InputError
     """
     check_event_name(name)
     check_name("event's name", name)  # runs name files after it
-    detectors = tuple(detectors)
-    check_detectors(detectors, f"the event {name!r}")
-    if len(files) != len(detectors):
-        raise InputError(f"{len(files)} strain files given for {len(detectors)} detectors")
+    letters = None if detectors is None else detector_letters(detectors)
+    for given, what in ((letters, "detectors"), (channels, "channels")):
+        if given is not None and len(files) != len(given):
+            raise InputError(f"{len(files)} strain files given for {len(given)} {what}")
+    if not files:
+        raise InputError("no strain files given, expected one for each detector")
+    if tgps is None:
+        raise InputError("tgps is missing: give the GPS time of the event")
     check_tgps(tgps)
-    for file in files:
-        if not Path(file).is_file():
-            raise MissingFileError(f"the strain file {file} does not exist")
+    strains = [
+        read_strain(file, channel)
+        for file, channel in itertools.zip_longest(files, channels or ())
+    ]
+    letters = _agreed_detectors(strains, letters)
+    check_detectors(letters, f"the event {name!r}")
+    tables = read_psds(psds, letters)
+    strains = [valid_around(strain, tgps) for strain in strains]
+    spans = fit_spans(
+        strains, tgps, t_before=t_before, t_after=t_after,
+        wht_filter_duration=wht_filter_duration,
+    )  # fmt: skip
+    nyquist = min(0.5 / strain.step for strain in strains)
+    fmax = min(_FMAX, nyquist) if fmax is None else fmax
+    if not 0 < fmin < fmax <= nyquist * (1 + 1e-9):
+        raise InputError(
+            f"fmin is {fmin} Hz and fmax {fmax} Hz, expected 0 < fmin < fmax and at most "
+            f"{nyquist:g} Hz (half the sampling rate of the files)"
+        )
 
-    from cogwheel.data import EventData
-
-    from ..cogwheel_bridge import prints_logged
+    from ..cogwheel_bridge import event_from_timeseries, prints_logged
 
     try:
         with prints_logged(), warnings.catch_warnings():
-            # gwpy warns of units that are missing in GWOSC files.
             warnings.simplefilter("ignore")
-            event = EventData.from_timeseries(
-                [os.fspath(file) for file in files], name, detectors, tgps,
-                t_before=t_before, t_after=t_after, wht_filter_duration=wht_filter_duration,
-                fmin=fmin, fmax=fmax,
+            event = event_from_timeseries(
+                [strain.series for strain in strains], name, letters, tgps,
+                t_before=spans.t_before, t_after=spans.t_after,
+                wht_filter_duration=spans.wht_filter_duration, fmin=fmin, fmax=fmax,
             )  # fmt: skip
     except Exception as error:
-        # gwpy's readers raise errors of many classes, some with a table of formats.
+        # Of cogwheel, gwpy and SciPy, of many classes.
         reason = (str(error) or repr(error)).splitlines()[0]
         raise EventError(
             f"no event {name!r} at GPS time {tgps} could be made from "
             f"{', '.join(map(str, files))}: {reason}"
         ) from error
+    if tables:
+        event = with_psds(event, tables, fmin, spans.wht_filter_duration)
     return load_event(event)
+
+
+def _agreed_detectors(
+    strains: Sequence[Strain], letters: tuple[str, ...] | None
+) -> tuple[str, ...]:
+    """Return the detectors that files and caller agree on."""
+    found = []
+    for i, strain in enumerate(strains):
+        said = None if letters is None else letters[i]
+        if said is None and strain.detector is None:
+            raise EventError(
+                f"the strain file {strain.source} does not say of which detector it is: "
+                "give detectors"
+            )
+        if said is not None and strain.detector not in (None, said):
+            raise EventError(
+                f"the strain file {strain.source} is of detector {strain.detector}, but "
+                f"detectors say {said}: give them in the order of the files, or not at all"
+            )
+        found.append(said or strain.detector)
+    return tuple(detector for detector in found if detector)

@@ -51,8 +51,9 @@ def resolved(monkeypatch):
     """Leave the stages out; collect (configuration, executor) of the runs."""
     runs = []
 
-    def no_stages(arguments, inputs, config, directory, runner, monitor):
-        runs.append((config, runner.executor))
+    def no_stages(run, runner, monitor):
+        runs.append((run.config, runner.executor))
+        return {}
 
     monkeypatch.setattr(entry, "run_stages", no_stages)
     return runs
@@ -146,8 +147,8 @@ def test_serial_run_knows_nothing_of_tuning(inputs, resolved):
 def test_resumed_run_keeps_its_batches_where_there_is_less_memory(inputs, monkeypatch):
     runs = []
 
-    def interrupted(arguments, inputs, config, directory, runner, monitor):
-        runs.append((config, runner.executor))
+    def interrupted(run, runner, monitor):
+        runs.append((run.config, runner.executor))
         raise KeyboardInterrupt
 
     monkeypatch.setattr(entry, "run_stages", interrupted)
