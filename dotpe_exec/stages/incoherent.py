@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..banks.format import BankHandle, WaveformBatch
+from ..banks.waveforms import BankHandle, WaveformBatch
 from ..executors.phases import PhaseRunner
 from ..executors.task import Task
 from ..executors.threads import OneThread
