@@ -169,6 +169,11 @@ def read_checksums(folder: Path) -> dict[str, str]:
     return files
 
 
+def small_files(folder: Path) -> list[Path]:
+    """Return the files of a bank that are not waveforms, there or not."""
+    return [folder / name for name in (CONFIG_NAME, TABLE_NAME, DIGESTS_NAME)]
+
+
 def check_small_files(folder: Path, checksums: Mapping[str, str]) -> None:
     """Compare all but the waveforms with their checksums; BankError if they differ."""
     for name in (CONFIG_NAME, TABLE_NAME, DIGESTS_NAME):
