@@ -16,7 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
-from dotpe_exec.banks.format import CONFIG_NAME, KINDS, TABLE_NAME, block_name, open_bank
+from dotpe_exec.banks.format import CONFIG_NAME, TABLE_NAME, open_bank
+from dotpe_exec.banks.waveforms import KINDS, block_name
 
 
 def make_big_bank(

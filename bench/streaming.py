@@ -19,13 +19,8 @@ import numpy as np
 from incoherent import make_problem
 from measure import Report, Spread, Table, parser
 
-from dotpe_exec.banks.format import (
-    KINDS,
-    Bank,
-    WaveformBatch,
-    forget_open_blocks,
-    open_bank,
-)
+from dotpe_exec.banks.format import Bank, open_bank
+from dotpe_exec.banks.waveforms import KINDS, WaveformBatch
 from dotpe_exec.executors.threads import OneThread
 from dotpe_exec.kernels.incoherent import compile_incoherent, prepare_incoherent
 from dotpe_exec.stages.incoherent_tasks import IncoherentTask, incoherent_task
@@ -52,7 +47,6 @@ def drop_from_cache(paths: list[Path]) -> None:
     """
     if not hasattr(os, "posix_fadvise"):
         raise OSError("files cannot be taken out of the page cache on this system")
-    forget_open_blocks()  # pages that are mapped stay
     for path in paths:
         with path.open("rb") as file:
             os.fsync(file.fileno())

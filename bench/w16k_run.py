@@ -15,7 +15,8 @@ from pathlib import Path
 import numpy as np
 import w16k
 
-from dotpe_exec.banks.format import BankHandle, open_bank
+from dotpe_exec.banks.format import open_bank
+from dotpe_exec.banks.waveforms import BankHandle
 from dotpe_exec.kernels.summary import IncoherentSummary, Summary
 from dotpe_exec.rundir.files import RunFiles
 

@@ -123,18 +123,19 @@ def check_array_file(path: Path, shape: tuple[int, ...], dtype: np.dtype) -> Non
         The file cannot be read.
     """
     with path.open("rb") as file:
-        _check_header(file, shape, dtype)
+        check_header(file, shape, dtype)
 
 
 def first_rows(path: Path, shape: tuple[int, ...], n: int) -> np.ndarray:
     """Return the first ``n`` rows of a float64 array file; see :func:`check_array_file`."""
     with path.open("rb") as file:
-        _check_header(file, shape, np.dtype(np.float64))
+        check_header(file, shape, np.dtype(np.float64))
         data = file.read(n * math.prod(shape[1:]) * 8)
     return np.frombuffer(data).reshape(n, *shape[1:])
 
 
-def _check_header(file: BinaryIO, shape: tuple[int, ...], dtype: np.dtype) -> None:
+def check_header(file: IO[bytes], shape: tuple[int, ...], dtype: np.dtype) -> NpyHeader:
+    """Return the header of an open file, checked as :func:`check_array_file` does."""
     header = read_header(file)
     size = os.fstat(file.fileno()).st_size
     if header.dtype != dtype:
@@ -146,6 +147,7 @@ def _check_header(file: BinaryIO, shape: tuple[int, ...], dtype: np.dtype) -> No
     if size != header.nbytes:
         cut = "truncated: " if size < header.nbytes else ""
         raise ValueError(f"{cut}{size} bytes, expected {header.nbytes}")
+    return header
 
 
 def array_rows(

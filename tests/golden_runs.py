@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 # Records of where and when differ; all else is the same to the last bit.
-RECORDS = {"run_kwargs.json", "run_report.json", "tasks.feather"}
+RECORDS = {"run_kwargs.json", "run_inputs.json", "run_report.json", "tasks.feather"}
 
 
 def arguments_of_run(golden: Path, **changes: Any) -> dict[str, Any]:

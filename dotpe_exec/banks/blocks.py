@@ -9,7 +9,7 @@ import numpy as np
 from ..atomic import atomic_write, writing
 from ..digests import file_digest
 from ..errors import RunDirectoryError
-from .format import KINDS, BankHandle
+from .waveforms import KINDS, BankHandle, waveform_digests
 
 
 class BlockWriter:
@@ -34,6 +34,7 @@ class BlockWriter:
         self._row_bytes = int(np.prod(shape[1:])) * 8
         self._paths = {kind: bank.block_path(kind, k) for kind in KINDS}
         self._files = {}
+        self._digests = np.zeros(shape[0], dtype=np.uint64)
         header = {"descr": "<f8", "fortran_order": False, "shape": shape}
         with contextlib.ExitStack() as stack:
             for kind, path in self._paths.items():
@@ -53,15 +54,26 @@ class BlockWriter:
                 file = self._files[kind]
                 file.seek(self._offset + (start - self._first) * self._row_bytes)
                 file.write(np.ascontiguousarray(array, dtype="<f8").data)
+        rows = slice(start - self._first, start - self._first + len(amplitudes))
+        self._digests[rows] = waveform_digests(amplitudes, phases)
         self.n_missing -= len(amplitudes)
 
-    def commit(self) -> dict[str, str]:
-        """Give the files their names; return their checksums by file name."""
+    def commit(self) -> tuple[dict[str, str], list[int]]:
+        """Give the files their names.
+
+        Returns
+        -------
+        checksums : dict of str
+            By file name.
+        digests : list of int
+            One for each waveform.
+        """
         for kind, file in self._files.items():
             with writing(self._paths[kind]):
                 file.flush()
         self._stack.close()
-        return {path.name: file_digest(path) for path in self._paths.values()}
+        checksums = {path.name: file_digest(path) for path in self._paths.values()}
+        return checksums, self._digests.tolist()
 
     def discard(self) -> None:
         """Remove what was not committed."""

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from .. import seeds, types
-from ..atomic import write_feather, write_json
+from ..atomic import write_feather, write_json, write_npy
 from ..digests import file_digest
 from ..errors import BankError
 from ..executors.phases import PhaseRunner
@@ -43,17 +43,11 @@ from .build_folder import (
     write_record,
 )
 from .config import first_appearance
-from .format import (
-    CHECKSUMS_NAME,
-    CONFIG_NAME,
-    TABLE_NAME,
-    WAVEFORMS_NAME,
-    forget_open_blocks,
-    open_bank,
-)
+from .format import CHECKSUMS_NAME, CONFIG_NAME, TABLE_NAME, open_bank
 from .generate import GenerateTask, generate_waveforms, redraw
 from .prior import powerlaw_quantile
 from .recipe import BankRecipe, choose_bins, make_recipe, parse_mchirp_range
+from .waveforms import DIGESTS_NAME, WAVEFORMS_NAME
 
 #: Waveforms per task: some tenths of a second of work, some megabytes of result.
 WAVEFORMS_PER_TASK = 32
@@ -279,8 +273,8 @@ def _generate_blocks(folder: Path, recipe: BankRecipe, runner: PhaseRunner) -> N
                 attempts[k][start + int(row)] = int(result.attempts_i[row])
             n_direct[k] += int(np.sum(result.ways_i == "direct"))
             if not writers[k].n_missing:
-                checksums = writers.pop(k).commit()
-                record = BlockRecord(checksums, attempts.pop(k), n_direct.pop(k))
+                checksums, digests = writers.pop(k).commit()
+                record = BlockRecord(checksums, attempts.pop(k), n_direct.pop(k), digests)
                 write_record(folder, k, record)
     finally:
         for writer in writers.values():
@@ -321,6 +315,7 @@ def _finish(folder: Path, recipe: BankRecipe) -> None:
 
     parameters_ik = recipe.draw()
     checksums: dict[str, str] = {}
+    digests: list[int] = []
     n_redrawn = n_direct = 0
     for k in range(recipe.handle(folder).n_blocks):
         record = read_record(folder, recipe, k)
@@ -328,6 +323,7 @@ def _finish(folder: Path, recipe: BankRecipe) -> None:
             raise BankError(f"{folder}: block {k} disappeared while the bank was built")
         checksums |= {f"{WAVEFORMS_NAME}/{n}": c for n, c in record.checksums.items()}
         n_direct += record.n_direct
+        digests += record.digests
         for index, attempt in record.attempts.items():
             parameters_ik[index] = redraw(recipe.proposal, recipe.seed, index, attempt)
             n_redrawn += attempt
@@ -345,11 +341,11 @@ def _finish(folder: Path, recipe: BankRecipe) -> None:
         )
     write_feather(folder / TABLE_NAME, table)
     write_json(folder / CONFIG_NAME, _config(recipe, n_redrawn, n_direct))
-    for name in (TABLE_NAME, CONFIG_NAME):
+    write_npy(folder / DIGESTS_NAME, np.array(digests, dtype=np.uint64))
+    for name in (TABLE_NAME, CONFIG_NAME, DIGESTS_NAME):
         checksums[name] = file_digest(folder / name)
     write_json(folder / CHECKSUMS_NAME, {"algorithm": "blake2b-16", "files": checksums})
     remove_records(folder)
-    forget_open_blocks()
 
 
 def _config(recipe: BankRecipe, n_redrawn: int, n_direct: int) -> dict[str, Any]:

@@ -21,13 +21,10 @@ from .format import (
     BUILD_NAME,
     CHECKSUMS_NAME,
     CONFIG_NAME,
-    KINDS,
     TABLE_NAME,
-    WAVEFORMS_NAME,
-    block_name,
-    forget_open_blocks,
 )
 from .recipe import BankRecipe
+from .waveforms import DIGESTS_NAME, KINDS, WAVEFORMS_NAME, block_name
 
 _PROGRESS_FOLDER = ".build"
 _FINISHED_FOLDER = ".build.finished"
@@ -46,11 +43,14 @@ class BlockRecord:
         Draws needed, by row, where more than one.
     n_direct : int
         Waveforms made the direct way.
+    digests : list of int
+        One for each waveform.
     """
 
     checksums: dict[str, str]
     attempts: dict[int, int]
     n_direct: int
+    digests: list[int]
 
 
 def _record_path(folder: Path, k: int) -> Path:
@@ -65,6 +65,7 @@ def write_record(folder: Path, k: int, record: BlockRecord) -> None:
             "checksums": record.checksums,
             "attempts": record.attempts,
             "n_direct": record.n_direct,
+            "digests": record.digests,
         },
     )
 
@@ -80,11 +81,14 @@ def read_record(folder: Path, recipe: BankRecipe, k: int) -> BlockRecord | None:
         }
         attempts = {int(index): int(n) for index, n in content["attempts"].items()}
         n_direct = int(content["n_direct"])
+        digests = [int(digest) for digest in content["digests"]]
     except (BankError, FileNotFoundError, KeyError, AttributeError, ValueError, TypeError):
         return None
     if set(checksums) != {bank.block_path(kind, k).name for kind in KINDS}:
         return None
-    return BlockRecord(checksums, attempts, n_direct)
+    if len(digests) != bank.block_shape(k)[0]:
+        return None
+    return BlockRecord(checksums, attempts, n_direct, digests)
 
 
 def remove_records(folder: Path) -> None:
@@ -214,7 +218,7 @@ def _can_go_on(folder: Path, recipe: BankRecipe, versions: dict[str, str]) -> bo
 
 def _remove_bank(folder: Path) -> None:
     """Remove the files of a bank, and no others."""
-    for name in (CONFIG_NAME, TABLE_NAME, CHECKSUMS_NAME, BUILD_NAME):
+    for name in (CONFIG_NAME, TABLE_NAME, DIGESTS_NAME, CHECKSUMS_NAME, BUILD_NAME):
         (folder / name).unlink(missing_ok=True)
     for kind in KINDS:
         for path in folder.glob(block_name(kind, "*")):
@@ -223,7 +227,6 @@ def _remove_bank(folder: Path) -> None:
         shutil.rmtree(folder / name, ignore_errors=True)
     remove_temporaries(folder)
     remove_temporaries(folder / WAVEFORMS_NAME)
-    forget_open_blocks()
 
 
 @contextlib.contextmanager

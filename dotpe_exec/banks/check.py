@@ -17,14 +17,13 @@ from .config import read_config
 from .format import (
     CHECKSUMS_NAME,
     CONFIG_NAME,
-    KINDS,
     TABLE_NAME,
     Bank,
-    block_name,
     check_small_files,
     read_checksums,
 )
 from .table import check_table_columns, read_table_columns
+from .waveforms import KINDS, block_name
 
 #: Problems of one block that are listed one by one.
 _MOST_PER_BLOCK = 3

@@ -6,7 +6,6 @@ imports this module, so pandas, pyarrow and cogwheel load only where they are ne
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import os
 import re
@@ -20,168 +19,20 @@ import numpy as np
 
 from ..digests import file_digest
 from ..errors import BankError, InputError, MissingFileError
-from ..executors.store import ArrayHandle
-from ..npy_files import check_array_file, first_rows, read_json_object, reading
+from ..npy_files import first_rows, read_json_object, reading
 from .config import BankConfig, read_config
 from .table import check_table_columns, read_table_columns
+from .waveforms import DIGESTS_NAME, KINDS, BankHandle
 
 if TYPE_CHECKING:
     import pandas as pd
 
 CONFIG_NAME = "bank_config.json"
 TABLE_NAME = "intrinsic_sample_bank.feather"
-WAVEFORMS_NAME = "waveforms"
 CHECKSUMS_NAME = "checksums.json"
 BUILD_NAME = "build.json"
 
-#: Waveform files of a block: amplitude and phase.
-KINDS = ("amplitudes", "phase")
-
-_FLOAT = np.dtype(np.float64)
 _BANK_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
-
-
-def block_name(kind: str, k: int | str) -> str:
-    """Return the name of the file of ``kind`` for block ``k``, relative to the bank."""
-    return f"{WAVEFORMS_NAME}/{kind}_block_{k}.npy"
-
-
-@dataclass(frozen=True)
-class BankHandle:
-    """Where a bank's waveforms lie: small, picklable, opened by whoever reads.
-
-    Parameters
-    ----------
-    folder : str
-        The bank folder.
-    bank_id : str
-    n_waveforms, blocksize, n_m, n_b : int
-        Number of waveforms, waveforms per file, modes, frequency bins.
-    """
-
-    folder: str
-    bank_id: str
-    n_waveforms: int
-    blocksize: int
-    n_m: int
-    n_b: int
-
-    @property
-    def n_blocks(self) -> int:
-        """Number of blocks."""
-        return -(-self.n_waveforms // self.blocksize)
-
-    def block_shape(self, k: int) -> tuple[int, int, int, int]:
-        """Return the shape (waveforms, n_m, 2, n_b) of block ``k``; the last is shorter."""
-        n_rows = min(self.blocksize, self.n_waveforms - k * self.blocksize)
-        return (n_rows, self.n_m, 2, self.n_b)
-
-    def block_path(self, kind: str, k: int) -> Path:
-        """Return the path of the file of ``kind`` for block ``k``."""
-        return Path(self.folder) / block_name(kind, k)
-
-    def check_block(self, k: int) -> None:
-        """Check presence, kind, shape and length of the files of block ``k``.
-
-        Raises
-        ------
-        MissingFileError, BankError
-        """
-        for kind in KINDS:
-            path = self.block_path(kind, k)
-            with reading(path):
-                check_array_file(path, self.block_shape(k), _FLOAT)
-
-    def read(self, inds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return amplitudes and phases, (len(inds), n_m, 2, n_b) float64 each.
-
-        ``inds`` may be in any order. Contiguous indices within one file come as a view
-        of the memory map, nothing is copied.
-
-        Raises
-        ------
-        InputError
-            An index is outside the bank.
-        MissingFileError, BankError
-            The file of a block is missing, truncated or of another shape or kind.
-        """
-        inds = np.asarray(inds, dtype=np.int64)
-        if len(inds) and not 0 <= inds.min() <= inds.max() < self.n_waveforms:
-            bad = inds[(inds < 0) | (inds >= self.n_waveforms)][0]
-            raise InputError(
-                f"index {bad} is outside {self.bank_id}, which has {self.n_waveforms} "
-                "waveforms"
-            )
-        if len(inds) and inds[-1] - inds[0] == len(inds) - 1 and np.all(np.diff(inds) == 1):
-            k, first = divmod(int(inds[0]), self.blocksize)
-            if int(inds[-1]) // self.blocksize == k:
-                rows = slice(first, first + len(inds))
-                amplitudes, phases = _open_block(self, k)
-                return amplitudes[rows], phases[rows]
-        shape = (len(inds), self.n_m, 2, self.n_b)
-        amplitudes_impb, phases_impb = np.empty(shape), np.empty(shape)
-        blocks = inds // self.blocksize
-        for k in np.unique(blocks):
-            places = np.flatnonzero(blocks == k)
-            amplitudes, phases = _open_block(self, int(k))
-            amplitudes_impb[places] = amplitudes[inds[places] - k * self.blocksize]
-            phases_impb[places] = phases[inds[places] - k * self.blocksize]
-        return amplitudes_impb, phases_impb
-
-
-@functools.lru_cache(maxsize=64)
-def _open_block(bank: BankHandle, k: int) -> tuple[np.ndarray, np.ndarray]:
-    bank.check_block(k)
-    return tuple(  # type: ignore[return-value]
-        np.load(bank.block_path(kind, k), mmap_mode="r", allow_pickle=False)
-        for kind in KINDS
-    )
-
-
-def forget_open_blocks() -> None:
-    """Close the memory maps of this process, after the files of a bank were replaced."""
-    _open_block.cache_clear()
-
-
-@dataclass(frozen=True)
-class WaveformBatch:
-    """A batch of waveforms: ``start`` to ``stop`` of the bank, or of an index array."""
-
-    bank: BankHandle
-    start: int
-    stop: int
-    inds: ArrayHandle | None = None
-
-    def indices(self) -> np.ndarray:
-        """Return the waveforms' indices in the bank."""
-        if self.inds is None:
-            return np.arange(self.start, self.stop)
-        return np.array(self.inds.load()[self.start : self.stop])
-
-    def read(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return amplitudes and phases of the batch."""
-        return self.bank.read(self.indices())
-
-
-def nonfinite_message(bank: BankHandle, inds: np.ndarray, bad_rows: np.ndarray) -> str:
-    """Return a sentence that names waveforms with NaN or infinity and where they lie.
-
-    Parameters
-    ----------
-    bank : BankHandle
-    inds : (n_i,) int
-        Indices of the waveforms that were read.
-    bad_rows : (n_i,) bool, or (n_bad,) int
-        Which of them are not finite.
-    """
-    bad = np.asarray(inds)[np.asarray(bad_rows)]
-    k, row = divmod(int(bad[0]), bank.blocksize)
-    others = f", and so do {len(bad) - 1} more of the same batch" if len(bad) > 1 else ""
-    return (
-        f"waveform {bad[0]} of {bank.bank_id} (row {row} of block {k}, "
-        f"{bank.block_path(KINDS[0], k)} or {KINDS[1]}_block_{k}.npy) leads to values that "
-        f"are NaN or infinite{others}; `dotpe-exec bank check {bank.folder}` lists all"
-    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -195,12 +46,15 @@ class Bank:
     bank_id : str
     config : BankConfig
     n_waveforms : int
+    digests : str
+        See :class:`~dotpe_exec.banks.waveforms.BankHandle`.
     """
 
     folder: Path
     bank_id: str
     config: BankConfig
     n_waveforms: int
+    digests: str = ""
 
     @property
     def handle(self) -> BankHandle:
@@ -212,6 +66,7 @@ class Bank:
             blocksize=self.config.blocksize,
             n_m=len(self.config.m_arr),
             n_b=len(self.config.fbin),
+            digests=self.digests,
         )
 
     def table(self) -> pd.DataFrame:
@@ -232,7 +87,8 @@ class Bank:
         """Return a digest of what the bank contains, wherever it lies.
 
         It covers the configuration, the table and, of the waveforms (which are many
-        gigabytes), the sizes of all files and the first waveform of each block.
+        gigabytes), the sizes of all files, the first waveform of each block and, where
+        the bank carries them, the digests of all.
         """
         digest = hashlib.blake2b(digest_size=16)
         config = self.config
@@ -240,6 +96,7 @@ class Bank:
                      config.m_arr.tolist(), config.harmonic_modes):  # fmt: skip
             digest.update(f"{part!r};".encode())
         digest.update(config.fbin.tobytes())
+        digest.update(self.digests.encode())
         for name, column in read_table_columns(self.folder / TABLE_NAME).items():
             digest.update(name.encode())
             digest.update(column.tobytes())
@@ -276,10 +133,13 @@ def open_bank(folder: str | os.PathLike, bank_id: str = "bank_0") -> Bank:
         raise MissingFileError(f"bank_folder: {folder} {found}")
     try:
         config = read_config(folder / CONFIG_NAME)
-        check_small_files(folder, read_checksums(folder))
+        checksums = read_checksums(folder)
+        check_small_files(folder, checksums)
         columns = read_table_columns(folder / TABLE_NAME)
         check_table_columns(folder / TABLE_NAME, columns)
-        bank = Bank(folder, bank_id, config, len(columns["m1"]))
+        digests = checksums.get(DIGESTS_NAME, "")
+        bank = Bank(folder, bank_id, config, len(columns["m1"]), digests)
+        bank.handle.expected_digests()
         for k in range(bank.handle.n_blocks):
             bank.handle.check_block(k)
     except MissingFileError as error:
@@ -309,10 +169,17 @@ def read_checksums(folder: Path) -> dict[str, str]:
     return files
 
 
+def small_files(folder: Path) -> list[Path]:
+    """Return the files of a bank that are not waveforms, there or not."""
+    return [folder / name for name in (CONFIG_NAME, TABLE_NAME, DIGESTS_NAME)]
+
+
 def check_small_files(folder: Path, checksums: Mapping[str, str]) -> None:
-    """Compare configuration and table with their checksums; BankError if they differ."""
-    for name in (CONFIG_NAME, TABLE_NAME):
-        if name in checksums and file_digest(folder / name) != checksums[name]:
+    """Compare all but the waveforms with their checksums; BankError if they differ."""
+    for name in (CONFIG_NAME, TABLE_NAME, DIGESTS_NAME):
+        with reading(folder / name):
+            same = name not in checksums or file_digest(folder / name) == checksums[name]
+        if not same:
             raise BankError(
                 f"{folder / name} is damaged or was changed: it does not agree with its "
                 f"checksum in {CHECKSUMS_NAME} (remove that file if the change is meant)"

@@ -16,8 +16,8 @@ from ..validation import integer, number, positive_integer
 from ..waveforms import generation_way
 from .bins import pn_bins
 from .config import approximant_modes, first_appearance
-from .format import BankHandle
 from .prior import Proposal, check_mchirp_range
+from .waveforms import BankHandle
 
 
 @dataclass(frozen=True)

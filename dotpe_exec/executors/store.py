@@ -15,6 +15,7 @@ import fcntl
 import getpass
 import hashlib
 import io
+import math
 import os
 import shutil
 import socket
@@ -150,12 +151,21 @@ def _aligned(array: np.ndarray) -> np.ndarray:
     Vector instructions may take other paths, and sums other orders, where data is not
     aligned; the bits of a result must not depend on how an array came.
     """
-    room = np.empty(array.nbytes + _ALIGNMENT, dtype=np.uint8)
-    start = -room.ctypes.data % _ALIGNMENT
-    copy = room[start : start + array.nbytes].view(array.dtype).reshape(array.shape)
+    copy = aligned_empty(array.shape, array.dtype)
     copy[...] = array
     copy.flags.writeable = False
     return copy
+
+
+def aligned_empty(
+    shape: tuple[int, ...], dtype: np.dtype | type[np.generic] = np.float64
+) -> np.ndarray:
+    """Return an array whose data begin where those of a memory map could."""
+    dtype = np.dtype(dtype)
+    n_bytes = math.prod(shape) * dtype.itemsize
+    room = np.empty(n_bytes + _ALIGNMENT, dtype=np.uint8)
+    start = -room.ctypes.data % _ALIGNMENT
+    return room[start : start + n_bytes].view(dtype).reshape(shape)
 
 
 class ArrayStore:

@@ -201,6 +201,7 @@ def _execute(run: ResolvedRun, workers: Executor, *, progress: bool, profile: bo
             make_runner(store, workers, checkpoint=checkpoint, monitor=monitor) as runner,
         ):
             summary = run_stages(run, runner, monitor)
+        run.record.refuse_changed()
         # Last: a directory with a summary is a finished run.
         run.directory.finish(summary)
     checkpoint.remove()

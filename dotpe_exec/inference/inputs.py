@@ -109,7 +109,10 @@ def run_identity(arguments: RunArguments, inputs: RunInputs) -> RunIdentity:
     parameters["n_int"] = inputs.n_int
     parameters["log_prior_weights"] = inputs.log_prior_weights
     if arguments.extrinsic_samples is not None:
-        parameters["extrinsic_samples"] = file_digest(arguments.extrinsic_samples)
+        files = _extrinsic_files(arguments.extrinsic_samples)
+        parameters["extrinsic_samples"] = [
+            file_digest(path) if path.is_file() else None for path in files
+        ]
     return RunIdentity(
         event_name=inputs.event.eventname,
         event=event_digest(inputs.event),

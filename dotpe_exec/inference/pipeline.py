@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from ..atomic import write_feather, write_json
 from ..distance_table import load_distance_table
 from ..executors.phases import PhaseRunner
@@ -86,6 +88,7 @@ def _survivors(
 ) -> dict[str, Survivors]:
     """Stages 2 and 3: likelihoods in each detector alone, and whom they leave."""
     arguments, candidates = run.arguments, run.inputs.candidates
+    digests: dict[str, np.ndarray] = {}
     lnlikes = incoherent_lnlikes(
         runner,
         candidates,
@@ -93,7 +96,9 @@ def _survivors(
         n_phi=arguments.n_phi_incoherent or arguments.n_phi,
         i_batch=run.config.i_batch,
         tasks_per_message=run.config.batches_per_task,
+        digests=digests,
     )
+    run.record.read_waveforms(digests)
     survivors = select(candidates, lnlikes, arguments.max_incoherent_lnlike_drop)
     write_survivors(run.directory, survivors)
     return survivors

@@ -239,6 +239,10 @@ class RunDirectory(RunFiles):
         digest = text_digest(f"{self._identity.digest};{sizes}")
         return Checkpoint(self.checkpoint_folder, digest)
 
+    def drop_checkpoint(self) -> None:
+        """Forget the results of finished tasks."""
+        Checkpoint(self.checkpoint_folder).remove()
+
     def finish(self, summary: Mapping[str, Any]) -> None:
         """Write checksums of all that the run left, and its summary, the last file."""
         if self._identity is None:

@@ -23,6 +23,7 @@ _OTHERS = (
     "tasks.feather",
     "run_identity.json",
     "run_sizes.json",
+    "run_inputs.json",
     "run_checksums.json",
     "profile_output.prof",
     "profile_output.txt",
@@ -152,6 +153,11 @@ class RunFiles:
     def sizes(self) -> Path:
         """Its batch sizes (JSON)."""
         return self.path / "run_sizes.json"
+
+    @property
+    def inputs(self) -> Path:
+        """The waveform files that it read (JSON)."""
+        return self.path / "run_inputs.json"
 
     @property
     def checksums(self) -> Path:

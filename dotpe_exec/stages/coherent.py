@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..banks.format import BankHandle, WaveformBatch
+from ..banks.waveforms import BankHandle, WaveformBatch
 from ..errors import NonFiniteError
 from ..executors.phases import PhaseRunner
 from ..executors.store import ArrayHandle

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..banks.format import WaveformBatch
+from ..banks.waveforms import WaveformBatch
 from ..kernels.coherent_pairs import expand_pairs
 from .accepted_set import AcceptedSet
 from .coherent_tasks import EXPANDED, CoherentResult

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ..banks.format import WaveformBatch, nonfinite_message
+from ..banks.waveforms import WaveformBatch, nonfinite_message
 from ..errors import NonFiniteError
 from ..executors.store import BundleHandle
 from ..kernels.coherent import PreparedCoherent, Projected, project

@@ -13,7 +13,8 @@ from ..kernels.summary import LineFit, Summary
 from ..kernels.waveforms import linear_free_waveforms
 
 if TYPE_CHECKING:
-    from ..banks.format import Bank, BankHandle
+    from ..banks.format import Bank
+    from ..banks.waveforms import BankHandle
     from .selection import Survivors
 
 PARENT_TEMPERATURE = 2.0

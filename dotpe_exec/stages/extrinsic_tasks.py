@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..banks.format import BankHandle
+from ..banks.waveforms import BankHandle
 from ..executors.store import ArrayHandle, BundleHandle
 from ..kernels.extrinsic import N_TAPS, marginalized_lnlike
 from ..kernels.extrinsic_filter import (

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..banks.format import BankHandle, WaveformBatch
+from ..banks.waveforms import BankHandle, WaveformBatch
 from ..executors.phases import PhaseRunner
 from ..executors.task import Task
 from ..executors.threads import OneThread
@@ -46,6 +46,7 @@ def incoherent_lnlikes(
     n_phi: int,
     i_batch: int,
     tasks_per_message: int | None = None,
+    digests: dict[str, np.ndarray] | None = None,
 ) -> dict[str, np.ndarray]:
     """Return the single-detector likelihoods of all candidates.
 
@@ -61,6 +62,9 @@ def incoherent_lnlikes(
         Waveforms per task.
     tasks_per_message : int, optional
         Tasks that travel together.
+    digests : dict, optional
+        Filled with the digests (n_i,) of waveforms that were read, by bank id; not of
+        banks that carry their own.
 
     Returns
     -------
@@ -82,6 +86,12 @@ def incoherent_lnlikes(
         bank_id: np.full((n_d, len(some.inds)), np.nan)
         for bank_id, some in candidates.items()
     }
+    seen = {} if digests is None else digests
+    seen |= {
+        bank_id: np.zeros(len(some.inds), dtype=np.uint64)
+        for bank_id, some in candidates.items()
+        if not some.bank.digests
+    }
     for task, result in runner.map(
         "incoherent",
         incoherent_task,
@@ -95,6 +105,8 @@ def incoherent_lnlikes(
         start = int(number) * i_batch
         n_i = _n_waveforms(task.payload)
         lnlikes[bank_id][:, start : start + n_i] = result.lnlikes_di
+        if bank_id in seen:
+            seen[bank_id][start : start + n_i] = result.digests_i
     return lnlikes
 
 

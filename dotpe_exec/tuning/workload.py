@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from ..banks.format import BankHandle
+from ..banks.waveforms import BankHandle
 from ..config import DEFAULT_BLOCKSIZE, MulticoreConfig
 from ..executors.interface import Executor
 from ..executors.phases import PhaseRunner

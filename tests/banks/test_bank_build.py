@@ -123,6 +123,7 @@ def test_finished_bank_holds_only_files_of_a_bank(built):
         "build.json",
         "checksums.json",
         "intrinsic_sample_bank.feather",
+        "waveform_digests.npy",
         "waveforms/amplitudes",
         "waveforms/phase",
     }

@@ -14,24 +14,13 @@ import pandas as pd
 import pytest
 from synthetic_banks import N_B, N_WAVEFORMS, write_bank
 
-from dotpe_exec.banks.format import (
-    WaveformBatch,
-    check_agreement,
-    forget_open_blocks,
-    nonfinite_message,
-    open_bank,
-    open_banks,
-)
+from dotpe_exec.banks.format import check_agreement, open_bank, open_banks
+from dotpe_exec.banks.waveforms import WaveformBatch, nonfinite_message
 from dotpe_exec.errors import BankError, InputError, MissingFileError
 from dotpe_exec.executors.store import ArrayStore
 
 AMPLITUDES_1 = "waveforms/amplitudes_block_1.npy"
 TABLE = "intrinsic_sample_bank.feather"
-
-
-@pytest.fixture(autouse=True)
-def _fresh_maps():
-    forget_open_blocks()
 
 
 def test_golden_banks_open_as_they_are(golden):
@@ -62,12 +51,6 @@ def test_any_order_of_indices_reads_the_right_waveforms(bank_folder):
     assert phases.shape == (7, 2, 2, N_B)
 
 
-def test_contiguous_indices_are_not_copied(bank_folder):
-    amplitudes, _ = open_bank(bank_folder).handle.read(np.arange(5, 8))
-    assert isinstance(amplitudes, np.memmap)
-    np.testing.assert_array_equal(amplitudes[:, 0, 0, 0], [6, 7, 8])
-
-
 @pytest.mark.parametrize("inds", [[-1], [N_WAVEFORMS], [9, 10, 11]])
 def test_reading_outside_the_bank_is_refused(bank_folder, inds):
     with pytest.raises(InputError, match=r"outside bank_0, which has 11"):
@@ -95,7 +78,7 @@ def test_reading_waveforms_imports_nothing_heavy(bank_folder):
     handle = open_bank(bank_folder).handle
     code = f"""
 import sys, numpy as np
-from dotpe_exec.banks.format import BankHandle
+from dotpe_exec.banks.waveforms import BankHandle
 {handle!r}.read(np.arange(3))
 heavy = {{"pandas", "pyarrow", "scipy", "lal", "cogwheel", "matplotlib"}} & set(sys.modules)
 sys.exit(" ".join(heavy) or 0)

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from synthetic_banks import CONFIG, write_bank
 
-from dotpe_exec.banks.format import forget_open_blocks, open_bank
+from dotpe_exec.banks.format import open_bank
 from dotpe_exec.errors import DotpeExecError
 from dotpe_exec.npy_files import load_npy_vector, load_npz_vector
 
@@ -35,7 +35,6 @@ def bank(tmp_path_factory):
 
 
 def open_or_refuse(bank):
-    forget_open_blocks()
     try:
         opened = open_bank(bank)
         opened.handle.read(np.arange(opened.n_waveforms))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from coherent_cases import make_case
 
-from dotpe_exec.banks.format import BankHandle, forget_open_blocks
+from dotpe_exec.banks.waveforms import BankHandle
 from dotpe_exec.executors.phases import PhaseRunner
 from dotpe_exec.executors.store import ArrayStore
 from dotpe_exec.kernels.summary import IncoherentSummary
@@ -49,7 +49,6 @@ def banks(case, tmp_path_factory):
         made[bank_id] = BankHandle(str(folder), bank_id, n_i, n_i, n_m, n_b)
         first += n_i
     yield made
-    forget_open_blocks()
 
 
 def run_phases(case, banks):

@@ -14,7 +14,7 @@ from coherent_cases import make_case
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dotpe_exec.banks.format import BankHandle, forget_open_blocks
+from dotpe_exec.banks.waveforms import BankHandle
 from dotpe_exec.executors.loky import LokyExecutor
 from dotpe_exec.executors.phases import PhaseRunner
 from dotpe_exec.executors.process import ProcessExecutor
@@ -149,7 +149,6 @@ def run_phases(problem: Problem, partition: Partition, executor) -> dict:
                 seed=problem.seed,
                 pairs_per_message=partition.per_message,
             )
-        forget_open_blocks()
     return {"lnlikes": lnlikes, "survivors": survivors, "sets": sets}
 
 

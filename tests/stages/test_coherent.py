@@ -13,7 +13,8 @@ import pandas as pd
 import pytest
 from coherent_cases import CoherentCase, make_case
 
-from dotpe_exec.banks.format import BankHandle, open_bank
+from dotpe_exec.banks.format import open_bank
+from dotpe_exec.banks.waveforms import BankHandle
 from dotpe_exec.errors import NonFiniteError
 from dotpe_exec.executors.phases import PhaseRunner
 from dotpe_exec.executors.store import ArrayStore

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dotpe_exec.banks.format import BankHandle
+from dotpe_exec.banks.waveforms import BankHandle
 from dotpe_exec.errors import SelectionError
 from dotpe_exec.executors.phases import PhaseRunner
 from dotpe_exec.executors.store import ArrayStore

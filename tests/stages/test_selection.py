@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dotpe_exec.banks.format import BankHandle
+from dotpe_exec.banks.waveforms import BankHandle
 from dotpe_exec.errors import SelectionError
 from dotpe_exec.stages.incoherent import Candidates
 from dotpe_exec.stages.selection import select
