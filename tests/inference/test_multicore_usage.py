@@ -176,7 +176,7 @@ def test_sizes_beyond_all_memory_leave_no_run_directory(inputs, resolved, tmp_pa
 
 @pytest.fixture
 def command(inputs, monkeypatch):
-    monkeypatch.setattr("dotpe_exec.cli.runs.show_results", lambda rundir: None)
+    monkeypatch.setattr("dotpe_exec.cli.runs.show_results", lambda rundir, strict: None)
 
     def call(*flags):
         words = ["run", "--no-progress"]

@@ -27,7 +27,8 @@ def work(payload):
     with Path(payload.log).open("a") as file:
         file.write(f"{payload.number}\n")
     rng = np.random.default_rng(payload.number)
-    return IncoherentResult(rng.standard_normal((3, 50)))
+    lnlikes_di = rng.standard_normal((3, 50))
+    return IncoherentResult(lnlikes_di, np.arange(50, dtype=np.uint64))
 
 
 def attempt(folder, *, stop_after=None):
