@@ -57,7 +57,7 @@ def msa_constants(m1, m2, spin1_x, spin2_x, v_ref):
     Parameters
     ----------
     m1, m2 : float
-        Masses, m1 >= m2, m1 + m2 = 1.
+        Masses in any unit, m1 >= m2.
     spin1_x, spin2_x : (3,) float
         Dimensionless spins at the reference frequency, z along L.
     v_ref : float
@@ -72,29 +72,38 @@ def msa_constants(m1, m2, spin1_x, spin2_x, v_ref):
         is zero or along L.
     """
     constants = np.zeros(N_CONSTANTS)
+    # Rounded as LALSimulation's: near equal masses the rounding is amplified.
+    total = m1 + m2
+    delta_m = (m1 - m2) / total
+    m1, m2 = m1 / total, m2 / total
     q = m2 / m1
-    eta = m1 * m2
+    eta = 0.25 * (1.0 - delta_m * delta_m)
     eta2 = eta * eta
     delta = (1.0 - q) / (1.0 + q)
     s1x, s1y, s1z = spin1_x[0] * eta / q, spin1_x[1] * eta / q, spin1_x[2] * eta / q
     s2x, s2y, s2z = spin2_x[0] * eta * q, spin2_x[1] * eta * q, spin2_x[2] * eta * q
-    s1sq = s1x * s1x + s1y * s1y + s1z * s1z
-    s2sq = s2x * s2x + s2y * s2y + s2z * s2z
+    s1sq = (math.sqrt(_square(spin1_x)) * (m1 * m1)) ** 2
+    s2sq = (math.sqrt(_square(spin2_x)) * (m2 * m2)) ** 2
     s1s2 = s1x * s2x + s1y * s2y + s1z * s2z
-    s0sq = s1sq + s2sq + 2.0 * s1s2
+    s0x, s0y, s0z = s1x + s2x, s1y + s2y, s1z + s2z
+    s0sq = math.sqrt(s0x * s0x + s0y * s0y + s0z * s0z) ** 2
     seff = (1.0 + q) * s1z + (1.0 + 1.0 / q) * s2z
 
     constants[_ETA], constants[_Q], constants[_DELTA] = eta, q, delta
     constants[_S1SQ], constants[_S2SQ], constants[_SEFF] = s1sq, s2sq, seff
     constants[_S0SQ] = s0sq
-    aligned = abs(s1z) == math.sqrt(s1sq) or abs(s2z) == math.sqrt(s2sq)
+    aligned = (s1x == 0 and s1y == 0) or (s2x == 0 and s2y == 0)
 
     l_ref = eta / v_ref
-    j2_ref = s0sq + l_ref * l_ref + 2.0 * l_ref * (s1z + s2z)
-    j_ref = math.sqrt(j2_ref)
-    s3sq, smi2, spl2 = _roots(constants, l_ref, j_ref)
+    j_z = l_ref + s0z
+    j_ref = math.sqrt(s0x * s0x + s0y * s0y + j_z * j_z)
+    b, root, cosine = _cubic(constants, l_ref, j_ref)
+    theta = math.acos(cosine) / 3.0
+    spl2 = abs(2.0 * root * math.cos(theta) - b / 3.0)
+    smi2 = abs(2.0 * root * math.cos(theta - 2.0 * math.pi / 3.0) - b / 3.0)
+    s3sq = 2.0 * root * math.cos(theta - 4.0 * math.pi / 3.0) - b / 3.0
     sav2 = 0.5 * (spl2 + smi2)  # CKYC eq. 45
-    c1 = 0.5 * (j2_ref - l_ref * l_ref - sav2) / l_ref * eta  # eq. 41
+    c1 = 0.5 * (j_ref * j_ref - l_ref * l_ref - sav2) / l_ref * eta  # eq. 41
     constants[_SAV2], constants[_C1] = sav2, c1
 
     # Norm of L: L (1 + v^2 (l0 + v l1 + v^2 (l2 + v l3 + v^2 l4))).
@@ -207,15 +216,15 @@ def msa_constants(m1, m2, spin1_x, spin2_x, v_ref):
         if -1e-5 < sn2 < 1.00001:
             sn = sign * math.sqrt(min(max(sn2, 0.0), 1.0))
             constants[_PSI0] = _elliptic_f(sn, m) - _psi(constants, v_ref)
-    v_f, angles = np.full(1, v_ref), np.empty((3, 1))
-    msa_angles(constants, v_f, np.log(v_f), angles[0], angles[1], angles[2])
+    v_f, angles = np.full(1, v_ref), np.empty((4, 1))
+    msa_angles(constants, v_f, np.log(v_f), angles[0], angles[1], angles[2], angles[3])
     constants[_PHIZ_0], constants[_ZETA_0] = -angles[0, 0], -angles[1, 0]
     ok = abs(z5) <= _LARGEST_OMEGA5 and not aligned
     return constants, ok
 
 
 @numba.njit(cache=True, error_model="numpy")
-def msa_angles(constants, v_f, log_v_f, phiz_f, zeta_f, cos_theta_f):
+def msa_angles(constants, v_f, log_v_f, phiz_f, zeta_f, cos_theta_f, rounding_f):
     """Write the angles of L about J at orbital velocities.
 
     Free of branches and of calls to the C library but for two logarithms, so that several
@@ -231,10 +240,14 @@ def msa_angles(constants, v_f, log_v_f, phiz_f, zeta_f, cos_theta_f):
         frequency [rad].
     cos_theta_f : (n_f,) float
         Written: cosine of the angle between L and J, NaN where the model has none.
+    rounding_f : (n_f,) float
+        Written: estimate of how far two evaluations of phi_z may differ because of
+        rounding [rad], times the sine of half the opening angle, with which it moves a
+        waveform's largest modes. It is large where J^2 = (L +- S-)^2.
     """
     eta, delta, seff = constants[_ETA], constants[_DELTA], constants[_SEFF]
     sav2, c1, k = constants[_SAV2], constants[_C1], constants[_C1] / constants[_ETA]
-    eta2, eta3 = eta * eta, eta * eta * eta
+    q, eta2 = constants[_Q], eta * eta
     sav = math.sqrt(sav2)
     difference = constants[_S1SQ] - constants[_S2SQ]
     l0, l1, l2, l3, l4 = constants[_L : _L + 5]
@@ -250,8 +263,8 @@ def msa_angles(constants, v_f, log_v_f, phiz_f, zeta_f, cos_theta_f):
         nutates = abs(smi2 - spl2) >= _NUTATION_LIMIT
         sn = _jacobi_sn(psi, (smi2 - spl2) / (s3sq - spl2))
         ssq = spl2 + ((smi2 - spl2) * sn * sn if nutates else 0.0)
-        phiz, zeta = _corrections(
-            eta, eta3, seff, difference * delta, v, l_norm, j_norm, s3sq, smi2, spl2, psi
+        phiz, zeta, rounding = _corrections(
+            q, eta, seff, difference * delta, v, l_norm, j_norm, s3sq, smi2, spl2, psi
         )
         phiz_f[f] = phiz if nutates else 0.0
         zeta_f[f] = zeta if nutates else 0.0
@@ -259,7 +272,11 @@ def msa_angles(constants, v_f, log_v_f, phiz_f, zeta_f, cos_theta_f):
         j3 = math.sqrt(norm * norm + 2.0 * norm * k + sav2)
         cosine = 0.5 * (j3 * j3 + norm * norm - ssq) / (norm * j3)
         cosine = 1.0 if cosine > 1.0 else cosine
-        cos_theta_f[f] = -1.0 if cosine < -1.0 else cosine
+        cosine = -1.0 if cosine < -1.0 else cosine
+        cos_theta_f[f] = cosine
+        rounding = (rounding if nutates else 0.0) * math.sqrt(0.5 * (1.0 - cosine))
+        at_limit = abs(abs(smi2 - spl2) - _NUTATION_LIMIT) < 1e-12
+        rounding_f[f] = np.inf if at_limit else rounding
     # Secular phases: eq. 66 with D22 to D26, and F5.
     z0, z1, z2, z3, z4 = constants[_OMEGA_Z : _OMEGA_Z + 5]
     y0, y1, y2, y3, y4 = constants[_OMEGA_ZETA : _OMEGA_ZETA + 5]
@@ -299,6 +316,62 @@ def msa_angles(constants, v_f, log_v_f, phiz_f, zeta_f, cos_theta_f):
 
 
 @numba.njit(cache=True, error_model="numpy")
+def compare_angles(
+    angles_jf, alpha_f, gamma_f, cosine_f, reference, n_compared, largest_rounding
+):
+    """Return how far a waveform may be off that has these angles, not those given.
+
+    Frequencies whose rounding is too large are left out.
+
+    Parameters
+    ----------
+    angles_jf : (4, n_f) float
+        phi_z, zeta, cosine and rounding from :func:`msa_angles`.
+    alpha_f, gamma_f, cosine_f : (n_f,) float
+        LALSimulation's angles, gamma = -epsilon.
+    reference : int
+        Position of the reference frequency.
+    n_compared : int
+        How many frequencies, from the lowest, are compared.
+    largest_rounding : float
+        As :func:`msa_angles` gives it.
+
+    Returns
+    -------
+    alpha, epsilon : float
+        To be added to phi_z and zeta [rad].
+    error : float
+        Over the waveform's largest amplitude: mostly too large, and hardly ever below
+        half the error. Infinite where the angles cannot be compared.
+    """
+    alpha = alpha_f[reference] - angles_jf[0, reference]
+    epsilon = -gamma_f[reference] - angles_jf[1, reference]
+    n_used, worst_0, worst_1, worst_2 = 0, 0.0, 0.0, 0.0
+    for f in range(n_compared):
+        if not angles_jf[3, f] < largest_rounding:
+            continue
+        n_used += 1
+        alpha_error = angles_jf[0, f] + alpha - alpha_f[f]
+        epsilon_error = angles_jf[1, f] + epsilon + gamma_f[f]
+        sine = math.sqrt(0.5 * abs(1.0 - cosine_f[f]))
+        # What is the same in both angles moves a waveform's largest modes with the sine
+        # of the opening angle only.
+        error = abs(alpha_error - epsilon_error)
+        worst_0 = error if not error <= worst_0 else worst_0
+        error = abs(alpha_error) * sine
+        worst_1 = error if not error <= worst_1 else worst_1
+        error = abs(angles_jf[2, f] - cosine_f[f]) / sine
+        worst_2 = error if not error <= worst_2 else worst_2
+    usable = angles_jf[3, reference] < largest_rounding and 2 * n_used > n_compared
+    return alpha, epsilon, worst_0 + worst_1 + 0.25 * worst_2 if usable else np.inf
+
+
+@numba.njit(cache=True, error_model="numpy")
+def _square(spin_x):
+    return spin_x[0] * spin_x[0] + spin_x[1] * spin_x[1] + spin_x[2] * spin_x[2]
+
+
+@numba.njit(cache=True, error_model="numpy")
 def _beta(a, b, s1z, s2z, q):
     """Return a spin-orbit coupling of the two spins."""
     return s1z * (a + b * q) + s2z * (a + b / q)
@@ -314,6 +387,19 @@ def _psi(constants, v):
 @numba.njit(cache=True, error_model="numpy", forceinline=True)
 def _roots(constants, l_norm, j_norm):
     """Return S3^2, S-^2 and S+^2, the roots of S^2's equation of motion (eq. 21)."""
+    b, root, cosine = _cubic(constants, l_norm, j_norm)
+    theta = arctangent(math.sqrt((1.0 - cosine) * (1.0 + cosine)), cosine) / 3.0
+    # cos(theta), cos(theta - 2 pi / 3) and cos(theta + 2 pi / 3), 0 <= theta <= pi / 3.
+    cos_theta, sin_theta = cos_sin(theta)
+    high = 2.0 * root * cos_theta - b / 3.0
+    middle = -root * (cos_theta - _SQRT3 * sin_theta) - b / 3.0
+    low = -root * (cos_theta + _SQRT3 * sin_theta) - b / 3.0
+    return low, abs(middle), abs(high)
+
+
+@numba.njit(cache=True, error_model="numpy", forceinline=True)
+def _cubic(constants, l_norm, j_norm):
+    """Return -3 times the mean of the roots, their spread and the cosine of 3 theta."""
     q, eta, delta = constants[_Q], constants[_ETA], constants[_DELTA]
     s1sq, s2sq, seff = constants[_S1SQ], constants[_S2SQ], constants[_SEFF]
     j2, l2 = j_norm * j_norm, l_norm * l_norm
@@ -330,7 +416,7 @@ def _roots(constants, l_norm, j_norm):
         + 2.0 * ((1.0 - q) / q) * (q * s1sq - s2sq) * j2
     )
     e = (
-        ((1.0 - q) / q) * (s2sq - q * s1sq) * d * d
+        ((1.0 - q) / q) * (s2sq - q * s1sq) * (d * d)
         + delta * delta * difference * difference * l2 / eta
         + 2.0 * delta * l_norm * seff * difference * d
     )
@@ -340,20 +426,15 @@ def _roots(constants, l_norm, j_norm):
     cosine = 1.5 * r / p / root
     cosine = 1.0 if cosine > 1.0 else cosine
     cosine = -1.0 if cosine < -1.0 else cosine
-    theta = arctangent(math.sqrt((1.0 - cosine) * (1.0 + cosine)), cosine) / 3.0
-    # cos(theta), cos(theta - 2 pi / 3) and cos(theta + 2 pi / 3), 0 <= theta <= pi / 3.
-    cos_theta, sin_theta = cos_sin(theta)
-    high = 2.0 * root * cos_theta - b / 3.0
-    middle = -root * (cos_theta - _SQRT3 * sin_theta) - b / 3.0
-    low = -root * (cos_theta + _SQRT3 * sin_theta) - b / 3.0
-    return low, abs(middle), abs(high)
+    return b, root, cosine
 
 
 @numba.njit(cache=True, error_model="numpy", forceinline=True)
-def _corrections(eta, eta3, seff, spin_delta, v, l_norm, j_norm, s3sq, smi2, spl2, psi):
-    """Return the corrections of first order to phi_z and zeta, eqs. 67 and F19."""
+def _corrections(q, eta, seff, spin_delta, v, l_norm, j_norm, s3sq, smi2, spl2, psi):
+    """Return corrections of first order to phi_z and zeta (67, F19), and rounding."""
     v2 = v * v
     v4 = v2 * v2
+    eta3 = eta * eta * eta
     rm = spl2 - smi2
     j2, l2 = j_norm * j_norm, l_norm * l_norm
     dj = j2 - spl2
@@ -376,40 +457,48 @@ def _corrections(eta, eta3, seff, spin_delta, v, l_norm, j_norm, s3sq, smi2, spl
     )
     c4 = j_norm * (0.75 / eta * rm * rm * factor * (v4 * v2))
     spl = math.sqrt(spl2)
-    d0 = -(j2 - (l_norm + spl) * (l_norm + spl)) * (j2 - (l_norm - spl) * (l_norm - spl))
+    d_up = j2 - (l_norm + spl) * (l_norm + spl)
+    d_down = j2 - (l_norm - spl) * (l_norm - spl)
+    d0 = -d_up * d_down
     d2 = -2.0 * rm * (j2 + l2 - spl2)
     d4 = -rm * rm
     sd = math.sqrt(abs(d2 * d2 - 4.0 * d0 * d4))  # eq. B20
+    total = d0 + d2 + d4
     denominator = 2.0 * d0 + d2 + sd
-    nc = 2.0 * (d0 + d2 + d4) / denominator  # eqs. B16, B17
+    nc = 2.0 * total / denominator  # eqs. B16, B17
     nd = denominator / (2.0 * d0)
-    c_den = 2.0 * d0 * sd * (d0 + d2 + d4)
+    c_den = 2.0 * d0 * sd * total
     psi_dot = -0.75 * (v4 * v2) * factor * math.sqrt((spl2 - s3sq) / eta)
     cosine, sine = cos_sin(psi)
-    c_weight = abs(
-        (
-            c4 * d0 * (2.0 * d0 + d2 + sd)
-            - c2 * d0 * (d2 + 2.0 * d4 - sd)
-            - c0 * (2.0 * d0 * d4 - (d2 + d4) * (d2 - sd))
-        )
-        / c_den
+    c_4, d_4 = c4 * d0 * (2.0 * d0 + d2 + sd), c4 * d0 * (2.0 * d0 + d2 - sd)
+    c_2, d_2 = c2 * d0 * (d2 + 2.0 * d4 - sd), c2 * d0 * (d2 + 2.0 * d4 + sd)
+    c_0 = c0 * (2.0 * d0 * d4 - (d2 + d4) * (d2 - sd))
+    d_0 = c0 * (-2.0 * d0 * d4 + (d2 + d4) * (d2 + sd))
+    c_weight = abs((c_4 - c_2 - c_0) / c_den)
+    d_weight = abs(-d_4 + d_2 - d_0) / c_den
+    c_size = _oscillation(nc, cosine, sine) / psi_dot
+    d_size = _oscillation(nd, cosine, sine) / psi_dot
+    c_term, d_term = c_weight * c_size, d_weight * d_size
+    # S+ and S- are known to the rounding of L^2 / q, the coefficient of their equation.
+    amplified = 1.0 + (l_norm + spl) / spl * (l2 / q) * (
+        1.0 / abs(d_up) + 1.0 / abs(d_down)
     )
-    d_weight = (
-        abs(
-            -c4 * d0 * (2.0 * d0 + d2 - sd)
-            + c2 * d0 * (d2 + 2.0 * d4 + sd)
-            - c0 * (-2.0 * d0 * d4 + (d2 + d4) * (d2 + sd))
-        )
-        / c_den
+    cancellation = amplified * (abs(d0) + abs(d2) + abs(d4)) / abs(total)
+    rounding = 1e-16 * (
+        abs(c_size)
+        * ((abs(c_4) + abs(c_2) + abs(c_0)) / abs(c_den) + c_weight * cancellation)
+        + abs(d_size)
+        * ((abs(d_4) + abs(d_2) + abs(d_0)) / abs(c_den) + abs(d_weight) * cancellation)
+        + (c_weight / abs(nc - 1.0) + abs(d_weight) * math.sqrt(abs(nd)) / abs(nd - 1.0))
+        / abs(psi_dot)
     )
-    c_term = c_weight * _oscillation(nc, cosine, sine) / psi_dot
-    d_term = d_weight * _oscillation(nd, cosine, sine) / psi_dot
     # Eqs. F20, F21.
     a_theta = 0.5 * (j_norm / l_norm + l_norm / j_norm - spl2 / (j_norm * l_norm))
     b_theta = 0.5 * rm / (j_norm * l_norm)
     phiz = c_term + d_term
     zeta = a_theta * phiz + 2.0 * b_theta * d0 * (c_term / (sd - d2) - d_term / (sd + d2))
-    return phiz, zeta
+    phiz, zeta = phiz if phiz == phiz else 0.0, zeta if zeta == zeta else 0.0
+    return phiz, zeta, rounding
 
 
 @numba.njit(cache=True, error_model="numpy", forceinline=True)
@@ -418,7 +507,8 @@ def _oscillation(n, cosine, sine):
     root = math.sqrt(abs(n))
     # The difference of the two angles lies in (-pi/2, pi/2).
     x = cosine * cosine + root * sine * sine
-    return root / (n - 1.0) * arctangent((1.0 - root) * sine * cosine, x)
+    term = root / (n - 1.0) * arctangent((1.0 - root) * sine * cosine, x)
+    return term if n != 1.0 else 0.0
 
 
 @numba.njit(cache=True, error_model="numpy", forceinline=True)

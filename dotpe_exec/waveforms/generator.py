@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import math
 import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ import numpy as np
 
 from .direct import Source, generate_modes
 from .parameters import PARAMETERS
+from .xphm import FastGenerator, has_fast_way
 
 #: The ways to make a waveform, the fastest first.
 WAYS = ("fast", "direct", "cogwheel")
@@ -98,6 +100,10 @@ class ModeGenerator:
             The approximant fails, or gives NaN, infinity or nothing but zero.
         """
         parameters = dict(zip(PARAMETERS, map(float, parameters_k), strict=True))
+        if self.way == "fast":
+            made = self._fast(parameters)
+            if made is not None:
+                return *made, "fast"
         h_mpb = self._polarizations(parameters)
         if not np.all(np.isfinite(h_mpb)):
             raise NoWaveformError("NaN or infinite values")
@@ -105,6 +111,21 @@ class ModeGenerator:
             raise NoWaveformError("zero at all frequencies")
         amplitude_mpb, phase_mpb = amplitude_and_phase(h_mpb)
         return amplitude_mpb, phase_mpb, "cogwheel" if self.way == "cogwheel" else "direct"
+
+    def _fast(self, parameters: dict[str, float]) -> tuple[np.ndarray, np.ndarray] | None:
+        """Return amplitudes and phases, or None where the fast way has none."""
+        try:
+            if "fast" not in self._made:
+                self._made["fast"] = FastGenerator(
+                    self.approximant, self.harmonic_modes, self.f_ref, self.fbin_b
+                )
+            amplitude_mpb, phase_mpb = self._made["fast"](parameters)
+        except Exception:
+            # Whatever stops it, the direct way is there, and says what is wrong.
+            return None
+        size = amplitude_mpb.sum()
+        usable = 0 < size < math.inf and math.isfinite(phase_mpb.sum())
+        return (amplitude_mpb, phase_mpb) if usable else None
 
     def _polarizations(self, parameters: dict[str, float]) -> np.ndarray:
         """Return h_mpb of the slower ways."""
@@ -176,7 +197,9 @@ def generation_way(
     # Some register themselves when they are first used.
     entry = waveform.APPROXIMANTS.get(approximant)
     lal = waveform.compute_hplus_hcross_by_mode
-    return "direct" if entry and entry.hplus_hcross_by_mode_func is lal else "cogwheel"
+    if entry is None or entry.hplus_hcross_by_mode_func is not lal:
+        return "cogwheel"
+    return "fast" if has_fast_way(approximant, harmonic_modes, lal_options) else "direct"
 
 
 def amplitude_and_phase(h_mpb: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -62,7 +62,7 @@ def test_waveforms_without_values_are_none(monkeypatch, value):
 
     def sometimes(frequencies_f, source):
         h_mpf = make(frequencies_f, source)
-        return h_mpf * value if source.parameters["s1z"] > 0 else h_mpf
+        return np.full_like(h_mpf, value) if source.parameters["s1z"] > 0 else h_mpf
 
     monkeypatch.setattr(generator, "generate_modes", sometimes)
     rows = draw(12)
