@@ -18,17 +18,11 @@ from pathlib import Path
 from typing import Any
 
 from .errors import InputError
+from .executors.backends import BACKENDS
 
 _ROOT = Path("/")
 MOST_DRIVER_THREADS = 8
 """More than that wait for memory and for each other."""
-_EXECUTORS = {
-    "serial": None,
-    "process": None,
-    "loky": "loky",
-    "dask": "distributed",
-    "mpi": "mpi4py",
-}
 # A control group without a limit says "max" (version 2) or a number near 2^63.
 _UNLIMITED = 1 << 60
 
@@ -302,10 +296,7 @@ def machine_signature() -> str:
 
 def installed_executors() -> dict[str, bool]:
     """Return which executors can be used here."""
-    return {
-        name: module is None or importlib.util.find_spec(module) is not None
-        for name, module in _EXECUTORS.items()
-    }
+    return {name: backend.is_installed for name, backend in BACKENDS.items()}
 
 
 def describe_machine() -> dict[str, Any]:

@@ -69,6 +69,7 @@ class DaskExecutor(Executor):
                 self._local = LocalDask(n_workers or 1)
                 address = self._local.address
             client = _connect(address, scheduler_file)
+        self.runs_only_our_calls = self._local is not None
         self._client = client
         self._address = getattr(client.scheduler, "address", "an unknown address")
         self._delivery = delivery.Delivery(self._send, self._was_cancelled)
