@@ -10,6 +10,7 @@ import functools
 import hashlib
 import importlib.util
 import json
+import logging
 import os
 import platform
 import socket
@@ -19,6 +20,8 @@ from typing import Any
 
 from .errors import InputError
 from .executors.backends import BACKENDS
+
+logger = logging.getLogger(__name__)
 
 _ROOT = Path("/")
 MOST_DRIVER_THREADS = 8
@@ -53,7 +56,13 @@ def core_limits(
     if importlib.util.find_spec("loky") is not None:
         import loky
 
-        limits["loky"] = loky.cpu_count()
+        try:
+            limits["loky"] = loky.cpu_count()
+        except ValueError:  # as loky says it, it would end runs that need no loky
+            logger.warning(
+                "LOKY_MAX_CPU_COUNT is %r, expected a number: it is ignored",
+                environment.get("LOKY_MAX_CPU_COUNT"),
+            )
     if (slurm := _slurm_cores(environment)) is not None:
         limits["SLURM"] = slurm
     if (lsf := _lsf_cores(environment)) is not None:
