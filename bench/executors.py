@@ -64,7 +64,6 @@ def seconds(
 def cold(name: str, n_workers: int, folder: str) -> Iterator[PhaseRunner]:
     """Make a runner without warm workers, and leave none."""
     executor = resolve_executor(name, n_workers)
-    executor.owned = False
     runner = PhaseRunner(ArrayStore(folder), executor)
     yield runner
     runner.close()

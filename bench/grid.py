@@ -225,7 +225,6 @@ def measure(problem: Problem, cells: Sequence[Cell], repeats: int) -> None:
         executors: dict[int, Executor] = {}
         for n in sorted({cell.config.n_procs for cell in cells}):
             executors[n] = resolve_executor(None, n)
-            executors[n].owned = False  # workers stay warm
             stack.callback(executors[n].shutdown)
             for phase in (problem.incoherent, problem.coherent):
                 phase(executors[n], resolve_config(n_procs=n))

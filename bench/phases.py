@@ -173,7 +173,6 @@ def main() -> None:
                 continue
             for n in arguments.workers:
                 executor = resolve_executor(name, n)
-                executor.owned = False  # a phase must not release warm workers
                 stack.callback(executor.shutdown)
                 executors[name, n] = executor
         phases = Phases(stack.enter_context(synthetic_workload(arguments.waveforms)))

@@ -1,4 +1,8 @@
-"""Ctrl-C at moments when it must not come."""
+"""Signals that end a run: Ctrl-C at moments when it must not come, and SIGTERM like Ctrl-C.
+
+Handlers are set in the main thread only, because Python allows no other, and only for as
+long as the context lasts.
+"""
 
 from __future__ import annotations
 
@@ -8,23 +12,71 @@ import threading
 from collections.abc import Iterator
 from types import FrameType
 
+TERMINATIONS = (signal.SIGTERM, signal.SIGHUP)
+"""How batch systems evict a job, and how a terminal that closes takes its jobs along."""
+
+
+class Terminated(SystemExit):
+    """The process was asked to end; with exit status 128 + number of the signal.
+
+    A ``SystemExit``, so that a program that does not catch it ends without a traceback,
+    after its ``finally`` clauses: 143 for SIGTERM, 129 for SIGHUP.
+    """
+
+    def __init__(self, number: int):
+        super().__init__(128 + number)
+
+
+@contextlib.contextmanager
+def terminations_raise() -> Iterator[None]:
+    """Raise :class:`Terminated` in what is inside for SIGTERM and SIGHUP.
+
+    Only in the main thread, and only for those of the two that nobody handles or ignores
+    (``nohup``) already. What was there before is there afterwards. Only the first signal
+    counts: a second one must not disturb what the first one set going.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    ours = [n for n in TERMINATIONS if signal.getsignal(n) is signal.SIG_DFL]
+    came = []
+
+    def end(number: int, frame: FrameType | None) -> None:
+        came.append(number)
+        if len(came) == 1:
+            raise Terminated(number)
+
+    try:
+        for number in ours:
+            signal.signal(number, end)
+        yield
+    finally:
+        for number in ours:
+            signal.signal(number, signal.SIG_DFL)
+
 
 @contextlib.contextmanager
 def interrupts_later() -> Iterator[None]:
-    """Keep Ctrl-C until the end of what is inside.
+    """Keep Ctrl-C, and signals like it, until the end of what is inside.
 
     For code that would swallow a ``KeyboardInterrupt`` and go on with half of its work
     done. Only the main thread ever gets one.
     """
-    handler = signal.getsignal(signal.SIGINT)
-    if threading.current_thread() is not threading.main_thread() or not callable(handler):
+    if threading.current_thread() is not threading.main_thread():
         yield
         return
+    handlers = {
+        number: handler
+        for number in (signal.SIGINT, *TERMINATIONS)
+        if callable(handler := signal.getsignal(number))
+    }
     came: list[tuple[int, FrameType | None]] = []
-    signal.signal(signal.SIGINT, lambda number, frame: came.append((number, frame)))
+    for number in handlers:
+        signal.signal(number, lambda number, frame: came.append((number, frame)))
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, handler)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
         if came:
-            handler(*came[0])
+            handlers[signal.Signals(came[0][0])](*came[0])

@@ -10,6 +10,7 @@ import functools
 import hashlib
 import importlib.util
 import json
+import logging
 import os
 import platform
 import socket
@@ -18,17 +19,13 @@ from pathlib import Path
 from typing import Any
 
 from .errors import InputError
+from .executors.backends import BACKENDS
+
+logger = logging.getLogger(__name__)
 
 _ROOT = Path("/")
 MOST_DRIVER_THREADS = 8
 """More than that wait for memory and for each other."""
-_EXECUTORS = {
-    "serial": None,
-    "process": None,
-    "loky": "loky",
-    "dask": "distributed",
-    "mpi": "mpi4py",
-}
 # A control group without a limit says "max" (version 2) or a number near 2^63.
 _UNLIMITED = 1 << 60
 
@@ -59,7 +56,13 @@ def core_limits(
     if importlib.util.find_spec("loky") is not None:
         import loky
 
-        limits["loky"] = loky.cpu_count()
+        try:
+            limits["loky"] = loky.cpu_count()
+        except ValueError:  # as loky says it, it would end runs that need no loky
+            logger.warning(
+                "LOKY_MAX_CPU_COUNT is %r, expected a number: it is ignored",
+                environment.get("LOKY_MAX_CPU_COUNT"),
+            )
     if (slurm := _slurm_cores(environment)) is not None:
         limits["SLURM"] = slurm
     if (lsf := _lsf_cores(environment)) is not None:
@@ -302,10 +305,7 @@ def machine_signature() -> str:
 
 def installed_executors() -> dict[str, bool]:
     """Return which executors can be used here."""
-    return {
-        name: module is None or importlib.util.find_spec(module) is not None
-        for name, module in _EXECUTORS.items()
-    }
+    return {name: backend.is_installed for name, backend in BACKENDS.items()}
 
 
 def describe_machine() -> dict[str, Any]:

@@ -89,7 +89,7 @@ class Monitor:
 
     Notes
     -----
-    It implements the ``Monitor`` protocol of :mod:`dotpe_exec.executors.phases`.
+    It is an ``Observer`` of :mod:`dotpe_exec.executors.phases`.
     """
 
     def __init__(self, progress: bool = True, n_workers: int | None = None):

@@ -22,9 +22,10 @@ from ..atomic import write_feather, write_json, write_npy
 from ..digests import file_digest
 from ..errors import BankError
 from ..executors.phases import PhaseRunner
-from ..executors.resolve import resolve_executor
+from ..executors.resolve import HeldExecutor
 from ..executors.store import ArrayStore
 from ..executors.task import Task
+from ..interrupts import terminations_raise
 from ..monitor import Monitor
 from ..validation import integer, number, positive_integer
 from ..waveforms.parameters import PARAMETERS
@@ -381,12 +382,11 @@ def _runner(
         return
     if n_procs is not None:
         positive_integer("n_procs", n_procs)
-    resolved = resolve_executor(executor, n_procs)
     with (
+        terminations_raise(),
         Monitor(progress) as monitor,
-        PhaseRunner(ArrayStore(), resolved, monitor=monitor) as own,
+        # Workers that are kept for later runs are better off without LAL.
+        HeldExecutor(executor, n_procs, keep_warm=False) as workers,
+        PhaseRunner(ArrayStore(), workers, monitor=monitor) as own,
     ):
         yield own
-        if resolved.owned:
-            # Workers that are kept for later runs are better off without LAL.
-            resolved.shutdown()

@@ -9,12 +9,15 @@ from __future__ import annotations
 import atexit
 import gc
 import logging
+import os
+import sys
 from typing import Any
 
 import click
 
 from .._version import __version__
 from ..errors import DotpeExecError, ExecutorError, TaskError, WorkerCrashError
+from ..interrupts import terminations_raise
 from .banks import bank
 from .events import event
 from .results import export, plot, report
@@ -31,9 +34,14 @@ _CONTEXT = {
 class _Group(click.Group):
     """A group whose commands turn our own errors into one sentence and an exit code."""
 
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        _open_closed_streams()
+        return super().main(*args, **kwargs)
+
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            return super().invoke(ctx)
+            with terminations_raise():
+                return super().invoke(ctx)
         except (DotpeExecError, OSError) as error:
             if ctx.params.get("debug"):
                 raise
@@ -45,6 +53,23 @@ class _Group(click.Group):
                 isinstance(error, ExecutorError) and not isinstance(error, ValueError)
             )
             ctx.exit(1 if failed_at_work else 2)
+
+
+def _open_closed_streams() -> None:
+    """Give a program that was started with closed standard streams empty ones.
+
+    Else files that are opened later get their numbers, and what anybody prints.
+    """
+    for number, (name, mode) in enumerate(
+        (("stdin", "r"), ("stdout", "w"), ("stderr", "w"))
+    ):
+        if getattr(sys, name) is None:
+            stream = open(os.devnull, mode)  # noqa: SIM115, PTH123 - for the whole program
+            try:
+                os.fstat(number)
+            except OSError:
+                os.dup2(stream.fileno(), number)
+            setattr(sys, name, stream)
 
 
 @click.group(cls=_Group, context_settings=_CONTEXT)

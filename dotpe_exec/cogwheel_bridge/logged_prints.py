@@ -2,45 +2,45 @@
 
 from __future__ import annotations
 
+import builtins
 import contextlib
-import functools
+import contextvars
 import io
 import logging
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Iterator
+from typing import Any
 
 logger = logging.getLogger("dotpe_exec.cogwheel")
 
-
-class _LogLines(io.TextIOBase):
-    """Text stream that passes each line on to a logging function."""
-
-    def __init__(self, log: Callable[[str], None]):
-        self._log = log
-        self._rest = ""
-
-    def writable(self) -> bool:
-        return True
-
-    def write(self, text: str) -> int:
-        *lines, self._rest = (self._rest + text).split("\n")
-        for line in lines:
-            if line.strip():
-                self._log(line)
-        return len(text)
-
-    def flush_rest(self) -> None:
-        """Log what came without a final newline."""
-        if self._rest.strip():
-            self._log(self._rest)
-        self._rest = ""
+_level: contextvars.ContextVar[int | None] = contextvars.ContextVar("level", default=None)
 
 
 @contextlib.contextmanager
 def prints_logged(level: int = logging.DEBUG) -> Iterator[None]:
-    """Turn what cogwheel prints into records of the logger ``dotpe_exec.cogwheel``."""
-    stream = _LogLines(functools.partial(logger.log, level))
-    with contextlib.redirect_stdout(stream):
-        try:
-            yield
-        finally:
-            stream.flush_rest()
+    """Turn what cogwheel prints into records of the logger ``dotpe_exec.cogwheel``.
+
+    In this thread alone, and without a change of ``sys.stdout``, which would take the
+    output of all others.
+    """
+    for name, module in list(sys.modules.items()):
+        if name.partition(".")[0] == "cogwheel":
+            vars(module).setdefault("print", _print)
+    token = _level.set(level)
+    try:
+        yield
+    finally:
+        _level.reset(token)
+
+
+def _print(*values: Any, **options: Any) -> None:
+    """The name ``print`` in cogwheel's modules: as ever, but for who asked otherwise."""
+    level = _level.get()
+    if level is None or options.get("file") is not None:
+        builtins.print(*values, **options)
+        return
+    text = io.StringIO()
+    builtins.print(*values, **options | {"file": text, "flush": False})
+    for line in text.getvalue().splitlines():
+        if line.strip():
+            logger.log(level, "%s", line)

@@ -68,7 +68,9 @@ class DaskExecutor(Executor):
             if address is None and scheduler_file is None:
                 self._local = LocalDask(n_workers or 1)
                 address = self._local.address
-            client = _connect(address, scheduler_file)
+            security = None if self._local is None else self._local.security
+            client = _connect(address, scheduler_file, security)
+        self.runs_only_our_calls = self._local is not None
         self._client = client
         self._address = getattr(client.scheduler, "address", "an unknown address")
         self._delivery = delivery.Delivery(self._send, self._was_cancelled)
@@ -141,12 +143,15 @@ class DaskExecutor(Executor):
             self._local.close()
 
 
-def _connect(address: str | None, scheduler_file: str | os.PathLike | None) -> Client:
+def _connect(
+    address: str | None, scheduler_file: str | os.PathLike | None, security: Any
+) -> Client:
     where = address or f"described by {os.fspath(scheduler_file or '')}"
     try:
         return Client(
             address,
             scheduler_file=None if address else scheduler_file,
+            security=security,
             set_as_default=False,
             timeout=CONNECT_SECONDS,
         )

@@ -4,15 +4,22 @@ Dask's own ``LocalCluster`` runs its scheduler in the caller's process, where it
 with the caller for the interpreter, and starts workers that run the caller's script again,
 now and whenever one is replaced. This module, run as a script, is a main program without
 either fault; it also stands between the workers and the terminal's Ctrl-C.
+
+Who reaches the port of a scheduler can run code as its owner. So all that listens here
+listens on the loopback interface, and speaks TLS with a certificate that is made for this
+cluster and known to it and to us alone: it travels through a pipe and is never written.
 """
 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from typing import Any
 
 from ..errors import ExecutorError
@@ -33,6 +40,8 @@ class LocalDask:
     ----------
     address : str
         Of the scheduler.
+    security : distributed.Security
+        With which a client is let in.
 
     Raises
     ------
@@ -52,12 +61,18 @@ class LocalDask:
         )
         os.close(write_end)
         with open(read_end) as pipe:  # noqa: PTH123
-            self.address = pipe.read().strip()
-        if not self.address:
+            said = pipe.read()
+        if not said:
             raise ExecutorError(
                 f"the local dask cluster did not start (exit code {self._process.wait()}); "
                 "what it printed says why"
             )
+        from distributed.security import Security
+
+        about = json.loads(said)
+        self.address = about["address"]
+        self.security = Security(require_encryption=True, **about["certificates"])
+        self._scratch = about["scratch"]
 
     def kill(self) -> None:
         """End all of its processes at once."""
@@ -65,6 +80,7 @@ class LocalDask:
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
         self._process.stdin.close()
+        shutil.rmtree(self._scratch, ignore_errors=True)
 
     def close(self) -> None:
         """End the workers in order."""
@@ -75,21 +91,56 @@ class LocalDask:
             self.kill()
 
 
-def main(n_workers: int, write_end: int) -> None:
-    """Run a cluster until standard input ends; its address goes to a file descriptor."""
-    from distributed import LocalCluster
+CERTIFICATES = (
+    "tls_ca_file",
+    "tls_client_cert",
+    "tls_client_key",
+    "tls_scheduler_cert",
+    "tls_scheduler_key",
+    "tls_worker_cert",
+    "tls_worker_key",
+)
+"""What a ``Security`` object of dask holds."""
 
-    with LocalCluster(
-        n_workers=n_workers,
-        threads_per_worker=1,
-        dashboard_address=None,
-        env=ENVIRONMENT,
-        # Dask would count the pages of the bank that a worker has mapped, which are not
-        # its own, and restart it for them.
-        memory_limit=None,
-    ) as cluster:
+
+def main(n_workers: int, write_end: int) -> None:
+    """Run a cluster until standard input ends; what it is goes to a file descriptor."""
+    import dask.config
+    from distributed import LocalCluster
+    from distributed.security import Security
+
+    # Ports for pages about the cluster are there without a dashboard too, and speak to
+    # everybody: they have nothing to say. Workers get this from here.
+    dask.config.set(
+        {
+            "distributed.scheduler.http.routes": [],
+            "distributed.worker.http.routes": [],
+        }
+    )
+    security = Security.temporary()
+    with (
+        tempfile.TemporaryDirectory(prefix="dotpe-exec-dask-") as scratch,
+        LocalCluster(
+            n_workers=n_workers,
+            threads_per_worker=1,
+            host="127.0.0.1",
+            protocol="tls://",
+            security=security,
+            local_directory=scratch,
+            dashboard_address=None,
+            env=ENVIRONMENT,
+            # Dask would count the pages of the bank that a worker has mapped, which are
+            # not its own, and restart it for them.
+            memory_limit=None,
+        ) as cluster,
+    ):
+        about = {
+            "address": cluster.scheduler_address,
+            "scratch": scratch,
+            "certificates": {name: getattr(security, name) for name in CERTIFICATES},
+        }
         with open(write_end, "w") as pipe:
-            pipe.write(cluster.scheduler_address)
+            json.dump(about, pipe)
         sys.stdin.read()
 
 

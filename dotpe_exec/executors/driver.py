@@ -99,8 +99,8 @@ class Driver:
         Consumed as room in flight allows.
     n_tasks : int
         How many there will be; only for dividing the last ones evenly.
-    crumbs_folder : str
-        Folder on local disk for :mod:`crumbs`.
+    notes_folder : str
+        Folder on local disk for :mod:`running_task`.
     refresh : callable, optional
         From payload to payload, at the moment of submission.
     restore : callable, optional
@@ -119,7 +119,7 @@ class Driver:
         tasks: Iterable[Task],
         *,
         n_tasks: int,
-        crumbs_folder: str,
+        notes_folder: str,
         refresh: Callable[[Any], Any] | None = None,
         restore: Callable[[Task], Any] | None = None,
         tasks_per_message: int | None = None,
@@ -131,7 +131,7 @@ class Driver:
         self._source = iter(tasks)
         self._ahead: Task | None = None
         self._n_left = n_tasks
-        self._crumbs_folder = crumbs_folder
+        self._notes_folder = notes_folder
         self._refresh = refresh
         self._restore = restore
         self._fixed_size = tasks_per_message
@@ -241,7 +241,7 @@ class Driver:
                     message.number,
                     self._pickled_function(),
                     self._pickled(entries, payloads),
-                    self._crumbs_folder,
+                    self._notes_folder,
                 )
         except BrokenExecutor as error:
             message.future.set_exception(error)
@@ -306,7 +306,7 @@ class Driver:
         except Exception as error:
             if not self._executor.is_lost(error):
                 raise self._unusable(f"failed ({type(error).__name__}: {error})") from error
-            self._accuse(message, None, running_task.Crumb())
+            self._accuse(message, None, running_task.RunningTask())
             del self._in_flight[message.number]
             return
         del self._in_flight[message.number]
@@ -367,18 +367,20 @@ class Driver:
             raise self._broken_for_good(lost, error)
         dead = self._executor.dead_workers()
         self._executor.kill_workers()
-        trail = running_task.read(self._crumbs_folder)
-        if not any(trail.get(pid, running_task.Crumb()).message in lost for pid in dead):
+        trail = running_task.read_local(self._notes_folder)
+        if not any(
+            trail.get(pid, running_task.RunningTask()).message in lost for pid in dead
+        ):
             self._count_idle_break(dead, error)
         for pid, exit_code in dead.items():
-            crumb = trail.get(pid, running_task.Crumb())
-            if crumb.message not in lost:
+            at = trail.get(pid, running_task.RunningTask())
+            if at.message not in lost:
                 continue
-            if crumb.position >= 0:
-                entry = lost[crumb.message].entries[crumb.position]
-                self._charge(entry, exit_code, crumb)
+            if at.position >= 0:
+                entry = lost[at.message].entries[at.position]
+                self._charge(entry, exit_code, at)
             else:
-                self._accuse(lost[crumb.message], exit_code, crumb)
+                self._accuse(lost[at.message], exit_code, at)
         for message in lost.values():
             for entry in message.entries:
                 if not entry.suspect:
@@ -398,20 +400,20 @@ class Driver:
             ) from error
 
     def _accuse(
-        self, message: _Message, exit_code: int | None, crumb: running_task.Crumb
+        self, message: _Message, exit_code: int | None, at: running_task.RunningTask
     ) -> None:
         """A worker died with this message, between its tasks or we cannot know where."""
         if len(message.entries) == 1:
-            self._charge(message.entries[0], exit_code, crumb)
+            self._charge(message.entries[0], exit_code, at)
             return
         for entry in message.entries:
             self._isolate(entry)
 
     def _charge(
-        self, entry: _Entry, exit_code: int | None, crumb: running_task.Crumb
+        self, entry: _Entry, exit_code: int | None, at: running_task.RunningTask
     ) -> None:
         entry.crashes += 1
-        entry.crashes_loading += _killed_while_loading(exit_code, crumb)
+        entry.crashes_loading += _killed_while_loading(exit_code, at)
         charged = entry.crashes - entry.crashes_loading
         if charged > self._max_retries or entry.crashes_loading > MAX_LOADING_KILLS:
             raise reports.killed_its_worker(
@@ -429,7 +431,7 @@ class Driver:
     ) -> WorkerCrashError:
         running = [
             lost[number].entries[index].task.key
-            for number, index, _ in running_task.read(self._crumbs_folder).values()
+            for number, index, _ in running_task.read(self._notes_folder)
             if number in lost and index >= 0
         ]
         return reports.cannot_restart(self._executor.name, self._phase, running, error)
@@ -440,7 +442,7 @@ class Driver:
         )
 
 
-def _killed_while_loading(exit_code: int | None, crumb: running_task.Crumb) -> bool:
+def _killed_while_loading(exit_code: int | None, at: running_task.RunningTask) -> bool:
     """Whether somebody killed a worker that had hardly begun.
 
     Nothing else than another process ends one in this way: a task that fails on its own
@@ -449,7 +451,7 @@ def _killed_while_loading(exit_code: int | None, crumb: running_task.Crumb) -> b
     """
     return (
         exit_code in (-signal.SIGKILL, -signal.SIGTERM)
-        and time.time() - crumb.loading_since < LOADING_SECONDS
+        and time.time() - at.loading_since < LOADING_SECONDS
     )
 
 

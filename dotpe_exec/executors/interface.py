@@ -33,16 +33,18 @@ class Executor(ABC):
         bytes, and limits on threads are set (and restored) here.
     can_rebuild : bool
         After workers died, :meth:`kill_workers` followed by :meth:`submit` works again.
-    owned : bool
-        Made by a run for itself, which therefore ends it. False for everything that a
-        caller made.
+        Such workers are processes of this host: who died, and running which task, is
+        found by process id. All other backends may run calls on any host.
+    runs_only_our_calls : bool
+        Workers do nothing but what this package asks of them, so they may be given calls
+        ahead of the first task, to import what that needs.
     """
 
     name: str = "executor"
     n_workers: int = 1
     shares_memory: bool = False
     can_rebuild: bool = False
-    owned: bool = False
+    runs_only_our_calls: bool = False
 
     @property
     def max_in_flight(self) -> int:
@@ -68,7 +70,8 @@ class Executor(ABC):
     def dead_workers(self) -> dict[int, int | None]:
         """Return process id and exit code of the workers that died on their own.
 
-        Empty where that cannot be known. Forgotten by :meth:`kill_workers`.
+        Process ids of this host. Empty where that cannot be known. Forgotten by
+        :meth:`kill_workers`.
         """
         return {}
 
@@ -83,7 +86,10 @@ class Executor(ABC):
         """End the workers in order and free what they hold."""
 
     def release(self) -> None:
-        """End of a run that owns this executor; by default the same as ``shutdown``."""
+        """End of the run for which it was made; workers may stay for the next one.
+
+        By default the same as ``shutdown``. Called once, and nothing after it.
+        """
         self.shutdown()
 
     def __enter__(self) -> Executor:

@@ -30,6 +30,8 @@ class MPIExecutor(ForeignExecutor):
         ``mpi4py.futures`` does not manage them, and each would do the whole run.
     """
 
+    runs_only_our_calls = True
+
     def __init__(self, n_workers: int | None = None):
         # mpi4py has no public way to ask whether its launcher is there.
         managed = getattr(_core, "SharedPool", True) is not None

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from .driver import Driver
 from .interface import Executor
-from .resolve import resolve_executor
+from .resolve import HeldExecutor
 from .store import ArrayStore
 from .task import Task
 
@@ -55,7 +55,7 @@ class TaskRecord:
     restored: bool = False
 
 
-class Checkpoint(Protocol):
+class ResultCache(Protocol):
     """Where results are kept until the run is complete."""
 
     def load(self, phase: str, key: str) -> Any | None:
@@ -68,7 +68,7 @@ class Checkpoint(Protocol):
         """Put what is kept of a phase where it outlives this process and its host."""
 
 
-class Monitor(Protocol):
+class Observer(Protocol):
     """Who watches. Called in the caller's thread only."""
 
     def phase_started(
@@ -96,12 +96,12 @@ class PhaseRunner:
     store : ArrayStore
         Where stages put large arrays.
     executor : optional
-        Anything that :func:`resolve_executor` takes; None is serial.
+        Anything that ``executor=`` takes (:func:`.resolve.resolve_executor`).
     n_procs : int, optional
         Number of workers, for executors made here.
-    checkpoint : Checkpoint, optional
+    checkpoint : ResultCache, optional
         Tasks found in it do not run again.
-    monitor : Monitor, optional
+    monitor : Observer, optional
         Told of phases and tasks.
     max_retries : int
         How often a task that was in a dead worker runs again. Workers killed from outside
@@ -111,17 +111,16 @@ class PhaseRunner:
     def __init__(
         self,
         store: ArrayStore,
-        executor: Any = None,
+        executor: Any = "serial",
         *,
         n_procs: int | None = None,
-        checkpoint: Checkpoint | None = None,
-        monitor: Monitor | None = None,
+        checkpoint: ResultCache | None = None,
+        monitor: Observer | None = None,
         max_retries: int = 10,
     ):
         self.store = store
-        self.executor: Executor = resolve_executor(
-            "serial" if executor is None else executor, n_procs
-        )
+        self._held = HeldExecutor(executor, n_procs)
+        self.executor: Executor = self._held.executor
         self.checkpoint = checkpoint
         self.monitor = monitor
         self.max_retries = max_retries
@@ -170,7 +169,7 @@ class PhaseRunner:
         ExecutorError
             The executor takes no tasks, or something cannot be pickled.
         """
-        folder = tempfile.mkdtemp(prefix="crumbs-", dir=self.store.folder)
+        folder = tempfile.mkdtemp(prefix="running-", dir=self.store.folder)
         try:
             if self.monitor is not None:
                 self.monitor.phase_started(phase, n_tasks, _total(tasks, work), unit)
@@ -180,7 +179,7 @@ class PhaseRunner:
                 function,
                 tasks,
                 n_tasks=n_tasks,
-                crumbs_folder=folder,
+                notes_folder=folder,
                 refresh=refresh,
                 restore=self._restorer(phase),
                 tasks_per_message=tasks_per_message,
@@ -223,13 +222,10 @@ class PhaseRunner:
 
     def close(self, *, kill: bool = False) -> None:
         """Release what was made here; with ``kill``, end tasks that still run."""
-        if self.executor.owned:
-            if kill:
-                self.executor.kill_workers()
-            self.executor.release()
-        elif kill and self.executor.can_rebuild:
-            self.executor.kill_workers()  # the caller's pool restarts when next used
-        self.store.close()
+        try:
+            self._held.release(kill=kill)
+        finally:
+            self.store.close()
 
     def __enter__(self) -> PhaseRunner:
         return self

@@ -5,23 +5,22 @@ from __future__ import annotations
 import contextlib
 import errno
 import functools
+import multiprocessing
 import os
 import signal
-import sys
 import threading
 import time
-import types
+import weakref
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from concurrent.futures import BrokenExecutor, Future
-from multiprocessing import resource_tracker
+from multiprocessing import resource_tracker, util
 from pathlib import Path
 from typing import Any
 
 from ..errors import ExecutorError
 from ..interrupts import interrupts_later
 from .interface import Executor, check_n_workers
-from .threads import worker_environment
 
 # After the death of its workers, the thread of a pool needs milliseconds.
 _THREAD_SECONDS = 0.3
@@ -38,10 +37,12 @@ class PoolExecutor(Executor):
     Raises
     ------
     ExecutorError
-        From ``submit``, after ``shutdown`` or where no process can be started.
+        From ``submit``, after ``shutdown`` or where no process can be started: a daemonic
+        process may not start any.
     """
 
     can_rebuild = True
+    runs_only_our_calls = True
 
     def __init__(self, n_workers: int):
         self.n_workers = check_n_workers(n_workers)
@@ -58,21 +59,44 @@ class PoolExecutor(Executor):
             raise ExecutorError(
                 f"the {self.name} executor was shut down and takes no more tasks"
             )
+        if multiprocessing.current_process().daemon:
+            raise ExecutorError(
+                f"the {self.name} executor cannot start worker processes: this process is "
+                "a daemonic one, which may have no children; executor='serial' needs none"
+            )
         # Pools start processes inside submit, when they find that one is missing.
         try:
-            with child_conditions():
+            with _starting, interrupts_later(), self._interrupts_blocked():
                 if self._pool is None:
                     self._pool = self._start()
+                    _end_at_exit(self._pool)
                 future = self._pool.submit(function, *args)
         except OSError as error:
             raise self._cannot_start(error) from error
         future.add_done_callback(functools.partial(self._find_dead, self._pool))
         return future
 
+    @contextlib.contextmanager
+    def _interrupts_blocked(self) -> Iterator[None]:
+        """Block Ctrl-C in this thread, and so in children that are still importing."""
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+        try:
+            self._start_trackers()  # beforehand, for that unblocks it
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+            yield
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+    def _start_trackers(self) -> None:
+        """Start the processes that clean up after the pool's children."""
+        resource_tracker.ensure_running()  # type: ignore[attr-defined]
+
     def _cannot_start(self, error: OSError) -> ExecutorError:
         hint = ""
         if error.errno in (errno.ENOSPC, errno.EROFS, errno.EACCES, errno.ENOENT):
             hint = " (semaphores need a little room in /dev/shm)"
+        if error.errno == errno.EMFILE:
+            hint = " (the limit is what `ulimit -n` says)"
         return ExecutorError(
             f"the {self.name} executor cannot start worker processes: "
             f"{error.strerror or error}{hint}; executor='serial' needs none"
@@ -102,25 +126,30 @@ class PoolExecutor(Executor):
         pool, self._pool = self._pool, None
         if pool is None:
             return
-        processes = _processes(pool).values()
-        for process in processes:
-            # Not process.kill(): loky's processes have none. Asking for the exit code
-            # first keeps the signal from a process that took over a dead one's number.
-            with contextlib.suppress(ValueError, OSError):  # closed, or gone
-                if process.exitcode is None:
-                    os.kill(process.pid, signal.SIGKILL)
-        _unblock(pool)
-        # Without waiting: the pool's thread sees that its workers are dead and ends.
-        pool.shutdown(wait=False)
-        for process in processes:
-            with contextlib.suppress(ValueError, OSError, AssertionError):
-                process.join(timeout=1)
+        _kill(pool)
 
     def shutdown(self) -> None:
         self._closed = True
         pool, self._pool = self._pool, None
         if pool is not None:
             pool.shutdown(wait=True)
+
+
+def _kill(pool: Any) -> None:
+    """End the workers of a pool and, with them, the pool."""
+    processes = _processes(pool).values()
+    for process in processes:
+        # Not process.kill(): loky's processes have none. Asking for the exit code
+        # first keeps the signal from a process that took over a dead one's number.
+        with contextlib.suppress(ValueError, OSError):  # closed, or gone
+            if process.exitcode is None:
+                os.kill(process.pid, signal.SIGKILL)
+    _unblock(pool)
+    # Without waiting: the pool's thread sees that its workers are dead and ends.
+    pool.shutdown(wait=False)
+    for process in processes:
+        with contextlib.suppress(ValueError, OSError, AssertionError):
+            process.join(timeout=1)
 
 
 def _exited(pool: Any) -> dict[int, int | None]:
@@ -157,29 +186,37 @@ def _unblock(pool: Any) -> None:
             os.dup2(nowhere.fileno(), writer.fileno(), inheritable=False)
 
 
+# Held while processes start. What a child inherits (the blocked Ctrl-C) belongs to the
+# thread that starts it; nothing of this process that other threads see is changed, but for
+# the handler of Ctrl-C, and that only where the main thread starts processes.
 _starting = threading.RLock()
 
+_started: weakref.WeakSet[Any] = weakref.WeakSet()
+_cleans_up: int | None = None  # the process that ends what it started
 
-@contextlib.contextmanager
-def child_conditions() -> Iterator[None]:
-    """Arrange what processes inherit that are started inside.
 
-    The environment of :func:`worker_environment`; Ctrl-C blocked, so that it cannot hit
-    a child that is still importing, and kept from this process, which would leave a child
-    half started; and no main module. Without that last one,
-    `multiprocessing` runs the caller's script again in every worker, which takes as long
-    as its imports take, brings in what workers must not load, and never ends for a script
-    without ``if __name__ == "__main__"``. What tasks need of ``__main__`` travels by value.
+def _end_at_exit(pool: Any) -> None:
+    """Have the workers of a pool killed when this process ends.
+
+    The end of a process that ``multiprocessing`` started waits for its children, and comes
+    before that of pools: workers that are kept warm would hold it up.
     """
-    with _starting, worker_environment(), interrupts_later():
-        # Beforehand, for starting it unblocks Ctrl-C whatever was before.
-        resource_tracker.ensure_running()
-        main = sys.modules["__main__"]
-        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-        bare = types.ModuleType("__main__")
-        sys.modules["__main__"] = bare
-        try:
-            yield
-        finally:
-            sys.modules["__main__"] = main
-            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+    global _cleans_up
+    if _cleans_up != os.getpid():
+        _cleans_up = os.getpid()
+        util.Finalize(None, _kill_started, exitpriority=100)
+    _started.add(pool)
+
+
+def _kill_started() -> None:
+    for pool in list(_started):
+        _kill(pool)
+
+
+def _forget_parents() -> None:
+    """In a forked child, which has none of them."""
+    global _starting, _started
+    _starting, _started = threading.RLock(), weakref.WeakSet()
+
+
+os.register_at_fork(after_in_child=_forget_parents)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import multiprocessing
 from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 
-from . import worker
+from . import spawning, worker
 from .pool import PoolExecutor
 
 
@@ -23,6 +22,6 @@ class ProcessExecutor(PoolExecutor):
     def _start(self) -> Any:
         return ProcessPoolExecutor(
             self.n_workers,
-            mp_context=multiprocessing.get_context("spawn"),
+            mp_context=spawning.Context(),
             initializer=worker.initialize,
         )

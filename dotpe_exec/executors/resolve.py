@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import concurrent.futures
-from importlib import import_module
+import logging
+import multiprocessing
 from typing import Any
 
-from ..errors import ExecutorError, UnknownExecutorError
+from ..errors import UnknownExecutorError
 from ..machine import usable_cores
+from .backends import BACKENDS, load_class
 from .interface import Executor, check_n_workers
 
-_BACKENDS = {
-    "serial": "serial.SerialExecutor",
-    "process": "process.ProcessExecutor",
-    "loky": "loky.LokyExecutor",
-    "dask": "dask.DaskExecutor",
-    "mpi": "mpi.MPIExecutor",
-}
+logger = logging.getLogger(__name__)
 
-NAMES = tuple(_BACKENDS)
+NAMES = tuple(BACKENDS)
 """The names that ``executor=`` takes."""
 
 
@@ -28,10 +24,10 @@ def resolve_executor(executor: Any = None, n_procs: int | None = None) -> Execut
     Parameters
     ----------
     executor : None, str, Executor, concurrent.futures.Executor or distributed.Client
-        None: loky when ``n_procs`` is more than one, else serial. A name: one of
-        :data:`NAMES`, the address of a dask scheduler (``"tcp://host:8786"``), or the
-        path of the ``.json`` file that it wrote. An object: used, and left to whoever
-        made it.
+        None: loky when ``n_procs`` is more than one, else serial; serial too in a daemonic
+        process, which may not start others. A name: one of :data:`NAMES`, the address of a
+        dask scheduler (``"tcp://host:8786"``), or the path of the ``.json`` file that it
+        wrote. An object: used, and left to whoever made it.
     n_procs : int, optional
         Number of workers for names; for foreign executors, how many they run at a time
         where they do not say. Default: the usable cores.
@@ -39,7 +35,9 @@ def resolve_executor(executor: Any = None, n_procs: int | None = None) -> Execut
     Returns
     -------
     Executor
-        With ``owned`` true if it was made here, so that the run must release it.
+        An ``Executor`` that was given, as it is: whoever made it ends it. Anything else is
+        made here and must be released;
+        :class:`HeldExecutor` does that.
 
     Raises
     ------
@@ -51,15 +49,13 @@ def resolve_executor(executor: Any = None, n_procs: int | None = None) -> Execut
     if n_procs is not None:
         n_procs = check_n_workers(n_procs)
     if executor is None:
-        executor = "serial" if (n_procs or usable_cores()) == 1 else "loky"
+        executor = _default(n_procs or usable_cores())
     if isinstance(executor, str):
-        made = _by_name(executor, n_procs)
-        made.owned = True
-        return made
+        return _by_name(executor, n_procs)
     if isinstance(executor, Executor):
         return executor
     if _is_dask_client(executor):
-        return _load("dask")(client=executor)
+        return load_class("dask")(client=executor)
     if isinstance(executor, concurrent.futures.Executor):
         from .foreign import ForeignExecutor
 
@@ -70,30 +66,82 @@ def resolve_executor(executor: Any = None, n_procs: int | None = None) -> Execut
     )
 
 
+class HeldExecutor:
+    """What :func:`resolve_executor` returns, and whose it is; a context manager.
+
+    Parameters
+    ----------
+    executor, n_procs
+        As of :func:`resolve_executor`, whose errors it raises.
+    keep_warm : bool
+        Whether workers may stay for whoever asks next (:meth:`Executor.release`), rather
+        than end (:meth:`Executor.shutdown`).
+
+    Attributes
+    ----------
+    executor : Executor
+        To be used until :meth:`release`.
+    """
+
+    def __init__(
+        self, executor: Any = None, n_procs: int | None = None, *, keep_warm: bool = True
+    ):
+        self.executor = resolve_executor(executor, n_procs)
+        self._is_callers = self.executor is executor
+        self._keep_warm = keep_warm
+        self._is_released = False
+
+    def release(self, *, kill: bool = False) -> None:
+        """Release what was made here, once; with ``kill``, end what still runs.
+
+        An executor of this package that the caller made is never released, and loses what
+        it still does for us only if it starts again when it is used next.
+        """
+        if self._is_released:
+            return
+        self._is_released = True
+        if kill and (self.executor.can_rebuild or not self._is_callers):
+            self.executor.kill_workers()
+        if self._is_callers:
+            return
+        if self._keep_warm:
+            self.executor.release()
+        else:
+            self.executor.shutdown()
+
+    def __enter__(self) -> Executor:
+        return self.executor
+
+    def __exit__(self, exc_type: type[BaseException] | None, *rest: object) -> None:
+        self.release(kill=exc_type is not None)
+
+
+def _default(n_workers: int) -> str:
+    if n_workers == 1:
+        return "serial"
+    if multiprocessing.current_process().daemon:
+        logger.warning(
+            "a daemonic process may not start others: tasks run in this one "
+            "(executor='serial') instead of in %d",
+            n_workers,
+        )
+        return "serial"
+    return "loky"
+
+
 def _by_name(name: str, n_procs: int | None) -> Executor:
     if "://" in name:
-        return _load("dask")(scheduler_address=name)
+        return load_class("dask")(scheduler_address=name)
     if name.endswith(".json"):
-        return _load("dask")(scheduler_file=name)
-    if name not in _BACKENDS:
+        return load_class("dask")(scheduler_file=name)
+    if name not in BACKENDS:
         raise UnknownExecutorError(
             f"executor={name!r} is not known; expected one of {', '.join(NAMES)}, or the "
             "address of a dask scheduler or the .json file that it wrote"
         )
     if name == "serial":
-        return _load(name)()
-    return _load(name)(n_procs or usable_cores())
-
-
-def _load(name: str) -> Any:
-    module, cls = _BACKENDS[name].split(".")
-    try:
-        return getattr(import_module(f".{module}", __package__), cls)
-    except ImportError as error:
-        raise ExecutorError(
-            f"executor={name!r} needs a package that is not installed ({error}); "
-            f"try: pip install 'dotpe-exec[{name}]'"
-        ) from error
+        return load_class(name)()
+    return load_class(name)(n_procs or usable_cores())
 
 
 def _is_dask_client(obj: Any) -> bool:

@@ -1,27 +1,31 @@
 """Which task each worker is running, readable after the worker was killed.
 
 A worker writes two integers and a time to a file of its own before each task. The write
-lands in the page cache, which survives the process; it costs about a microsecond.
+lands in the page cache, which survives the process; it costs about a microsecond. The file
+is open while a message is handled and its descriptor is known to that call alone: many
+threads of a process may be workers, beside others that open and close files of theirs.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import struct
+import threading
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 _FORMAT = struct.Struct("<qqd")
 
 OUTSIDE = -1
-"""Task index while the worker handles a message but runs none of its tasks."""
+"""Position while the worker handles a message but runs none of its tasks."""
 
-_file: tuple[str, int] | None = None  # (folder, descriptor) of this process
-_loading_since = 0.0
+_worker = threading.local()  # .folder, .loading_since: the phase that this thread is in
 
 
-class Crumb(NamedTuple):
+class RunningTask(NamedTuple):
     """Where a worker was: ``position`` in a message, loading code since a time.
 
     The time is in seconds since the epoch; 0 where it had finished a task of the phase,
@@ -33,36 +37,50 @@ class Crumb(NamedTuple):
     loading_since: float = 0.0
 
 
-def write(folder: str, message: int, index: int) -> None:
-    """Note that this process is at task ``index`` of a message.
+@contextlib.contextmanager
+def noting(folder: str, message: int) -> Iterator[Callable[[int], None]]:
+    """Yield a function that notes at which task of a message this thread is.
 
-    Does nothing where the folder does not exist (a worker on another host).
+    It does nothing where the folder does not exist (a worker on another host).
     """
-    global _file, _loading_since
-    if _file is None or _file[0] != folder:
-        _loading_since = time.time()
-        if _file is not None and _file[1] >= 0:
-            os.close(_file[1])
-        try:
-            path = Path(folder) / str(os.getpid())
-            _file = folder, os.open(path, os.O_WRONLY | os.O_CREAT, 0o600)
-        except OSError:
-            _file = folder, -1
-    if _file[1] >= 0:
-        os.pwrite(_file[1], _FORMAT.pack(message, index, _loading_since), 0)
+    if getattr(_worker, "folder", None) != folder:
+        _worker.folder, _worker.loading_since = folder, time.time()
+    name = f"{os.uname().nodename}:{os.getpid()}:{threading.get_ident()}"
+    try:
+        file = os.open(Path(folder) / name, os.O_WRONLY | os.O_CREAT, 0o600)
+    except OSError:
+        yield lambda position: None
+        return
+
+    def note(position: int) -> None:
+        os.pwrite(file, _FORMAT.pack(message, position, _worker.loading_since), 0)
+
+    try:
+        yield note
+        note(OUTSIDE)
+    finally:
+        os.close(file)
 
 
 def loaded() -> None:
-    """Note that this process finished a task of the phase; written with the next crumb."""
-    global _loading_since
-    _loading_since = 0.0
+    """Say that this thread finished a task of the phase; written with the next note."""
+    _worker.loading_since = 0.0
 
 
-def read(folder: str) -> dict[int, Crumb]:
-    """Return the last crumb of every process, by process id."""
-    found = {}
+def read(folder: str) -> list[RunningTask]:
+    """Return the last note of every worker of any host."""
+    return [note for _, note in _notes(folder)]
+
+
+def read_local(folder: str) -> dict[int, RunningTask]:
+    """Return the last note of every worker process of this host, by process id."""
+    here = os.uname().nodename
+    return {pid: note for (host, pid), note in _notes(folder) if host == here}
+
+
+def _notes(folder: str) -> Iterator[tuple[tuple[str, int], RunningTask]]:
     for path in Path(folder).iterdir():
+        host, pid, _ = path.name.rsplit(":", 2)
         data = path.read_bytes()
         if len(data) == _FORMAT.size:
-            found[int(path.name)] = Crumb(*_FORMAT.unpack(data))
-    return found
+            yield (host, int(pid)), RunningTask(*_FORMAT.unpack(data))

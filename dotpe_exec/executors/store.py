@@ -12,13 +12,14 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import fcntl
-import getpass
+import glob
 import hashlib
 import io
 import math
 import os
 import shutil
 import socket
+import stat
 import tempfile
 import threading
 import weakref
@@ -34,6 +35,7 @@ from ..errors import ExecutorError
 SCRATCH_VARIABLE = "DOTPE_EXEC_SCRATCH"
 """Environment variable that names the folder under which stores are made."""
 
+_NEW = "dotpe-exec-new-"
 _LOCK = "in-use"
 _ALIGNMENT = 64  # bytes, of the data in an .npy file
 
@@ -176,12 +178,12 @@ class ArrayStore:
     scratch : path, optional
         Folder in which the store makes its own. Local disk or memory is fastest; workers
         on other hosts need a shared one. Default: the environment variable
-        ``DOTPE_EXEC_SCRATCH``, else a folder of this user under the temporary directory.
+        ``DOTPE_EXEC_SCRATCH``, else the temporary directory.
 
     Attributes
     ----------
     folder : Path
-        This store's own folder, readable by this user alone.
+        This store's own folder, for this user alone, with a name that nobody can guess.
 
     Raises
     ------
@@ -198,11 +200,11 @@ class ArrayStore:
         # Locked under a name that nobody cleans up, then renamed: there is no moment at
         # which another process could take the folder for an abandoned one.
         try:
-            fresh = Path(tempfile.mkdtemp(prefix="new-", dir=root))
+            fresh = Path(tempfile.mkdtemp(prefix=_NEW, dir=root))
             self._lock = os.open(fresh / _LOCK, os.O_CREAT | os.O_RDWR, 0o600)
             with contextlib.suppress(OSError):  # file systems without locks: no clean-up
                 fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            self.folder = fresh.rename(root / f"{_host_prefix()}{fresh.name[4:]}")
+            self.folder = fresh.rename(root / f"{_host_prefix()}{fresh.name[len(_NEW) :]}")
         except OSError as error:
             raise ExecutorError(
                 f"the array store cannot be made in {root}: {error.strerror or error}"
@@ -277,47 +279,39 @@ class ArrayStore:
 
 
 def _scratch_root(scratch: str | os.PathLike | None) -> Path:
-    """Return the folder for stores; where nobody chose one, it is private to the user."""
-    chosen = scratch or os.environ.get(SCRATCH_VARIABLE)
+    """Return the folder in which stores are made."""
     try:
-        root = Path(chosen or Path(tempfile.gettempdir(), f"dotpe-exec-{_user()}"))
+        root = Path(scratch or os.environ.get(SCRATCH_VARIABLE) or tempfile.gettempdir())
     except FileNotFoundError as error:
         raise ExecutorError(
             f"{error.strerror or error}: set {SCRATCH_VARIABLE} to a folder for scratch "
             "files"
         ) from error
     try:
-        root.mkdir(mode=0o700 if not chosen else 0o777, parents=True, exist_ok=True)
-        status = root.stat()
+        root.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ExecutorError(
             f"the scratch folder {root} cannot be made: {error.strerror}"
         ) from error
-    if not chosen and (status.st_uid != os.getuid() or status.st_mode & 0o077):
-        # Its name can be guessed, so somebody else may have made it first.
-        raise ExecutorError(
-            f"the scratch folder {root} is not private to this user; delete it, or set "
-            f"{SCRATCH_VARIABLE} to a folder that is"
-        )
     return root.resolve()
 
 
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # containers run as users without a name
-        return str(os.getuid())
-
-
 def _host_prefix() -> str:
-    return f"arrays-{socket.gethostname()}-"
+    return f"dotpe-exec-arrays-{socket.gethostname()}-"
 
 
 def _delete_abandoned(root: Path) -> None:
-    """Delete stores of this host whose processes are gone: nobody holds their lock."""
-    for folder in root.glob(f"{_host_prefix()}*"):
+    """Delete stores of this host and user whose processes are gone: no lock is held.
+
+    Others may write in the same place, so what they put there under such a name is left
+    alone, and no link is followed.
+    """
+    for folder in root.glob(f"{glob.escape(_host_prefix())}*"):
         try:
-            lock = os.open(folder / _LOCK, os.O_RDWR)
+            status = folder.lstat()
+            if status.st_uid != os.getuid() or not stat.S_ISDIR(status.st_mode):
+                continue
+            lock = os.open(folder / _LOCK, os.O_RDWR | os.O_NOFOLLOW)
         except OSError:
             continue
         try:

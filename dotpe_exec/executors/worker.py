@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from ..interrupts import Terminated
 from . import pickling, running_task, threads
 from .private_memory import PeakSampler
 
@@ -56,33 +57,32 @@ class Reply:
 class LocalCalls:
     """Context in which messages run in this process, as they would in a worker.
 
-    One thread, memory watched; both as before when it ends.
+    One thread while a message is handled, as before in between; memory is watched.
     """
 
     def __init__(self) -> None:
-        self._limit = threads.OneThread()
         self._sampler = PeakSampler()
 
     def __enter__(self) -> LocalCalls:
-        self._limit.__enter__()
         self._sampler.start()
         return self
 
     def __exit__(self, *exc_info: object) -> None:
         self._sampler.stop()
-        self._limit.__exit__(*exc_info)
 
     def run(self, function: Callable[[Any], Any], payloads: list[Any]) -> Reply:
         """Run the tasks of a message, without turning anything into bytes."""
         began = time.perf_counter()
         self._sampler.reset()
         outcomes = []
-        with self._limit.numba():
+        with threads.OneThread() as limit, limit.numba():
             for payload in payloads:
-                self._limit.refresh()
+                limit.refresh()
                 start = time.time()
                 try:
                     result, failure = function(payload), None
+                except Terminated:
+                    raise  # this process is to end, not this task
                 except (Exception, SystemExit) as error:
                     result, failure = None, _failure(error, error)
                 outcomes.append(Outcome(result, failure, start, time.time()))
@@ -100,24 +100,26 @@ def run_bytes(number: int, function: bytes, payloads: list[bytes], folder: str) 
     function, payloads : bytes
         Pickled one by one, so that each one's failure is its own.
     folder : str
-        Where crumbs are written.
+        Where running tasks are noted.
     """
     began = time.perf_counter()
     _sampler.start()
     _sampler.reset()
-    with contextlib.nullcontext() if _is_ours else threads.one_thread():
-        outcomes = _run_each(number, function, payloads, folder)
-    running_task.write(folder, number, running_task.OUTSIDE)
+    with (
+        contextlib.nullcontext() if _is_ours else threads.one_thread(),
+        running_task.noting(folder, number) as note,
+    ):
+        outcomes = _run_each(function, payloads, note)
     return Reply(outcomes, _label(), time.perf_counter() - began, _sampler.peak())
 
 
 def _run_each(
-    number: int, function: bytes, payloads: list[bytes], folder: str
+    function: bytes, payloads: list[bytes], note: Callable[[int], None]
 ) -> list[Outcome]:
     outcomes = []
     call: Callable[[Any], Any] | None = None
     for index, payload in enumerate(payloads):
-        running_task.write(folder, number, index)
+        note(index)
         start = time.time()
         try:
             call = call or pickling.loads(function)

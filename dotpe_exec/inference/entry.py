@@ -13,8 +13,9 @@ from ..config import MulticoreConfig, load_cached_config, resolve_config
 from ..errors import InputError
 from ..executors.interface import Executor
 from ..executors.phases import PhaseRunner
-from ..executors.resolve import resolve_executor
+from ..executors.resolve import HeldExecutor
 from ..executors.store import ArrayStore
+from ..interrupts import terminations_raise
 from ..monitor import Monitor
 from ..profiling import ProfilingRunner
 from ..rundir.files import RunFiles
@@ -175,18 +176,18 @@ def run_multicore(
     )
     inputs = gather_inputs(arguments)
     config = fit_memory(asked, problem_size(arguments, inputs))
-    with contextlib.ExitStack() as held:
-        workers = resolve_executor(executor, config.n_procs)
-        held.callback(_release, workers)  # whatever happens before the stages begin
+    with terminations_raise(), contextlib.ExitStack() as held:
+        workers = HeldExecutor(executor, config.n_procs)
+        held.push(workers)
         run = held.enter_context(
             resolved_run(arguments, inputs, config, resume=resume, overwrite=overwrite)
         )
         if run.config != config:
-            _release(workers)
-            workers = resolve_executor(executor, run.config.n_procs)
-            held.callback(_release, workers)
+            workers.release()
+            workers = HeldExecutor(executor, run.config.n_procs)
+            held.push(workers)
         if not run.finished:
-            _execute(run, workers, progress=progress, profile=profile)
+            _execute(run, workers.executor, progress=progress, profile=profile)
     return run.directory.path
 
 
@@ -205,11 +206,6 @@ def _execute(run: ResolvedRun, workers: Executor, *, progress: bool, profile: bo
         # Last: a directory with a summary is a finished run.
         run.directory.finish(summary)
     checkpoint.remove()
-
-
-def _release(executor: Executor) -> None:
-    if executor.owned:
-        executor.release()
 
 
 def _takes_arguments_of(

@@ -13,12 +13,12 @@ from ..executors.interface import Executor
 
 
 def start_workers(executor: Executor) -> None:
-    """Start the workers of a pool that a run made for itself, without waiting for them.
+    """Start workers that do nothing but our calls, without waiting for them.
 
     A worker that dies here is for the first phase to deal with, which finds the pool
-    broken; an executor that the caller made gets nothing but tasks.
+    broken; the pools of other people get nothing but tasks.
     """
-    if executor.shares_memory or not executor.owned:
+    if not executor.runs_only_our_calls:
         return
     for _ in range(executor.n_workers):
         try:

@@ -139,9 +139,7 @@ class KernelWorkload:
         if n_procs == 1:
             return "serial"
         if n_procs not in self._pools:
-            pool = resolve_executor("loky", n_procs)
-            pool.owned = False  # neither shared with runs nor ended by a phase
-            self._pools[n_procs] = pool
+            self._pools[n_procs] = resolve_executor("loky", n_procs)
         return self._pools[n_procs]
 
     def _copies(self, phase: str, config: MulticoreConfig) -> list[str]:

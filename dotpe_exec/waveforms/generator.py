@@ -7,10 +7,7 @@ The direct way gives the same bits as cogwheel's.
 
 from __future__ import annotations
 
-import contextlib
-import io
 import math
-import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -141,12 +138,14 @@ class ModeGenerator:
         return generate_modes(self.fbin_b, source)
 
     def _cogwheel(self, parameters: dict[str, float]) -> np.ndarray:
+        from ..cogwheel_bridge import prints_logged
+
         if "cogwheel" not in self._made:
             self._made["cogwheel"] = _cogwheel_generator(
                 self.approximant, self.harmonic_modes
             )
         make: Callable = self._made["cogwheel"].get_hplus_hcross
-        with _quiet():
+        with prints_logged():  # cogwheel prints at which parameters an approximant failed
             return make(
                 self.fbin_b, parameters | {"d_luminosity": 1.0, "phi_ref": 0.0}, by_m=True
             )
@@ -205,14 +204,6 @@ def generation_way(
 def amplitude_and_phase(h_mpb: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return amplitudes and phases of waveforms, the phases unwrapped along b."""
     return np.abs(h_mpb), np.unwrap(np.angle(h_mpb), axis=-1)
-
-
-def _quiet() -> contextlib.AbstractContextManager:
-    """Keep cogwheel from printing the parameters at which an approximant failed."""
-    # Threads that swap the standard output at the same time may lose it.
-    if threading.current_thread() is threading.main_thread():
-        return contextlib.redirect_stdout(io.StringIO())
-    return contextlib.nullcontext()
 
 
 def _cogwheel_generator(

@@ -122,7 +122,7 @@ def test_simulation_does_what_the_driver_does(bench, tmp_path, n_workers, longes
     durations = np.random.default_rng(0).uniform(0, longest, 500)
     workers = VirtualWorkers(n_workers)
     tasks = [Task(str(k), float(s)) for k, s in enumerate(durations)]
-    driver = Driver(workers, "p", float, tasks, n_tasks=500, crumbs_folder=str(tmp_path))
+    driver = Driver(workers, "p", float, tasks, n_tasks=500, notes_folder=str(tmp_path))
     driver._done = workers
     assert len(list(driver)) == 500
     found = bench("simulation").simulate_phase(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+import sys
+import threading
 
 import numpy as np
 import pytest
@@ -338,9 +340,19 @@ class TestParameters:
             check_par_dic(likelihood.par_dic_0 | change, "par_dic_0")
 
 
-def test_prints_become_log_records(caplog, capsys):
+def test_prints_of_cogwheel_become_log_records_and_those_of_others_stay(caplog, capsys):
+    """Also in other threads, whose standard output is the same object throughout."""
+    from cogwheel import data
+
+    stdout = sys.stdout
     with caplog.at_level(logging.DEBUG, "dotpe_exec.cogwheel"), prints_logged():
-        print("two\nlines")
-        print("no newline", end="")
+        vars(data)["print"]("two\nlines")
+        vars(data)["print"]("no newline", end="")
+        print("the caller's")
+        other = threading.Thread(target=vars(data)["print"], args=("another thread's",))
+        other.start()
+        other.join()
+        assert sys.stdout is stdout
+    vars(data)["print"]("as ever")
     assert [record.message for record in caplog.records] == ["two", "lines", "no newline"]
-    assert capsys.readouterr().out == ""
+    assert capsys.readouterr().out == "the caller's\nanother thread's\nas ever\n"

@@ -31,7 +31,6 @@ def executor(request):
 def worker_pool():
     """One loky pool for tests that need workers, but not of every kind."""
     made = resolve_executor("loky", 2)
-    made.owned = False
     yield made
     made.shutdown()
 

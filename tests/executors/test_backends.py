@@ -131,7 +131,7 @@ def test_every_library_in_every_worker_has_one_thread(runner):
     for counts in answers:
         assert "numba" in counts
         assert len(counts) >= 2, "no BLAS or OpenMP library was seen"
-        assert set(counts.values()) == {1}
+        assert set(counts.values()) == {1}, counts
 
 
 @pytest.mark.parametrize("name", ["process", "loky"])

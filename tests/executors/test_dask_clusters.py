@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import contextlib
+import json
 import os
 import subprocess
 import sys
@@ -42,7 +43,6 @@ def cluster():
 def test_client_is_used_and_left_open(cluster, store):
     with distributed.Client(cluster) as client:
         runner = PhaseRunner(store, client)
-        assert not runner.executor.owned
         assert_same_as_serial(runner)
         runner.close(kill=True)
         assert client.submit(abs, -1).result() == 1
@@ -130,6 +130,69 @@ def test_ending_a_run_early_ends_every_process_of_its_cluster(tmp_path):
         raise KeyboardInterrupt
     assert at >= 2, "a worker, and the process that holds the cluster"
     wait_for_the_end_of([process.pid for process in above[:at]])
+
+
+STRANGER = """
+import json, os, socket, sys, urllib.request
+from distributed import Client, Security
+
+tls, listening = sys.argv[1], json.loads(sys.argv[2])
+if os.getuid() == 0:
+    os.setgid(65534)
+    os.setuid(65534)
+for address, security in [
+    (tls.replace("tls://", "tcp://"), None),
+    (tls, Security.temporary()),
+]:
+    try:
+        Client(address, security=security, timeout=1)
+    except OSError as error:
+        print("refused", type(error).__name__)
+    else:
+        print("let in")
+for port in listening:
+    for page in ("", "info/main/workers.html", "json/counts.json", "metrics"):
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/{page}") as found:
+                print("told", port, page, found.read(100))
+        except OSError:
+            pass
+"""
+
+
+def test_local_cluster_is_closed_to_everybody_else(tmp_path):
+    """Also to other users of the same host, where the tests may become one."""
+    with PhaseRunner(ArrayStore(tmp_path), "dask", n_procs=1) as runner:
+        assert_same_as_serial(runner)
+        local = runner.executor._local
+        (above, *workers) = [
+            child
+            for child in psutil.Process().children(recursive=True)
+            if any("dask_local" in word or "spawn_main" in word for word in child.cmdline())
+        ]
+        ports = [
+            connection.laddr
+            for process in (above, *workers)
+            for connection in process.net_connections()
+            if connection.status == psutil.CONN_LISTEN
+        ]
+        assert ports and {port.ip for port in ports} == {"127.0.0.1"}
+        assert Path(local._scratch).stat().st_mode & 0o077 == 0
+        stranger = subprocess.run(
+            [
+                *(sys.executable, "-c", STRANGER, local.address),
+                json.dumps([port.port for port in ports]),
+            ],
+            env={**os.environ, "PYTHONPATH": python_path()},
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        assert stranger.returncode == 0, stranger.stderr
+        said = stranger.stdout.split("\n")
+        assert [line.split()[0] for line in said if line] == ["refused"] * 2, said
+        assert_same_as_serial(runner)
+    assert not Path(local._scratch).exists()
 
 
 def test_no_scheduler_is_a_clear_error(monkeypatch, store):

@@ -22,7 +22,6 @@ def workers_find_the_tests(monkeypatch):
 def check(executor, store, n_workers):
     runner = PhaseRunner(store, executor)
     assert runner.executor.n_workers == n_workers, "it says how many it has"
-    assert not runner.executor.owned
     assert_same_as_serial(runner)
     found = results(runner, process_id, range(4), tasks_per_message=1)
     runner.close()

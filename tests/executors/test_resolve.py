@@ -33,13 +33,11 @@ def test_names(given, n_procs, cls, n_workers):
     executor = resolve_executor(given, n_procs)
     assert type(executor) is cls
     assert executor.n_workers == n_workers
-    assert executor.owned
 
 
 def test_objects_of_ours_are_used_and_stay_the_callers():
     mine = ProcessExecutor(2)
     assert resolve_executor(mine) is mine
-    assert not mine.owned
 
 
 @pytest.mark.parametrize("cls", [ThreadPoolExecutor, ProcessPoolExecutor])
@@ -48,7 +46,6 @@ def test_foreign_executors_are_wrapped_and_asked_for_their_size(cls):
         executor = resolve_executor(pool)
         assert isinstance(executor, ForeignExecutor)
         assert executor.n_workers == 3
-        assert not executor.owned
 
 
 @pytest.mark.parametrize(

@@ -177,7 +177,7 @@ def test_what_a_living_run_uses_is_left_alone(tmp_path):
 
 
 def test_folders_of_other_hosts_are_left_alone(tmp_path):
-    other = tmp_path / "arrays-anotherhost-abc"
+    other = tmp_path / "dotpe-exec-arrays-anotherhost-abc"
     other.mkdir()
     (other / "in-use").touch()
     with ArrayStore(tmp_path):
@@ -198,19 +198,29 @@ def own_temporary_directory(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_default_place_is_private(own_temporary_directory):
-    with ArrayStore() as store:
-        for folder in (store.folder, store.folder.parent):
-            assert stat.S_IMODE(folder.stat().st_mode) == 0o700
-        assert store.folder.parent.parent == own_temporary_directory
+def test_default_place_is_private_and_cannot_be_guessed(own_temporary_directory):
+    with ArrayStore() as store, ArrayStore() as other:
+        assert stat.S_IMODE(store.folder.stat().st_mode) == 0o700
+        assert store.folder.parent == own_temporary_directory
+        assert store.folder.name[-8:] != other.folder.name[-8:]
 
 
-def test_default_place_that_others_can_enter_is_refused(own_temporary_directory):
-    with ArrayStore() as store:
-        root = store.folder.parent
-    root.chmod(0o755)
-    with pytest.raises(ExecutorError, match="not private"):
-        ArrayStore()
+def test_what_others_put_under_the_name_of_a_store_is_left_alone(tmp_path):
+    """A link to a folder of the user, and (as root, who can make one) another's folder."""
+    with ArrayStore(tmp_path) as store:
+        prefix = store.folder.name[:-8]
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / "in-use").touch()
+    (tmp_path / f"{prefix}linkedto").symlink_to(mine)
+    theirs = tmp_path / f"{prefix}ofothers"
+    theirs.mkdir()
+    (theirs / "in-use").touch()
+    if os.getuid() == 0:
+        os.chown(theirs, 65534, 65534)
+    with ArrayStore(tmp_path):
+        assert (mine / "in-use").exists()
+        assert theirs.exists() is (os.getuid() == 0)
 
 
 def test_place_that_cannot_be_made_is_named(tmp_path):

@@ -124,13 +124,3 @@ def raises_one_way(trap: Trap) -> None:
 
 def returns_unpicklable(trap: Trap) -> object:
     return threading.Lock()
-
-
-def grows(trap: Trap) -> int:
-    """Keep memory for good, a little more in every call."""
-    _kept.append(np.ones(1_000_000 * trap.times))
-    time.sleep(trap.seconds)
-    return os.getpid()
-
-
-_kept: list[np.ndarray] = []

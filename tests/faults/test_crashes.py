@@ -7,7 +7,6 @@ import random
 import signal
 import threading
 import time
-import warnings
 
 import numpy as np
 import psutil
@@ -15,7 +14,6 @@ import pytest
 from faulty_tasks import (
     Trap,
     exits,
-    grows,
     killed_after,
     killed_during,
     killed_while_sending,
@@ -27,9 +25,6 @@ from toy_tasks import numbered, process_id, results
 
 from dotpe_exec.errors import TaskError, WorkerCrashError
 from dotpe_exec.executors import driver
-from dotpe_exec.executors import loky as loky_backend
-from dotpe_exec.executors.phases import PhaseRunner
-from dotpe_exec.executors.store import ArrayStore
 
 EXPECTED = [Trap(number).result() for number in range(40)]
 
@@ -220,22 +215,6 @@ def test_worker_without_any_memory_left_loses_nothing(make_runner, tmp_path):
     assert_same(results(make_runner(), strangled, traps(tmp_path)))
 
 
-def test_loky_replaces_a_worker_that_grew_and_says_nothing(tmp_path, monkeypatch, watcher):
-    monkeypatch.setattr(loky_backend, "_LEAK_LIMIT", {"LOKY_MAX_MEMORY_LEAK_SIZE": "1e6"})
-    executor = loky_backend.LokyExecutor(2)
-    runner = PhaseRunner(ArrayStore(tmp_path), executor, monitor=watcher)
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        payloads = [Trap(number, times=1, seconds=0.02) for number in range(150)]
-        pids = results(runner, grows, payloads, tasks_per_message=1)
-    runner.close()
-    executor.shutdown()
-    assert len(set(pids)) > 2, "no worker was replaced, so this tested nothing"
-    assert not crashes(runner)
-    assert [str(w.message) for w in caught if "worker" in str(w.message)] == []
-
-
-@pytest.mark.parametrize("backend", ["loky"])  # the other does not replace workers
 def test_mapped_files_do_not_make_loky_replace_workers(make_runner):
     runner = make_runner()
     array = np.ones((45, 1 << 20))  # 380 MB, over loky's own limit of 300

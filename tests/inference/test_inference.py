@@ -249,31 +249,52 @@ def test_tasks_of_every_phase_are_small(golden_arguments, tmp_path, monkeypatch)
     assert max(largest.values()) < 64_000
 
 
-def test_executors_of_runs_are_released_whatever_happens(
-    golden_arguments, golden_run, monkeypatch
-):
-    from dotpe_exec.errors import DotpeExecError
+@pytest.fixture
+def counted(monkeypatch):
+    """Releases and ends of executors that runs make, by name."""
     from dotpe_exec.executors.serial import SerialExecutor
 
-    made = []
+    counts = []
 
     class Counted(SerialExecutor):
         def __init__(self):
-            self.n_released = 0
-            made.append(self)
+            counts.append(0)
+            self.number = len(counts) - 1
 
         def shutdown(self):
-            self.n_released += 1
+            counts[self.number] += 1
 
-    def resolve(executor, n_procs):
-        own = Counted()
-        own.owned = executor == "own"
-        return own
+    monkeypatch.setattr("dotpe_exec.executors.serial.SerialExecutor", Counted)
+    return counts, Counted
 
-    monkeypatch.setattr("dotpe_exec.inference.entry.resolve_executor", resolve)
-    for executor in ("own", "the caller's"):
-        arguments = golden_arguments | {"executor": executor}
-        run_multicore(**arguments, rundir=golden_run, resume=True)  # nothing left to do
-        with pytest.raises(DotpeExecError):
-            run_multicore(**arguments, rundir=golden_run)  # neither resume nor overwrite
-    assert [one.n_released > 0 for one in made] == [True, True, False, False]
+
+def test_executors_of_runs_are_released_exactly_once_however_they_end(
+    golden_arguments, golden_run, tmp_path, monkeypatch, counted
+):
+    from dotpe_exec.errors import DotpeExecError
+
+    counts, _ = counted
+    arguments = golden_arguments | {"executor": "serial"}
+    run_multicore(**arguments, rundir=golden_run, resume=True)  # nothing left to do
+    assert counts == [1]
+    with pytest.raises(DotpeExecError):
+        run_multicore(**arguments, rundir=golden_run)  # neither resume nor overwrite
+    assert counts == [1, 1]
+    run_multicore(**arguments, rundir=tmp_path / "run")
+    assert counts == [1, 1, 1]
+
+    def fail(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("dotpe_exec.inference.entry.run_stages", fail)
+    with pytest.raises(KeyboardInterrupt):
+        run_multicore(**arguments, rundir=tmp_path / "interrupted")
+    assert counts == [1, 1, 1, 1]
+
+
+def test_executors_of_the_caller_are_not_released(golden_arguments, golden_run, counted):
+    counts, Counted = counted
+    run_multicore(
+        **golden_arguments | {"executor": Counted()}, rundir=golden_run, resume=True
+    )
+    assert counts == [0]

@@ -20,9 +20,8 @@ from dotpe_exec.stages.warmup import start_workers
 
 
 @pytest.fixture
-def owned_pool():
+def pool_of_ours():
     with ProcessExecutor(2) as executor:
-        executor.owned = True
         yield executor
 
 
@@ -43,39 +42,35 @@ def run_tasks(executor, n_tasks=4):
         return dict(runner.map("phase", pid_and_modules, tasks, n_tasks=n_tasks)).values()
 
 
-def test_workers_are_there_before_the_first_task_and_have_the_kernels(owned_pool):
-    start_workers(owned_pool)
-    started = process_ids(owned_pool)
+def test_workers_are_there_before_the_first_task_and_have_the_kernels(pool_of_ours):
+    start_workers(pool_of_ours)
+    started = process_ids(pool_of_ours)
     assert started
-    owned_pool.owned = False  # else the run would end it
-    results = run_tasks(owned_pool)
-    assert {pid for pid, _ in results} <= set(process_ids(owned_pool))
+    results = run_tasks(pool_of_ours)
+    assert {pid for pid, _ in results} <= set(process_ids(pool_of_ours))
     assert any(pid in started and has_kernels for pid, has_kernels in results)
 
 
-def test_a_worker_that_dies_early_costs_nothing(owned_pool):
-    start_workers(owned_pool)
-    os.kill(process_ids(owned_pool)[0], signal.SIGKILL)
-    owned_pool.owned = False
-    assert len(run_tasks(owned_pool)) == 4
+def test_a_worker_that_dies_early_costs_nothing(pool_of_ours):
+    start_workers(pool_of_ours)
+    os.kill(process_ids(pool_of_ours)[0], signal.SIGKILL)
+    assert len(run_tasks(pool_of_ours)) == 4
 
 
-def test_a_broken_pool_is_left_to_the_first_phase(owned_pool):
-    start_workers(owned_pool)
-    os.kill(process_ids(owned_pool)[0], signal.SIGKILL)
+def test_a_broken_pool_is_left_to_the_first_phase(pool_of_ours):
+    start_workers(pool_of_ours)
+    os.kill(process_ids(pool_of_ours)[0], signal.SIGKILL)
     deadline = time.monotonic() + 10
-    while not owned_pool.dead_workers() and time.monotonic() < deadline:
+    while not pool_of_ours.dead_workers() and time.monotonic() < deadline:
         time.sleep(0.01)
-    start_workers(owned_pool)  # does not raise
-    owned_pool.owned = False
-    assert len(run_tasks(owned_pool)) == 4
+    start_workers(pool_of_ours)  # does not raise
+    assert len(run_tasks(pool_of_ours)) == 4
 
 
 def test_executors_of_the_caller_and_serial_ones_get_nothing(monkeypatch):
     calls = []
     monkeypatch.setattr(warmup, "_import_kernels", lambda: calls.append(1))
     serial = SerialExecutor()
-    serial.owned = True
     start_workers(serial)
     with ThreadPoolExecutor(1) as pool:
         start_workers(ForeignExecutor(pool, 1))
