@@ -4,7 +4,8 @@ The table is that of cogwheel's ``LookupTable()`` with its defaults, number for 
 the same grid and the same adaptive quadrature (QUADPACK through SciPy), the integrand
 compiled, which takes one second instead of ten. For sources nearer than about 200 Mpc
 that quadrature stops at its absolute tolerance and ln L is off by up to 1e-4; the error
-is kept, because what users compare with has it too.
+is kept, because what users compare with has it too. Where ln L would be off by 0.01 the
+table is not used (:mod:`dotpe_exec.kernels.distance`).
 
 The table is kept in the user's cache folder. No trouble with that folder (missing,
 read-only, full, written by several processes at once, damaged) ever ends a run: the

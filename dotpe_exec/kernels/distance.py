@@ -7,9 +7,11 @@ distance prior 3 r^2 / r_max^3 the marginalised likelihood is
     F = int_0^r_max 3 r^2 / r_max^3 exp(-(sqrt(h_h) / r - d_h / sqrt(h_h))^2 / 2) dr.
 
 ln F is a smooth function of the two coordinates of :func:`table_coordinates`, tabulated
-once (:mod:`dotpe_exec.distance_table`) and interpolated by a bicubic spline. Table,
-coordinates and extrapolation are those of cogwheel's ``LookupTable`` (cogwheel-pe 1.6),
-so that results agree with it.
+once (:mod:`dotpe_exec.distance_table`) and interpolated by a bicubic spline. Table and
+coordinates are those of cogwheel's ``LookupTable`` (cogwheel-pe 1.6), so that results
+agree with it. Where that table ends, or is not right to 0.01, F is integrated instead:
+sources nearer than about 10 Mpc or around the prior's end, overlaps above
+``LARGEST_OVERLAP``.
 """
 
 from __future__ import annotations
@@ -26,6 +28,17 @@ SIGMAS = 10.0
 
 OVERLAP_SCALE = 10.0
 """Overlap at which the second coordinate is one half."""
+
+LARGEST_OVERLAP = 45.0
+"""Overlap (signal-to-noise ratio) above which the table is too coarse."""
+
+# How far the end of the prior may lie below the peak [standard deviations]: beyond, the
+# table is off by up to 0.2 near overlap 0, and its values end at ln F = -230.
+_FARTHEST = 1.0
+
+# First coordinate (sources at about 10 Mpc) below which the table is off by up to 0.02
+# where a near source and none at all are about as likely; it begins at -10.
+_NEAREST = -7.5
 
 _DEGREE = 3
 
@@ -101,9 +114,8 @@ def lnlike_marginalized(
     Returns
     -------
     (...) float
-        ln of the likelihood relative to noise alone. Outside the table's range the
-        coordinates are clamped to it. Where ``h_h`` is zero, or below by rounding, there
-        is no signal and the value is 0; NaN gives NaN.
+        ln of the likelihood relative to noise alone. Where ``h_h`` is zero, or below by
+        rounding, there is no signal and the value is 0; NaN gives NaN.
     """
     d_h, h_h = np.broadcast_arrays(np.asarray(d_h, float), np.asarray(h_h, float))
     lnlike = np.empty(d_h.size)
@@ -197,6 +209,9 @@ def _lnlike_marginalized(
 ) -> None:
     basis_x = np.empty(_DEGREE + 1)
     basis_y = np.empty(_DEGREE + 1)
+    density_log = np.empty(2 * _MAX_LOG_CELLS + 1)
+    density_linear = np.empty(2 * _N_LINEAR_CELLS + 1)
+    x_max = knots_x[-1]
     for k in range(len(d_h)):
         if math.isnan(d_h[k]) or math.isnan(h_h[k]):
             lnlike[k] = math.nan
@@ -206,7 +221,15 @@ def _lnlike_marginalized(
             continue
         norm_h = math.sqrt(h_h[k])
         overlap = d_h[k] / norm_h
-        x = math.log(norm_h / (d_luminosity_max * (SIGMAS + abs(overlap))))
+        u_min = norm_h / d_luminosity_max
+        x = math.log(u_min / (SIGMAS + abs(overlap)))
+        if not (
+            _NEAREST <= x <= x_max
+            and -SIGMAS <= overlap <= LARGEST_OVERLAP
+            and u_min - overlap < _FARTHEST
+        ):
+            lnlike[k] = _lnlike_integrated(overlap, u_min, density_log, density_linear)
+            continue
         y = overlap / OVERLAP_SCALE
         y /= 1 + abs(y)
         start_x = _basis(knots_x, x, basis_x)
@@ -249,6 +272,20 @@ def _sample_distance(
 
 
 @njit(cache=True, error_model="numpy")
+def _lnlike_integrated(
+    overlap: float, u_min: float, density_log: np.ndarray, density_linear: np.ndarray
+) -> float:
+    """Return the log likelihood by integration over u; see :func:`_fill_cells`."""
+    u_start, n_log, _, n_linear, _, _ = _fill_cells(
+        overlap, u_min, density_log, density_linear
+    )
+    mass = _simpson(density_log, n_log) + _simpson(density_linear, n_linear)
+    # The best fit over distance, or the exponent where the density is relative to 1.
+    height = 0.5 * overlap**2 if u_start < overlap else u_start * (overlap - 0.5 * u_start)
+    return height + math.log(3 * mass) + 3 * math.log(u_min / u_start)
+
+
+@njit(cache=True, error_model="numpy")
 def _sample_u(
     overlap: float,
     u_min: float,
@@ -256,9 +293,31 @@ def _sample_u(
     density_log: np.ndarray,
     density_linear: np.ndarray,
 ) -> float:
-    """Return the quantile of the density u^-4 exp(-(u - overlap)^2 / 2), u > u_min.
+    """Return the quantile of the density of :func:`_fill_cells`."""
+    _, n_log, log_step, n_linear, u_linear, linear_step = _fill_cells(
+        overlap, u_min, density_log, density_linear
+    )
+    mass_log = _simpson(density_log, n_log)
+    wanted = quantile * (mass_log + _simpson(density_linear, n_linear))
+    if wanted < mass_log:
+        return u_min * math.exp(log_step * _invert(density_log, n_log, wanted))
+    return u_linear + linear_step * _invert(density_linear, n_linear, wanted - mass_log)
 
-    The last two arguments are work space.
+
+@njit(cache=True, error_model="numpy")
+def _fill_cells(
+    overlap: float, u_min: float, density_log: np.ndarray, density_linear: np.ndarray
+) -> tuple[float, int, float, int, float, float]:
+    """Fill in the density u^-4 exp(-(u - overlap)^2 / 2), u > u_min, at ends and middles.
+
+    Relative to its height at u_start, or to its Gaussian's where that is higher, in two
+    rows of cells, logarithmic from u_min on and linear from u_linear on.
+
+    Returns
+    -------
+    u_start : float
+        Where the cells begin.
+    n_log, log_step, n_linear, u_linear, linear_step
     """
     if overlap > _PEAK_ALONE_FROM or u_min * (u_min - overlap) > _STEEP:
         u_linear = max(u_min, overlap - _N_SIGMA_BELOW)
@@ -295,11 +354,7 @@ def _sample_u(
         gaussian *= ratio
         ratio *= ratio_of_ratios
 
-    mass_log = _simpson(density_log, n_log)
-    wanted = quantile * (mass_log + _simpson(density_linear, n_linear))
-    if wanted < mass_log:
-        return u_min * math.exp(log_step * _invert(density_log, n_log, wanted))
-    return u_linear + linear_step * _invert(density_linear, n_linear, wanted - mass_log)
+    return u_start, n_log, log_step, n_linear, u_linear, linear_step
 
 
 @njit(cache=True, error_model="numpy")
