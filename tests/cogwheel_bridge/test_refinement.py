@@ -116,7 +116,7 @@ class TestCoordinates:
         exchanged_k = place_k * np.where(np.arange(len(place_k)) == 1, -1, 1)
         assert coordinates.par_dic(exchanged_k) == pytest.approx(PAR_DIC)
         rng = np.random.default_rng(1)
-        for far_k in rng.normal(size=(50, len(place_k))) * [3, 0.3, *[5.0] * 6, 0.01]:
+        for far_k in rng.normal(size=(50, len(place_k))) * [3, 0.3, *[5.0] * 5, 0.01]:
             par_dic = coordinates.par_dic(far_k)
             assert par_dic["m1"] >= par_dic["m2"] > 0
             assert abs(par_dic["s1z"]) < 1
