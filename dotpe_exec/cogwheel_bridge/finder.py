@@ -10,6 +10,7 @@ Index letters as in the package, and n candidate, c central time, k offset from 
 
 from __future__ import annotations
 
+import itertools
 import logging
 from typing import Any
 
@@ -24,6 +25,8 @@ from ..interrupts import interrupts_later
 from ..kernels.proposals import rotate_response
 from .likelihood import FastRelativeBinningLikelihood, hplus_hcross_by_m
 from .local_search import Climber, PhaseMaximizedLikelihood
+from .refinement import refine
+from .settling import Settler
 
 logger = logging.getLogger(__name__)
 
@@ -44,6 +47,9 @@ _REFDET_WINDOW = 2e-3
 # Starting points of the last climb, at least so far apart [rad].
 _N_STARTS = 4
 _STARTS_APART = 0.3
+
+# Of the bins of the last climb [rad]: their error vanishes where the reference is.
+_CLIMB_PN_PHASE_TOL = 0.1
 
 _N_POPULATION = 64
 _MAX_GENERATIONS = 40
@@ -90,6 +96,9 @@ class FastReferenceWaveformFinder(FastRelativeBinningLikelihood, ReferenceWavefo
     1 rad or pi - 1 rad, polarisation 0. Sky position and arrival time are searched
     together, and at last everything is polished together on the coherent likelihood.
     """
+
+    # Whether the search ends at the maximum of the likelihood, or near it.
+    refine = True
 
     def compute_asd_drift(self, par_dic: dict, **kwargs: Any) -> np.ndarray:
         """Return ones: nothing in the search depends on it, and it costs a waveform."""
@@ -182,37 +191,68 @@ class FastReferenceWaveformFinder(FastRelativeBinningLikelihood, ReferenceWavefo
 
     def find_bestfit_pars(self, seed: int = 0, freeze_f_ref: bool = False) -> None:
         """Find a waveform that fits, and set ``par_dic_0`` and ``mchirp_range`` from it."""
-        candidates = self._search_intrinsic(seed)
+        self._par_dic_0 = self._search_intrinsic(seed)
+        # All that follows begins at the same place whatever the guess was.
+        candidates = self._settle()
         self.par_dic_0 = candidates[0]
         kwargs = self.get_coordinate_system_kwargs()
         if not freeze_f_ref:
             self.par_dic_0["f_ref"] = kwargs["f_avg"]
         places = self._search_skyloc_time_and_inclination(kwargs["ref_det_name"], seed)
-        self._par_dic_0 = self._climb(places, candidates[1:], kwargs["ref_det_name"])
+        likelihood = self._all_modes(places[0])
+        best = self._climb(likelihood, places, candidates[1:], kwargs["ref_det_name"])
+        if self.refine:
+            best = refine(likelihood, best, kwargs["ref_det_name"]).par_dic
+        self._par_dic_0 = best
         if not self._mchirp_range:
             self.set_mchirp_range()
+
+    def aligned(self, mchirp: float, eta: float, chieff: float) -> dict:
+        """Return ``par_dic_0`` with other masses and equal, aligned spins."""
+        return self._updated_intrinsic(mchirp, eta, chieff) | _NO_INPLANE
+
+    def peaks(self, par_dic: dict) -> tuple[np.ndarray, np.ndarray]:
+        """Return when a waveform fits best in each detector [s], and its SNR there."""
+        z_td = np.abs(self._matched_filter_timeseries_rb(par_dic | {"t_geocenter": 0.0}))
+        delay_d = gw_utils.time_delay_from_geocenter(
+            self.event_data.detector_names, par_dic["ra"], par_dic["dec"],
+            self.event_data.tgps,
+        )  # fmt: skip
+        return self._times[z_td.argmax(axis=0)] + delay_d, z_td.max(axis=0)
+
+    def _settle(self) -> list[dict]:
+        """Return the best of each of several ranges of mass ratio, best first.
+
+        The restriction to the (2, 2) mode may prefer a mass ratio of which the other modes
+        would disappoint.
+        """
+        settler = Settler(self)
+        best = settler.settle()
+        low, high = self.eta_range
+        best_in_range = best[0], min(max(best[1], low), high), best[2]
+        edges = np.linspace(low, high, _N_ETA_RANGES + 1)
+        others = [
+            settler.settle_at(eta, best)
+            for left, right in itertools.pairwise(edges)
+            for eta in [(left + right) / 2]
+            if not left <= best_in_range[1] <= right
+        ]
+        others.sort(key=lambda other: other[1], reverse=True)
+        return [self.aligned(*best_in_range)] + [
+            self.aligned(*parameters)
+            for parameters, lnlike in others
+            if lnlike > settler.lnlike(best) - _MAX_DROP
+        ]
 
     def _bounds(self) -> np.ndarray:
         return np.array([self.mchirp_range, self.eta_range, self.chieff_range])
 
-    def _search_intrinsic(self, seed: int) -> list[dict]:
-        """Maximise the incoherent likelihood over chirp mass, mass ratio and spin.
-
-        The restriction to the (2, 2) mode may prefer a mass ratio of which the other modes
-        would disappoint: the best of each of several ranges are kept, best first.
-        """
+    def _search_intrinsic(self, seed: int) -> dict:
+        """Maximise the incoherent likelihood over chirp mass, mass ratio and spin."""
         bounds = self._bounds()
         points = qmc.scale(_sobol(3, _N_POPULATION, seed), *bounds.T)
-        evaluated_3n, lnlikes_n = [], []
-
-        def loss(points_3n: np.ndarray) -> np.ndarray:
-            lnlike_n = self.lnlike_incoherent(points_3n)
-            evaluated_3n.append(points_3n.copy())
-            lnlikes_n.append(lnlike_n)
-            return -lnlike_n
-
         result = differential_evolution(
-            loss,
+            lambda points_3n: -self.lnlike_incoherent(points_3n),
             bounds=bounds,
             init=points,
             seed=seed,
@@ -222,19 +262,7 @@ class FastReferenceWaveformFinder(FastRelativeBinningLikelihood, ReferenceWavefo
             polish=False,
         )
         logger.debug("incoherent: lnL = %s after %s steps", -result.fun, result.nit)
-        points_n3, lnlike_n = np.hstack(evaluated_3n).T, np.concatenate(lnlikes_n)
-        eta_edges = np.linspace(self.eta_range[0], self.eta_range[1], _N_ETA_RANGES + 1)
-        range_n = np.searchsorted(eta_edges[1:-1], points_n3[:, 1])
-        best = [
-            max(np.flatnonzero(range_n == k), key=lnlike_n.__getitem__)
-            for k in np.unique(range_n)
-        ]
-        best.sort(key=lnlike_n.__getitem__, reverse=True)
-        return [
-            self._updated_intrinsic(*points_n3[n])
-            for n in best
-            if lnlike_n[n] > lnlike_n[best[0]] - _MAX_DROP
-        ]
+        return self._updated_intrinsic(*result.x)
 
     def _search_skyloc_time_and_inclination(
         self, ref_det_name: str, seed: int
@@ -330,11 +358,31 @@ class FastReferenceWaveformFinder(FastRelativeBinningLikelihood, ReferenceWavefo
         ).real
         return d_h_pdk, h_h_ppd
 
-    def _climb(self, places: list[dict], others: list[dict], ref_det_name: str) -> dict:
-        """Return the top of the coherent likelihood of all modes.
+    def _all_modes(self, par_dic: dict) -> PhaseMaximizedLikelihood:
+        """Return the coherent likelihood of all modes around a waveform."""
+        generator = waveform.WaveformGenerator.from_event_data(
+            self.event_data, self.waveform_generator.approximant
+        )
+        return PhaseMaximizedLikelihood(
+            self.event_data,
+            generator,
+            par_dic,
+            pn_phase_tol=_CLIMB_PN_PHASE_TOL,
+            spline_degree=self.spline_degree,
+        )
+
+    def _climb(
+        self,
+        likelihood: PhaseMaximizedLikelihood,
+        places: list[dict],
+        others: list[dict],
+        ref_det_name: str,
+    ) -> dict:
+        """Return the top of the coherent likelihood of all modes, at the search's iota.
 
         Parameters
         ----------
+        likelihood : PhaseMaximizedLikelihood
         places : list of dict
             Where to start, with the best intrinsic parameters.
         others : list of dict
@@ -342,16 +390,6 @@ class FastReferenceWaveformFinder(FastRelativeBinningLikelihood, ReferenceWavefo
         ref_det_name : str
             The detector in which these are brought to the same time.
         """
-        generator = waveform.WaveformGenerator.from_event_data(
-            self.event_data, self.waveform_generator.approximant
-        )
-        likelihood = PhaseMaximizedLikelihood(
-            self.event_data,
-            generator,
-            places[0],
-            fbin=self.fbin,
-            spline_degree=self.spline_degree,
-        )
         self.asd_drift = likelihood.asd_drift
         climber = Climber(likelihood, self._bounds())
         best = max((climber.climb_in_place(place) for place in places), key=climber.lnlike)

@@ -42,20 +42,36 @@ class PhaseMaximizedLikelihood(FastRelativeBinningLikelihood):
         d_h_m, h_h_m = self._products(fiducial)
         m_arr = self.waveform_generator.m_arr
         m_inds, mprime_inds = self.waveform_generator.get_m_mprime_inds()
+        differences_k = m_arr[m_inds] - m_arr[mprime_inds]
         phi_o = np.linspace(0, 2 * np.pi, self._N_PHI, endpoint=False)
-        for _ in range(3):
-            d_h_o = (np.exp(-1j * np.outer(phi_o, m_arr)) @ d_h_m).real
-            m_differences = m_arr[m_inds] - m_arr[mprime_inds]
-            h_h_o = (np.exp(1j * np.outer(phi_o, m_differences)) @ h_h_m).real
-            o = np.argmax(np.maximum(d_h_o, 0) ** 2 / h_h_o)
-            # Then again between the neighbours of the best.
-            phi_o = phi_o[o] + (phi_o[1] - phi_o[0]) * np.linspace(-1, 1, 9)
-            if d_h_o[o] <= 0:
-                return -np.inf, dict(self._FIDUCIAL_CONFIGURATION)
-        # phi_o[4] is the best of the last grid: the centre of the one that would be next.
-        return float(d_h_o[o] ** 2 / h_h_o[o] / 2), {
-            "phi_ref": float(phi_o[4] % (2 * np.pi)),
-            "d_luminosity": float(h_h_o[o] / d_h_o[o]),
+        d_h_o = (np.exp(-1j * np.outer(phi_o, m_arr)) @ d_h_m).real
+        h_h_o = (np.exp(1j * np.outer(phi_o, differences_k)) @ h_h_m).real
+        o = np.argmax(np.maximum(d_h_o, 0) ** 2 / h_h_o)
+        if d_h_o[o] <= 0:
+            return -np.inf, dict(self._FIDUCIAL_CONFIGURATION)
+        phi, d_h, h_h = phi_o[o], d_h_o[o], h_h_o[o]
+        # Newton's method for the logarithm, so that the maximum is a smooth function of
+        # the other parameters; the grid is dense for modes up to m = 8.
+        for _ in range(4):
+            d_h, d_h_1, d_h_2 = (
+                (np.exp(-1j * phi * m_arr) * (-1j * m_arr) ** order @ d_h_m).real
+                for order in range(3)
+            )
+            h_h, h_h_1, h_h_2 = (
+                (
+                    np.exp(1j * phi * differences_k) * (1j * differences_k) ** order @ h_h_m
+                ).real
+                for order in range(3)
+            )
+            slope = 2 * d_h_1 / d_h - h_h_1 / h_h
+            curvature = 2 * (d_h_2 / d_h - (d_h_1 / d_h) ** 2)
+            curvature -= h_h_2 / h_h - (h_h_1 / h_h) ** 2
+            if not curvature < 0 or abs(slope) < 1e-12 * abs(curvature):
+                break
+            phi += float(np.clip(-slope / curvature, -np.pi / 64, np.pi / 64))
+        return float(d_h**2 / h_h / 2), {
+            "phi_ref": float(phi % (2 * np.pi)),
+            "d_luminosity": float(h_h / d_h),
         }
 
     def _products(self, par_dic: dict) -> tuple[np.ndarray, np.ndarray]:

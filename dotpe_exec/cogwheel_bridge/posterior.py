@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from cogwheel import gw_prior, waveform
+from cogwheel import gw_prior, gw_utils, waveform
 from cogwheel.data import EventData
 from cogwheel.likelihood import ReferenceWaveformFinder, RelativeBinningLikelihood
 from cogwheel.posterior import Posterior
@@ -36,6 +36,7 @@ def make_posterior(
     ref_wf_finder_kwargs: Mapping[str, Any] | None = None,
     mchirp_guess: float | None = None,
     par_dic_0: Mapping[str, float] | None = None,
+    refine_reference: bool | None = None,
     harmonic_modes: Sequence[Sequence[int]] | None = None,
 ) -> Posterior:
     """Return the posterior of an event, around a reference waveform given or found.
@@ -51,7 +52,11 @@ def make_posterior(
         Chirp mass around which to search [solar masses]; needed unless ``par_dic_0`` is
         given.
     par_dic_0 : dict, optional
-        Parameters of the reference waveform: no search.
+        Parameters of the reference waveform: no search, unless it is to be refined.
+    refine_reference : bool, optional
+        Whether the reference waveform is the maximum of the likelihood (see
+        :mod:`.refinement`), searched around the chirp mass that is given. Default: unless
+        ``par_dic_0`` is given.
     harmonic_modes : sequence of (l, m), optional
         Of the likelihood; default: all modes of the approximant.
 
@@ -81,12 +86,14 @@ def make_posterior(
 
     finder_kwargs = dict(ref_wf_finder_kwargs or {})
     with prints_logged():
-        if par_dic_0 is None:
-            finder = FastReferenceWaveformFinder.from_event(
-                event_data,
-                mchirp_guess,
-                approximant=approximant,
-                **{"pn_phase_tol": PN_PHASE_TOL, **finder_kwargs},
+        finder_kwargs.setdefault("pn_phase_tol", PN_PHASE_TOL)
+        if refine_reference or (refine_reference is None and par_dic_0 is None):
+            if par_dic_0 is not None:
+                mchirp_guess = gw_utils.m1m2_to_mchirp(par_dic_0["m1"], par_dic_0["m2"])
+            finder = _refined_finder(event_data, approximant, mchirp_guess, finder_kwargs)
+        elif par_dic_0 is None:
+            finder = _UnrefinedFinder.from_event(
+                event_data, mchirp_guess, approximant=approximant, **finder_kwargs
             )
         else:
             finder = _finder_at(event_data, approximant, par_dic_0, finder_kwargs)
@@ -118,6 +125,44 @@ def _set_harmonic_modes(likelihood: Any, harmonic_modes: Sequence[Sequence[int]]
         likelihood.par_dic_0 = likelihood.par_dic_0  # Makes the summary anew
 
 
+class _UnrefinedFinder(FastReferenceWaveformFinder):
+    """A search that ends near the maximum; cogwheel's own, but faster."""
+
+    refine = False
+
+
+def _refined_finder(
+    event_data: EventData,
+    approximant: str,
+    mchirp_guess: float | None,
+    finder_kwargs: dict[str, Any],
+) -> FastReferenceWaveformFinder:
+    """Return what the search leaves behind, an injection being no part of the data."""
+    if mchirp_guess is None:
+        raise InputError("mchirp_guess is missing: the search needs a place to begin")
+    f_ref = finder_kwargs.pop("f_ref", None)
+    m1, m2 = gw_utils.mchirpeta_to_m1m2(mchirp_guess, 0.2)
+    start = {
+        "m1": float(m1), "m2": float(m2), "iota": 1.0, "d_luminosity": 1.0,
+        "f_ref": f_ref or 100.0,
+    }  # fmt: skip
+    start = dict.fromkeys(waveform.WaveformGenerator.params, 0.0) | start
+    finder = FastReferenceWaveformFinder(
+        event_data, _generator_22(event_data, approximant), start, **finder_kwargs
+    )
+    finder.find_bestfit_pars(freeze_f_ref=f_ref is not None)
+    return finder
+
+
+def _generator_22(event_data: EventData, approximant: str) -> waveform.WaveformGenerator:
+    return waveform.WaveformGenerator.from_event_data(
+        event_data,
+        approximant,
+        harmonic_modes=[(2, 2)],
+        lalsimulation_commands=waveform.FORCE_NNLO_ANGLES,
+    )
+
+
 def _finder_at(
     event_data: EventData,
     approximant: str,
@@ -133,14 +178,9 @@ def _finder_at(
         raise InputError(
             f"par_dic_0: f_ref is {par_dic_0['f_ref']} Hz, expected the bank's, {f_ref} Hz"
         )
-    generator = waveform.WaveformGenerator.from_event_data(
-        event_data,
-        approximant,
-        harmonic_modes=[(2, 2)],
-        lalsimulation_commands=waveform.FORCE_NNLO_ANGLES,
+    finder = FastReferenceWaveformFinder(
+        event_data, _generator_22(event_data, approximant), par_dic_0, **finder_kwargs
     )
-    finder_kwargs.setdefault("pn_phase_tol", PN_PHASE_TOL)
-    finder = FastReferenceWaveformFinder(event_data, generator, par_dic_0, **finder_kwargs)
     if not finder_kwargs.get("mchirp_range"):
         finder.set_mchirp_range()
     return finder

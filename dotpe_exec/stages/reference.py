@@ -65,6 +65,7 @@ def find_reference(
     n_t: int,
     mchirp_guess: float | None = None,
     par_dic_0: Mapping[str, float] | None = None,
+    refine_reference: bool | None = None,
     coherent_posterior_kwargs: Mapping[str, Any] | None = None,
     banks: Mapping[str, Bank] | None = None,
 ) -> Reference:
@@ -83,6 +84,10 @@ def find_reference(
         ``par_dic_0``.
     par_dic_0 : dict, optional
         Parameters of the reference waveform: no search.
+    refine_reference : bool, optional
+        Whether the reference is the maximum of the likelihood, which does not depend on
+        the guess. Default: yes, unless ``par_dic_0`` is given. With ``par_dic_0`` it is
+        searched around that waveform's chirp mass.
     coherent_posterior_kwargs : dict, optional
         Overrides arguments of cogwheel's ``Posterior.from_event``; ``likelihood_kwargs``
         and ``ref_wf_finder_kwargs`` are merged key by key.
@@ -116,6 +121,7 @@ def find_reference(
         event_data,
         mchirp_guess=mchirp_guess,
         par_dic_0=par_dic_0,
+        refine_reference=refine_reference,
         harmonic_modes=bank_config.harmonic_modes,
         **kwargs,
     )

@@ -202,8 +202,10 @@ class TestSearch:
         assert 28 < mchirp < 34
         assert found.posterior.likelihood.lnlike_fft(par_dic) > 220
 
-    def test_takes_an_aligned_injection_as_it_is(self, two_detectors):
-        found = find_reference(two_detectors, config_for(two_detectors), n_t=8)
+    def test_unrefined_takes_an_aligned_injection_as_it_is(self, two_detectors):
+        found = find_reference(
+            two_detectors, config_for(two_detectors), n_t=8, refine_reference=False
+        )
         for name in ("m1", "m2", "s1z", "s2z", "ra", "dec", "t_geocenter"):
             assert found.par_dic_0[name] == pytest.approx(ALIGNED[name])
 
