@@ -6,7 +6,7 @@ it; no table is ever in memory as a whole, unless asked for by :func:`to_frame`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,7 +14,8 @@ import numpy as np
 from ..seeds import generator
 from ..waveforms.parameters import PARAMETERS
 from .evidence import logsumexp
-from .results import BankPosterior, SampleRows, weights
+from .results import BankPosterior
+from .sample_rows import SampleRows, weights, written_rows
 from .tables import ROWS_PER_CHUNK
 
 if TYPE_CHECKING:
@@ -26,9 +27,13 @@ if TYPE_CHECKING:
 def bank_sample_chunks(
     bank: BankPosterior, n_rows: int = ROWS_PER_CHUNK
 ) -> Iterator[dict[str, Any]]:
-    """Yield the columns of a bank's own ``prob_samples``: weights sum to 1 in the bank."""
+    """Yield the columns of a bank's own ``prob_samples``: weights sum to 1 in the bank.
+
+    As :func:`.written_rows`, rows of negligible weight are not among them.
+    """
     ln_norm = logsumexp(bank.ln_posterior)
-    for rows in _row_chunks(np.arange(len(bank)), n_rows):
+    (written,) = written_rows([bank.ln_posterior])
+    for rows in _row_chunks(written, n_rows):
         if ln_norm == -np.inf:
             row_weights = np.zeros(len(rows))
         else:
@@ -97,7 +102,7 @@ def standardize(
     return to_frame(standardized_chunks(samples, bank_tables, standardizer, seed=seed))
 
 
-def to_frame(chunks: Iterator[dict[str, Any]]) -> pd.DataFrame:
+def to_frame(chunks: Iterable[dict[str, Any]]) -> pd.DataFrame:
     """Return chunks as one frame."""
     import pandas as pd
 

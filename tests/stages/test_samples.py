@@ -17,7 +17,8 @@ from posterior_cases import (
 
 from dotpe_exec.distance_table import load_distance_table
 from dotpe_exec.errors import InputError
-from dotpe_exec.stages.results import aggregate, all_samples, draw_subset
+from dotpe_exec.stages.results import aggregate
+from dotpe_exec.stages.sample_rows import all_samples, draw_subset
 from dotpe_exec.stages.samples import (
     bank_sample_chunks,
     sample_chunks,
