@@ -6,7 +6,7 @@ it; no table is ever in memory as a whole, unless asked for by :func:`to_frame`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,8 +15,10 @@ from ..seeds import generator
 from ..waveforms.parameters import PARAMETERS
 from .evidence import logsumexp
 from .results import BankPosterior
-from .sample_rows import SampleRows, weights, written_rows
+from .sample_rows import FEWEST_WRITTEN, SampleRows, weights, written_rows
 from .tables import ROWS_PER_CHUNK
+
+_LOGARITHMS = ("lnl_marginalized", "ln_posterior", "ln_weight_unnormalized")
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,20 +35,51 @@ def bank_sample_chunks(
     """
     ln_norm = logsumexp(bank.ln_posterior)
     (written,) = written_rows([bank.ln_posterior])
+    finish = _finish(len(written))
     for rows in _row_chunks(written, n_rows):
         if ln_norm == -np.inf:
             row_weights = np.zeros(len(rows))
         else:
             row_weights = np.exp(bank.ln_posterior[rows] - ln_norm)
-        yield _bank_columns(bank, rows, row_weights)
+        yield finish(_bank_columns(bank, rows, row_weights))
 
 
 def sample_chunks(
     samples: SampleRows, n_rows: int = ROWS_PER_CHUNK
 ) -> Iterator[dict[str, Any]]:
     """Yield the columns of ``prob_samples`` of some rows, one bank after the other."""
+    finish = _finish(len(samples))
     for k, rows in _bank_row_chunks(samples, n_rows):
-        yield _sample_columns(samples, k, rows)
+        yield finish(_sample_columns(samples, k, rows))
+
+
+def _finish(n_rows: int) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    """Return what is done to chunks of a table: nothing, or :func:`compact` long ones."""
+    return compact if n_rows > FEWEST_WRITTEN else lambda columns: columns
+
+
+def compact(columns: dict[str, Any]) -> dict[str, Any]:
+    """Return columns in the shortest types that are exact enough for their readers.
+
+    Indices in 32 bits, floats in single precision; logarithms are rounded to 2^-10 and
+    weights to 12 bits, which compresses well. Rounding errors of so many rows average out.
+    """
+    short = {}
+    for name, values in columns.items():
+        if not isinstance(values, np.ndarray):
+            short[name] = values
+        elif values.dtype.kind == "i":
+            short[name] = values.astype(np.int32)
+        elif name in _LOGARITHMS:
+            short[name] = (np.round(values * 2**10) / 2**10).astype(np.float32)
+        elif name == "weights":
+            mantissa, exponent = np.frexp(values)
+            short[name] = np.ldexp(np.round(mantissa * 2**12) / 2**12, exponent).astype(
+                np.float32
+            )
+        else:
+            short[name] = values.astype(np.float32)
+    return short
 
 
 def standardized_chunks(

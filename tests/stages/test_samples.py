@@ -17,6 +17,7 @@ from posterior_cases import (
 
 from dotpe_exec.distance_table import load_distance_table
 from dotpe_exec.errors import InputError
+from dotpe_exec.stages import samples
 from dotpe_exec.stages.results import aggregate
 from dotpe_exec.stages.sample_rows import all_samples, draw_subset
 from dotpe_exec.stages.samples import (
@@ -277,3 +278,20 @@ def test_missing_extrinsic_column_is_named(table, standardizer):
             extrinsic_samples=make_extrinsic().drop(columns="psi"),
             table=table,
         )
+
+
+def test_long_tables_are_compact_and_exact_enough(table, monkeypatch):
+    posterior = make_posterior(table)
+    whole = to_frame(sample_chunks(all_samples(posterior)))
+    monkeypatch.setattr(samples, "FEWEST_WRITTEN", 100)
+    short = to_frame(sample_chunks(all_samples(posterior)))
+    assert list(short) == list(whole)
+    assert all(short[name].dtype.itemsize == 4 for name in short.columns.drop("bank_id"))
+    for name in ("i", "e", "o", "bank_id"):
+        assert (short[name] == whole[name]).all()
+    for name in ("d_h_1Mpc", "h_h_1Mpc", "bestfit_lnlike"):
+        np.testing.assert_allclose(short[name], whole[name], rtol=1e-7)
+    for name in ("lnl_marginalized", "ln_posterior", "ln_weight_unnormalized"):
+        np.testing.assert_allclose(short[name], whole[name], rtol=1e-7, atol=2**-11)
+    np.testing.assert_allclose(short["weights"], whole["weights"], rtol=2**-12)
+    assert short["weights"].astype(float).sum() == pytest.approx(1, abs=1e-4)
