@@ -24,7 +24,7 @@ LAYERS = (
     {"cogwheel_bridge", "distance_table", "monitor", "profiling"},
     {"loading"},
     {"derived", "events"},
-    {"banks"},
+    {"banks", "loading"},
     {"stages"},
     {"inference", "report"},
     {"export", "tuning"},

@@ -6,7 +6,7 @@ it; no table is ever in memory as a whole, unless asked for by :func:`to_frame`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from ..waveforms.parameters import PARAMETERS
 from .evidence import logsumexp
 from .results import BankPosterior
 from .sample_rows import FEWEST_WRITTEN, SampleRows, weights, written_rows
-from .tables import ROWS_PER_CHUNK
+from .tables import ROWS_PER_CHUNK, Repeated
 
 _LOGARITHMS = ("lnl_marginalized", "ln_posterior", "ln_weight_unnormalized")
 
@@ -35,7 +35,7 @@ def bank_sample_chunks(
     """
     ln_norm = logsumexp(bank.ln_posterior)
     (written,) = written_rows([bank.ln_posterior])
-    finish = _finish(len(written))
+    finish = _finish(len(written), [bank])
     for rows in _row_chunks(written, n_rows):
         if ln_norm == -np.inf:
             row_weights = np.zeros(len(rows))
@@ -48,28 +48,40 @@ def sample_chunks(
     samples: SampleRows, n_rows: int = ROWS_PER_CHUNK
 ) -> Iterator[dict[str, Any]]:
     """Yield the columns of ``prob_samples`` of some rows, one bank after the other."""
-    finish = _finish(len(samples))
+    finish = _finish(len(samples), samples.posterior.banks)
     for k, rows in _bank_row_chunks(samples, n_rows):
         yield finish(_sample_columns(samples, k, rows))
 
 
-def _finish(n_rows: int) -> Callable[[dict[str, Any]], dict[str, Any]]:
+def _finish(
+    n_rows: int, banks: Sequence[BankPosterior]
+) -> Callable[[dict[str, Any]], dict[str, Any]]:
     """Return what is done to chunks of a table: nothing, or :func:`compact` long ones."""
-    return compact if n_rows > FEWEST_WRITTEN else lambda columns: columns
+    if n_rows <= FEWEST_WRITTEN:
+        return lambda columns: columns
+    types = {"i": np.dtype(np.int32)}
+    for name in ("e", "o"):
+        largest = max(getattr(bank.coherent_set, name).max(initial=0) for bank in banks)
+        types[name] = np.promote_types(np.min_scalar_type(-1 - int(largest)), np.int16)
+    bank_ids = tuple(bank.bank_id for bank in banks)
+    return lambda columns: compact(columns, types, bank_ids)
 
 
-def compact(columns: dict[str, Any]) -> dict[str, Any]:
+def compact(
+    columns: dict[str, Any], types: Mapping[str, np.dtype], bank_ids: tuple[str, ...]
+) -> dict[str, Any]:
     """Return columns in the shortest types that are exact enough for their readers.
 
-    Indices in 32 bits, floats in single precision; logarithms are rounded to 2^-10 and
-    weights to 12 bits, which compresses well. Rounding errors of so many rows average out.
+    Indices as ``types`` says, floats in single precision, ``bank_id`` as one of
+    ``bank_ids``; logarithms are rounded to 2^-10 and weights to 12 bits, which compresses
+    well. Rounding errors of so many rows average out.
     """
-    short = {}
+    short: dict[str, Any] = {}
     for name, values in columns.items():
         if not isinstance(values, np.ndarray):
-            short[name] = values
-        elif values.dtype.kind == "i":
-            short[name] = values.astype(np.int32)
+            short[name] = Repeated(values, bank_ids)
+        elif name in types:
+            short[name] = values.astype(types[name])
         elif name in _LOGARITHMS:
             short[name] = (np.round(values * 2**10) / 2**10).astype(np.float32)
         elif name == "weights":
@@ -139,7 +151,12 @@ def to_frame(chunks: Iterable[dict[str, Any]]) -> pd.DataFrame:
     """Return chunks as one frame."""
     import pandas as pd
 
-    frames = [pd.DataFrame(chunk) for chunk in chunks]
+    frames = [
+        pd.DataFrame(
+            {k: v.value if isinstance(v, Repeated) else v for k, v in chunk.items()}
+        )
+        for chunk in chunks
+    ]
     full = [frame for frame in frames if len(frame)]
     return pd.concat(full or frames[:1], ignore_index=True)
 
