@@ -26,8 +26,9 @@ import psutil
 from dotpe_exec.distance_table import load_distance_table
 from dotpe_exec.stages.coherent_set import CoherentSet, Probes
 from dotpe_exec.stages.discarded_probes import PROBES_PER_WAVEFORM
-from dotpe_exec.stages.results import aggregate, all_samples, draw_subset, marginalize_bank
+from dotpe_exec.stages.results import aggregate, marginalize_bank
 from dotpe_exec.stages.run_summary import summarize
+from dotpe_exec.stages.sample_rows import all_samples, draw_subset
 from dotpe_exec.stages.samples import bank_sample_chunks, sample_chunks, standardized_chunks
 from dotpe_exec.stages.standardize import Standardizer
 from dotpe_exec.stages.tables import write_chunks

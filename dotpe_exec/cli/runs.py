@@ -58,6 +58,12 @@ from .tuning import is_tuned, tune_and_show
 )
 @click.option("--coherent-posterior-kwargs", type=VALUE, help="JSON dictionary.")
 @click.option("--par-dic-0", help="JSON file with the reference waveform's parameters.")
+@click.option(
+    "--exact-likelihoods",
+    is_flag=True,
+    help="Likelihoods of the drawn samples on the full frequency grid; weights and "
+    "evidence follow.",
+)
 @click.option("--i-batch", type=int, help="Waveforms per incoherent batch.")
 @click.option("--batches-per-task", type=int, help="Incoherent batches per message.")
 @click.option("--pairs-per-task", type=int, help="Coherent pairs per message.")

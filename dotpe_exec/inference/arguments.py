@@ -53,6 +53,7 @@ class RunArguments:
     bank_logw_override: Any
     coherent_posterior_kwargs: Any
     par_dic_0: Any
+    exact_likelihoods: bool
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> RunArguments:
@@ -69,11 +70,16 @@ class RunArguments:
         for name in ("i_int_start", "seed"):
             if getattr(self, name) is not None:
                 self._set(name, integer(name, getattr(self, name), minimum=0))
-        for name in ("load_inds", "draw_subset"):
+        for name in ("load_inds", "draw_subset", "exact_likelihoods"):
             flag(name, getattr(self, name))
         for name in ("coherent_score_min_n_effective_prior", "max_incoherent_lnlike_drop",
                      "max_bestfit_lnlike_diff"):  # fmt: skip
             self._set(name, number(name, getattr(self, name), minimum=0.0))
+        if self.exact_likelihoods and not self.draw_subset:
+            raise InputError(
+                "exact_likelihoods is True and draw_subset is False: exact likelihoods are "
+                "those of the samples that are drawn, expected draw_subset=True"
+            )
         if self.mchirp_guess is not None:
             guess = number("mchirp_guess", self.mchirp_guess, minimum=0.0)
             if not 0 < guess < math.inf:

@@ -68,6 +68,7 @@ def run_multicore(
     pairs_per_task: int | None = None,
     e_blocksize: int | None = None,
     par_dic_0: Mapping[str, float] | types.Path | None = None,
+    exact_likelihoods: bool = False,
     resume: bool = False,
     overwrite: bool = False,
     progress: bool = True,
@@ -132,6 +133,10 @@ def run_multicore(
         coherent blocks, per message to a worker; extrinsic samples per coherent block.
     par_dic_0 : dict, path of a JSON file, or None
         Parameters of the reference waveform; skips the search for one.
+    exact_likelihoods : bool
+        Compute the likelihoods of the samples that are drawn on the full frequency grid,
+        and correct their weights and the evidence; otherwise relative binning is only
+        measured, on a few of them.
     resume : bool
         Continue the run in ``rundir``; with an empty or absent directory, start it.
     overwrite : bool

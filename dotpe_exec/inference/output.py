@@ -12,7 +12,8 @@ from typing import Any
 from ..atomic import atomic_write, write_feather, write_json, write_npy, write_npz
 from ..rundir.files import RunFiles
 from ..stages.extrinsic import ExtrinsicSamples
-from ..stages.results import BankPosterior, SampleRows
+from ..stages.results import BankPosterior
+from ..stages.sample_rows import SampleRows
 from ..stages.samples import bank_sample_chunks, sample_chunks
 from ..stages.selection import Survivors
 from ..stages.tables import write_chunks

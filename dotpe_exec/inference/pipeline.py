@@ -12,7 +12,13 @@ from ..executors.phases import PhaseRunner
 from ..kernels.distance import DistanceTable
 from ..machine import describe_machine, driver_threads
 from ..monitor import Monitor
-from ..stages.binning_error import posterior_binning_error
+from ..stages.binning_error import (
+    N_SAMPLES,
+    binning_differences,
+    binning_error,
+    exact_evidence,
+    reweighted,
+)
 from ..stages.coherent import batch_size, coherent_sets
 from ..stages.coherent_set import CoherentSet
 from ..stages.extrinsic import (
@@ -23,9 +29,10 @@ from ..stages.extrinsic import (
 from ..stages.incoherent import incoherent_lnlikes
 from ..stages.reference import Reference, find_reference, save_posterior
 from ..stages.reliability import reliability
-from ..stages.results import aggregate, all_samples, draw_subset, marginalize_bank
+from ..stages.results import aggregate, marginalize_bank
 from ..stages.run_summary import injection_summary, summarize
-from ..stages.samples import standardized_chunks
+from ..stages.sample_rows import draw_subset, typical_samples, written_samples
+from ..stages.samples import standardize, standardized_chunks, to_frame
 from ..stages.selection import Survivors, select
 from ..stages.standardize import Standardizer
 from ..stages.warmup import start_workers
@@ -200,8 +207,8 @@ def _results(
             )
             write.bank(banks[-1])
         posterior = aggregate(banks, size_limit=arguments.size_limit)
-        samples = everything = all_samples(posterior)
-        write.prob_samples(everything)
+        samples = written = written_samples(posterior)
+        write.prob_samples(written)
         if arguments.draw_subset:
             samples = draw_subset(posterior, seed=run.seed, n_draws=arguments.n_draws)
         standardizer = Standardizer(
@@ -213,17 +220,27 @@ def _results(
             table=table,
         )
         bank_tables = {bank_id: bank.table() for bank_id, bank in inputs.banks.items()}
-        write.samples(
-            standardized_chunks(samples, bank_tables, standardizer, seed=run.seed)
-        )
+        chunks = standardized_chunks(samples, bank_tables, standardizer, seed=run.seed)
+        likelihood = reference.posterior.likelihood
+        exact = None
+        if arguments.exact_likelihoods and len(samples):
+            drawn = list(chunks)
+            differences = binning_differences(runner, likelihood, to_frame(drawn))
+            exact = exact_evidence(differences)
+            chunks = reweighted(drawn, differences)
+        else:
+            typical = typical_samples(posterior, seed=run.seed, n=N_SAMPLES)
+            frame = standardize(typical, bank_tables, standardizer, seed=run.seed)
+            differences = binning_differences(runner, likelihood, frame)
+        write.samples(chunks)
         return summarize(
             samples,
+            n_written=len(written),
             n_ext=arguments.n_ext,
             n_phi=arguments.n_phi,
             expected_counts_e=extrinsic.expected_counts_e,
-            relative_binning_error=posterior_binning_error(
-                runner, posterior, reference, bank_tables, standardizer
-            ),
+            relative_binning_error=binning_error(differences),
+            exact=exact,
             injection=injection_summary(inputs.event, reference.summary.asd_drift_d, table),
             reliability=reliability(
                 posterior,

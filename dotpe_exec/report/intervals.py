@@ -1,8 +1,16 @@
-"""Weighted quantiles, and how many digits of them to show."""
+"""Weighted quantiles, their Monte-Carlo errors, and how many digits of them to show."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 import numpy as np
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+INTERVAL = (0.05, 0.5, 0.95)
 
 
 def weighted_quantiles(values, weights, probabilities) -> np.ndarray:
@@ -29,3 +37,116 @@ def decimals(width: float) -> int:
     if not (np.isfinite(width) and width > 0):
         return 2
     return int(np.clip(1 - np.floor(np.log10(width)), 0, 6))
+
+
+def quantile_errors(
+    values: np.ndarray,
+    weights: np.ndarray,
+    groups: Sequence[np.ndarray],
+    probabilities: Sequence[float],
+) -> np.ndarray:
+    """Return standard errors of weighted quantiles, for samples that come in groups.
+
+    The share of the weight below a quantile varies as the sum over groups of
+    u_g^2, with u_g the group's weight below less its part of what is expected there. With
+    two ways to group, samples of one waveform and those of one extrinsic sample, the two
+    add up, less what both count, the pairs (Cameron, Gelbach & Miller 2011, equation 2.8).
+    That error of a probability is translated into one of the value by the quantiles on
+    both sides.
+
+    Parameters
+    ----------
+    values, weights : (n,) float
+    groups : sequence of (n,) int
+        One or two, not negative; each sample's number in each.
+    probabilities : sequence of float
+
+    Returns
+    -------
+    (len(probabilities),) float
+    """
+    values, weights = np.asarray(values, float), np.asarray(weights, float)
+    weights = weights / weights.sum()
+    groups = [np.unique(group, return_inverse=True)[1] for group in groups]
+    both = groups[0]
+    for group in groups[1:]:
+        both = both * (int(group.max()) + 1) + group
+    both = np.unique(both, return_inverse=True)[1]
+    errors = []
+    quantiles = weighted_quantiles(values, weights, probabilities)
+    for quantile, probability in zip(quantiles, probabilities, strict=True):
+        excess = weights * ((values <= quantile) - probability)
+        pairs = float((np.bincount(both, excess) ** 2).sum())
+        variance = sum(float((np.bincount(g, excess) ** 2).sum()) for g in groups)
+        variance = max(variance - (len(groups) - 1) * pairs, pairs)
+        errors.append(_half_width(values, weights, probability, np.sqrt(variance)))
+    return np.array(errors)
+
+
+def _half_width(
+    values: np.ndarray, weights: np.ndarray, probability: float, error: float
+) -> float:
+    """Return half the distance of the quantiles at ``probability`` -+ ``error``.
+
+    Where a few groups hold all the weight both may be the same value: then those further
+    out count. A side that leaves the distribution says nothing: the other counts alone.
+    """
+    for wider in (1, 2, 4, 8):
+        ends = probability + wider * error * np.array([-1, 0, 1])
+        low, middle, high = weighted_quantiles(values, weights, np.clip(ends, 0, 1))
+        sides = [middle - low] * bool(ends[0] >= 0) + [high - middle] * bool(ends[2] <= 1)
+        found = float(np.mean(sides or [middle - low, high - middle]))
+        if found > 0:
+            return found / wider
+    return 0.0
+
+
+def with_error(value: float, error: float | None, n_digits: int) -> str:
+    """Return a number with its error, and no digit that the error makes meaningless.
+
+    Parameters
+    ----------
+    value : float
+    error : float or None
+        Shown where it changes the last digit.
+    n_digits : int
+        Most decimals to show.
+    """
+    if error is not None and error > 0:
+        exponent = int(np.floor(np.log10(error)))
+        # One digit of the error, two where it begins with 1.
+        leading_one = round(error / 10.0**exponent, 6) < 2
+        n_digits = min(n_digits, -exponent + leading_one)
+    shown = max(n_digits, 0)
+    text = f"{round(value, n_digits) + 0.0:.{shown}f}"  # zero is added: -0 becomes 0
+    if error is None or round(error, n_digits) == 0:
+        return text
+    return f"{text} ± {round(error, n_digits):.{shown}f}"
+
+
+def interval_text(samples: pd.DataFrame, column: str) -> str:
+    """Return median and 90% interval of a column, each with its Monte-Carlo error.
+
+    Errors need to know which samples share a waveform (``i``, ``bank_id``) and an
+    extrinsic sample (``e``); without these columns there are none.
+    """
+    values, weights = samples[column].to_numpy(float), samples["weights"].to_numpy(float)
+    quantiles = weighted_quantiles(values, weights, INTERVAL)
+    errors: Sequence[float | None] = [None] * len(INTERVAL)
+    if {"i", "e"} <= set(samples.columns):
+        errors = quantile_errors(values, weights, sample_groups(samples), INTERVAL).tolist()
+    n_digits = decimals(quantiles[2] - quantiles[0])
+    low, median, high = (
+        with_error(value, error, n_digits)
+        for value, error in zip(quantiles.tolist(), errors, strict=True)
+    )
+    return f"{median} [{low}, {high}]"
+
+
+def sample_groups(samples: pd.DataFrame) -> list[np.ndarray]:
+    """Return which samples share a waveform, and which an extrinsic sample, (n,) each."""
+    i, e = samples["i"].to_numpy(), samples["e"].to_numpy()
+    if "bank_id" in samples:
+        bank = np.unique(samples["bank_id"].astype(str), return_inverse=True)[1]
+        i = i * (int(bank.max(initial=0)) + 1) + bank
+    return [i, e]

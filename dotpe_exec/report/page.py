@@ -25,7 +25,7 @@ from .corner import (
     with_derived_columns,
 )
 from .figures import incoherent, sky, timeline, waveform
-from .intervals import decimals, weighted_quantiles
+from .intervals import interval_text
 from .view import RunView, open_views
 
 if TYPE_CHECKING:
@@ -137,7 +137,8 @@ def render(views: Sequence[RunView]) -> str:
         "<h2>Verdict</h2>",
         *(_verdict(view, with_label=len(views) > 1) for view in views),
         "<h2>Results</h2>",
-        '<p class="note">Median and 90% interval (5% to 95%).</p>',
+        '<p class="note">Median and 90% interval (5% to 95%), with Monte-Carlo errors '
+        "where they show.</p>",
         _results(views),
         "<h2>Posterior</h2>",
         '<div class="figures">',
@@ -226,13 +227,7 @@ def _interval(view: RunView, column: str) -> str:
     samples = with_derived_columns(view.run.samples)
     if column not in samples or not samples["weights"].sum() > 0:
         return "–"
-    low, median, high = weighted_quantiles(
-        samples[column], samples["weights"], (0.05, 0.5, 0.95)
-    )
-    n_digits = decimals(high - low)
-    # Adding zero turns -0 into 0.
-    low, median, high = (round(x, n_digits) + 0.0 for x in (low, median, high))
-    return f"{median:.{n_digits}f} [{low:.{n_digits}f}, {high:.{n_digits}f}]"
+    return interval_text(samples, column)
 
 
 def _what_was_run(views: Sequence[RunView]) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..verdict import LIMITED, RELIABLE, UNUSABLE, verdict_of
 from .corner import with_derived_columns
-from .intervals import weighted_quantiles
+from .intervals import interval_text, with_error
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 _ROWS = (
-    ("mchirp", "chirp mass, detector frame", "M☉", ".2f"),
-    ("q", "mass ratio m2/m1", "", ".2f"),
-    ("chieff", "effective spin", "", ".2f"),
-    ("d_luminosity", "luminosity distance", "Mpc", ".0f"),
+    ("mchirp", "chirp mass, detector frame", "M☉"),
+    ("q", "mass ratio m2/m1", ""),
+    ("chieff", "effective spin", ""),
+    ("d_luminosity", "luminosity distance", "Mpc"),
 )
 
 
@@ -26,27 +26,28 @@ def results_table(samples: pd.DataFrame, summary: dict[str, Any]) -> Table:
     """Return the table of medians, 90% intervals, evidence and sample sizes."""
     from rich.table import Table
 
-    table = Table(title="Posterior: median and 90% interval", title_justify="left")
+    table = Table(
+        title="Posterior: median and 90% interval, with Monte-Carlo errors",
+        title_justify="left",
+    )
     table.add_column("quantity")
     table.add_column("value", justify="right")
     table.add_column("unit")
     samples = with_derived_columns(samples)
-    for column, label, unit, form in _ROWS:
-        low, median, high = weighted_quantiles(
-            samples[column], samples["weights"], (0.05, 0.5, 0.95)
-        )
-        value = f"{median:{form}}  [{low:{form}}, {high:{form}}]"
-        table.add_row(label, value, unit)
+    for column, label, unit in _ROWS:
+        table.add_row(label, interval_text(samples, column), unit)
     table.add_section()
-    error = summary.get("ln_evidence_error")
-    evidence = "-inf" if summary["ln_evidence"] is None else f"{summary['ln_evidence']:.2f}"
-    table.add_row("ln evidence", evidence + (f" ± {error:.2f}" if error else ""), "")
+    evidence = "-inf"
+    if summary["ln_evidence"] is not None:
+        evidence = with_error(summary["ln_evidence"], summary.get("ln_evidence_error"), 2)
+    table.add_row("ln evidence", evidence, "")
     for key, label in (
         ("n_effective", "effective samples"),
         ("n_effective_i", "effective waveforms"),
         ("n_effective_e", "effective extrinsic samples"),
     ):
-        table.add_row(label, f"{summary[key]:.1f}", "")
+        number = summary[key]
+        table.add_row(label, f"{number:.1f}" if number < 100 else f"{number:.0f}", "")
     return table
 
 

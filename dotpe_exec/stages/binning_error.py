@@ -1,4 +1,9 @@
-"""How much relative binning changes the likelihood: exact ones of the heaviest samples.
+"""What relative binning does to likelihoods, and how to do without it.
+
+Samples that are drawn from the posterior by weight get exact likelihoods, on the full
+frequency grid. With D = ln L_exact - ln L_binned of such samples, mean(exp D) estimates
+without bias the ratio of the exact evidence to the binned one, to first order exp(mean D);
+weights proportional to exp D make the samples those of the exact posterior.
 
 Generating a waveform at every frequency of the data is what an exact likelihood costs,
 about a second for long data. It is spread over the executor by waveform and by parts of
@@ -8,23 +13,18 @@ the grid; samples that share a waveform share the work.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..executors.phases import PhaseRunner
 from ..executors.task import Task
+from .evidence import effective_number
 from .exact_tasks import ExactTask, FullData, SamplePoints, exact_overlaps
-from .results import CombinedPosterior, heaviest
-from .samples import standardize
 
 if TYPE_CHECKING:
     import pandas as pd
-    from cogwheel.posterior import Posterior
-
-    from .reference import Reference
-    from .standardize import Standardizer
 
 N_FREQUENCIES = 2**14
 """Frequencies per task, about."""
@@ -36,77 +36,106 @@ LARGE_ERROR = 0.5
 """Mean error in ln likelihood that is warned of."""
 
 
-def posterior_binning_error(
-    runner: PhaseRunner,
-    posterior: CombinedPosterior,
-    reference: Reference,
-    bank_tables: Mapping[str, pd.DataFrame],
-    standardizer: Standardizer,
-) -> dict[str, float] | None:
-    """Compare binned likelihoods of the heaviest samples with exact ones.
+def binning_error(differences_s: np.ndarray) -> dict[str, float] | None:
+    """Return what the summary says of differences exact minus binned.
+
+    Parameters
+    ----------
+    differences_s : (n,) float
+        Of samples drawn by weight.
 
     Returns
     -------
     dict or None
-        ``mean`` and ``largest`` absolute difference, with a warning where the mean is
-        above :data:`LARGE_ERROR`; None without samples of any weight.
+        ``mean`` and ``largest`` of their absolute values, with a warning where the mean is
+        above :data:`LARGE_ERROR`; ``ln_evidence_correction``, their mean, to be added to
+        ln evidence to first order, and its standard error
+        ``ln_evidence_correction_error``; ``n_samples``. None without samples.
     """
-    heavy = standardize(heaviest(posterior, N_SAMPLES), bank_tables, standardizer, seed=0)
-    error = relative_binning_error(runner, reference.posterior, heavy, N_SAMPLES)
-    if error is None:
+    n = len(differences_s)
+    if n == 0:
         return None
-    mean, largest = error
+    mean, largest = np.abs(differences_s).mean(), np.abs(differences_s).max()
     if mean > LARGE_ERROR:
         warnings.warn(
             f"relative binning changes ln likelihoods by {mean:.2f} on average (at most "
-            f"{largest:.2f}): build the bank with more frequency bins (a smaller "
-            "pn_phase_tol)",
+            f"{largest:.2f}): give exact_likelihoods=True, or build the bank with more "
+            "frequency bins (a smaller pn_phase_tol)",
             stacklevel=2,
         )
-    return {"mean": mean, "largest": largest}
+    return {
+        "mean": float(mean),
+        "largest": float(largest),
+        "ln_evidence_correction": float(differences_s.mean()),
+        "ln_evidence_correction_error": _standard_error(differences_s),
+        "n_samples": n,
+    }
 
 
-def relative_binning_error(
-    runner: PhaseRunner, posterior: Posterior, samples: pd.DataFrame, n_samples: int = 50
-) -> tuple[float, float] | None:
-    """Return the mean and the largest error of relative binning among heavy samples.
+def exact_evidence(differences_s: np.ndarray) -> dict[str, float]:
+    """Return what exact likelihoods of samples drawn by weight make of ln evidence.
 
-    The error of a sample is the absolute difference of its binned ln likelihood and the
-    exact one, on the full frequency grid (cogwheel's ``lnlike_fft``).
+    Returns
+    -------
+    dict
+        ``ln_evidence_change`` (ln of the mean of exp D), its standard error
+        ``ln_evidence_change_error``, ``n_samples``, and ``n_effective``: how many of them
+        count after weighing.
+    """
+    ratios_s = np.exp(differences_s - differences_s.max())
+    mean = float(ratios_s.mean())
+    return {
+        "ln_evidence_change": float(np.log(mean) + differences_s.max()),
+        "ln_evidence_change_error": _standard_error(ratios_s) / mean,
+        "n_samples": len(differences_s),
+        "n_effective": effective_number(ratios_s),
+    }
+
+
+def reweighted(
+    chunks: Sequence[dict[str, Any]], differences_s: np.ndarray
+) -> Iterator[dict[str, Any]]:
+    """Yield columns of drawn samples with ``lnl_exact`` and the weights that follow.
+
+    Weights average to 1.
+    """
+    ratios_s = np.exp(differences_s - differences_s.max(initial=-np.inf))
+    weights_s = ratios_s / ratios_s.mean() if len(ratios_s) else ratios_s
+    start = 0
+    for chunk in chunks:
+        some = slice(start, start := start + len(chunk["lnl"]))
+        yield chunk | {
+            "weights": weights_s[some],
+            "lnl_exact": chunk["lnl"] + differences_s[some],
+        }
+
+
+def _standard_error(values_s: np.ndarray) -> float:
+    n = len(values_s)
+    return float(values_s.std(ddof=1) / np.sqrt(n)) if n > 1 else float("inf")
+
+
+def binning_differences(
+    runner: PhaseRunner, likelihood: Any, samples: pd.DataFrame
+) -> np.ndarray:
+    """Return ln L_exact - ln L_binned of samples, (n,).
 
     Parameters
     ----------
     runner : PhaseRunner
         Runs the phase ``"exact likelihoods"``.
-    posterior : cogwheel.posterior.Posterior
+    likelihood : cogwheel.likelihood.CBCLikelihood
     samples : pandas.DataFrame
-        Waveform parameters, ``lnl`` (binned) and ``weights`` if they are not equal.
-    n_samples : int
-        How many of the heaviest to look at; the same sample drawn twice counts once.
-
-    Returns
-    -------
-    (float, float) or None
-        None without samples.
+        Waveform parameters and ``lnl`` (binned). A sample drawn several times is computed
+        once.
     """
-    likelihood = posterior.likelihood
     params = list(likelihood.params)
-    if "weights" in samples and samples["weights"].nunique() > 1:
-        # A few more than needed, for duplicates among them.
-        heaviest = samples.nlargest(10 * n_samples, "weights")
-    else:
-        # Drawn by weight: the heaviest were drawn most often.
-        heaviest = samples.assign(weights=samples.groupby(params)["lnl"].transform("size"))
-        heaviest = heaviest.nlargest(len(heaviest), "weights")
-    heaviest = heaviest[heaviest["weights"] > 0].drop_duplicates(subset=params)
-    # Neighbours with the same intrinsic parameters share a waveform.
-    slow = list(likelihood.waveform_generator.slow_params)
-    heaviest = heaviest.head(n_samples).sort_values(slow)
-    if not len(heaviest):
-        return None
-    exact_s = exact_lnlikes(runner, likelihood, heaviest[params].to_dict("records"))
-    errors_s = np.abs(exact_s - heaviest["lnl"].to_numpy())
-    return float(np.mean(errors_s)), float(np.max(errors_s))
+    group_s = samples.groupby(params, sort=False, dropna=False).ngroup().to_numpy()
+    _, first = np.unique(group_s, return_index=True)
+    exact = exact_lnlikes(
+        runner, likelihood, samples.iloc[first][params].to_dict("records")
+    )
+    return exact[group_s] - samples["lnl"].to_numpy()
 
 
 def exact_lnlikes(
@@ -153,7 +182,7 @@ def exact_lnlikes(
     for number, (source, inds) in enumerate(zip(sources, groups, strict=True)):
         points = _points(generator, [par_dics[s] for s in inds])
         for part in range(n_parts):
-            key = f"{number:03d}/{part:04d}"
+            key = f"{number:06d}/{part:04d}"
             members[key] = inds
             tasks.append(Task(key, ExactTask(source, handle, part, n_parts, points)))
     results = {

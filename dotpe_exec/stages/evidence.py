@@ -31,6 +31,22 @@ def relative_weights(ln_weights: np.ndarray) -> np.ndarray:
     return np.exp(ln_weights - largest)
 
 
+def negligible_below(ln_weights: np.ndarray, share: float) -> float:
+    """Return a value such that all terms below it hold less than ``share`` of the sum.
+
+    Found in a histogram, so that the terms need not be sorted: to 1/16, on the safe side.
+    """
+    largest = float(ln_weights.max(initial=-np.inf))
+    if largest == -np.inf:
+        return -np.inf
+    n_bins = 16 * 64  # down to e^-64 of the largest
+    finite = ln_weights[ln_weights > -np.inf]
+    depth = np.minimum(((largest - finite) * 16).astype(np.int64), n_bins - 1)
+    below = np.cumsum(np.bincount(depth, np.exp(finite - largest))[::-1])[::-1]
+    first = int(np.argmax(below < share * below[0])) if below[-1] < share * below[0] else 0
+    return largest - first / 16 if first else -np.inf
+
+
 def effective_number(weights: np.ndarray) -> float:
     """Return (sum w)^2 / sum w^2, the effective number of samples (Kish 1965)."""
     largest = weights.max(initial=0.0)

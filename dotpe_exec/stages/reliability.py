@@ -10,7 +10,8 @@ import numpy as np
 from ..kernels.distance import DistanceTable
 from ..kernels.masses import chirp_mass
 from ..kernels.pareto import pareto_k
-from .results import CombinedPosterior, weights
+from .results import CombinedPosterior
+from .sample_rows import weights
 
 if TYPE_CHECKING:
     import pandas as pd

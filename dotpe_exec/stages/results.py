@@ -20,18 +20,19 @@ import numpy as np
 
 from ..errors import NonFiniteError
 from ..kernels.distance import DistanceTable, lnlike_marginalized
-from ..seeds import generator
 from .discarded_probes import PROBES_PER_WAVEFORM
-from .evidence import effective_number, effective_number_of, logsumexp, relative_weights
+from .evidence import (
+    effective_number,
+    effective_number_of,
+    logsumexp,
+    relative_weights,
+)
 from .threaded_columns import for_ranges
 
 if TYPE_CHECKING:
     from .coherent_set import CoherentSet, Probes
 
 _LOWEST_OVERLAP = -10.0  # of d_h / sqrt(h_h) in cogwheel's table
-
-MAX_DRAWS = 10**4
-"""No more samples than this are drawn from the posterior."""
 
 
 @dataclass(frozen=True)
@@ -111,27 +112,6 @@ class CombinedPosterior:
     def n_int(self) -> int:
         """Waveforms considered before any selection, all banks together."""
         return sum(bank.n_int for bank in self.banks)
-
-
-@dataclass(frozen=True)
-class SampleRows:
-    """Rows of the posterior to be written as samples.
-
-    Parameters
-    ----------
-    posterior : CombinedPosterior
-    rows : tuple of (n_k,) int
-        Rows of each bank, ascending; drawn more than once they occur more than once.
-    drawn : bool
-        Whether rows were drawn by weight, so that each has weight 1.
-    """
-
-    posterior: CombinedPosterior
-    rows: tuple[np.ndarray, ...]
-    drawn: bool
-
-    def __len__(self) -> int:
-        return sum(map(len, self.rows))
 
 
 def marginalize_bank(
@@ -306,84 +286,3 @@ def _heaviest(ln_weights: Sequence[np.ndarray], size_limit: int) -> list[np.ndar
     keep[tied[: size_limit - np.count_nonzero(keep)]] = True
     bounds = np.cumsum([0, *map(len, ln_weights)])
     return [np.flatnonzero(keep[start:stop]) for start, stop in itertools.pairwise(bounds)]
-
-
-def all_samples(posterior: CombinedPosterior) -> SampleRows:
-    """Return all rows of the posterior, to be written with their weights."""
-    return SampleRows(posterior, posterior.kept, drawn=False)
-
-
-def heaviest(posterior: CombinedPosterior, n: int) -> SampleRows:
-    """Return the ``n`` heaviest rows that have weight at all."""
-    ln_weights = [
-        np.where(np.isfinite(bank.ln_posterior), bank.ln_posterior, -np.inf)
-        - np.log(bank.n_total)
-        for bank in posterior.banks
-    ]
-    rows = [
-        best[ln_w[best] > -np.inf]
-        for ln_w, best in zip(ln_weights, _heaviest(ln_weights, n), strict=True)
-    ]
-    return SampleRows(posterior, tuple(rows), drawn=False)
-
-
-def draw_subset(
-    posterior: CombinedPosterior, *, seed: int, n_draws: int | None = None
-) -> SampleRows:
-    """Draw rows by weight, with replacement.
-
-    Parameters
-    ----------
-    posterior : CombinedPosterior
-    seed : int
-        The run's seed.
-    n_draws : int, optional
-        Default: half the effective number of samples, at least 1. At most 10^4.
-
-    Returns
-    -------
-    SampleRows
-        In the posterior's order. Empty, with a warning, where nothing has weight; another
-        warning says when more is drawn than the effective number of samples.
-    """
-    if posterior.ln_norm == -np.inf:
-        warnings.warn("no sample has any weight: no samples are drawn", stacklevel=2)
-        empty = np.empty(0, dtype=np.int64)
-        return SampleRows(posterior, tuple(empty for _ in posterior.banks), drawn=True)
-    if n_draws is None:
-        n_draws = max(int(posterior.n_effective // 2), 1)
-    n_draws = min(n_draws, MAX_DRAWS)
-    if n_draws > posterior.n_effective:
-        warnings.warn(
-            f"{n_draws} samples are drawn from a posterior of {posterior.n_effective:.1f} "
-            "effective samples, so that many are the same",
-            stacklevel=2,
-        )
-    cumulative = np.concatenate([weights(posterior, k) for k in range(len(posterior.kept))])
-    np.cumsum(cumulative, out=cumulative)
-    marks = np.sort(generator(seed, "draw_subset").random(n_draws)) * cumulative[-1]
-    # Only rows of positive weight: their cumulative exceeds the previous one's. Rounding
-    # may push a mark onto the total, beyond the last of them.
-    last = np.searchsorted(cumulative, cumulative[-1])
-    drawn = np.minimum(np.searchsorted(cumulative, marks, side="right"), last)
-    bounds = np.cumsum([0, *map(len, posterior.kept)])
-    parts = np.split(drawn, np.searchsorted(drawn, bounds[1:-1]))
-    return SampleRows(
-        posterior,
-        tuple(
-            kept[part - start]
-            for kept, part, start in zip(posterior.kept, parts, bounds, strict=False)
-        ),
-        drawn=True,
-    )
-
-
-def weights(
-    posterior: CombinedPosterior, k: int, rows: np.ndarray | None = None
-) -> np.ndarray:
-    """Return normalised weights of bank ``k``'s kept rows, or of other rows of it."""
-    rows = posterior.kept[k] if rows is None else rows
-    if posterior.ln_norm == -np.inf:
-        return np.zeros(len(rows))
-    bank = posterior.banks[k]
-    return np.exp(bank.ln_posterior[rows] - np.log(bank.n_total) - posterior.ln_norm)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ import numpy as np
 from ..kernels.distance import DistanceTable, lnlike_marginalized
 from ..verdict import judge
 from .evidence import EvidenceTerms, combined_terms, ln_evidence_error, logsumexp
-from .results import SampleRows
+from .sample_rows import SampleRows
 
 if TYPE_CHECKING:
     from cogwheel.data import EventData
@@ -21,8 +22,10 @@ def summarize(
     *,
     n_ext: int,
     n_phi: int,
+    n_written: int | None = None,
     expected_counts_e: np.ndarray | None = None,
     relative_binning_error: Mapping[str, float] | None = None,
+    exact: Mapping[str, float] | None = None,
     injection: Mapping[str, float] | None = None,
     reliability: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
@@ -33,10 +36,14 @@ def summarize(
     samples : SampleRows
         The samples that are written.
     n_ext, n_phi : int
+    n_written : int, optional
+        Rows of the table of samples with weights.
     expected_counts_e : (n_ext,) float, optional
         How often each extrinsic sample was to be drawn from the pool, on average.
     relative_binning_error, injection : mapping, optional
         Added as they are.
+    exact : mapping, optional
+        :func:`.exact_evidence`: changes the evidence and adds to its error.
     reliability : mapping, optional
         Other numbers that the verdict looks at, by their keys in the summary.
 
@@ -99,6 +106,18 @@ def summarize(
     }
     if relative_binning_error is not None:
         summary["relative_binning_error"] = dict(relative_binning_error)
+    if n_written is not None:
+        summary["n_prob_samples"] = n_written
+    if exact is not None:
+        summary["exact_likelihoods"] = {
+            "ln_evidence_binned": summary["ln_evidence"],
+            **exact,
+        }
+        summary["ln_evidence"] += exact["ln_evidence_change"]
+        if error is not None:
+            summary["ln_evidence_error"] = math.hypot(
+                error.total, exact["ln_evidence_change_error"]
+            )
     if injection is not None:
         summary["injection"] = dict(injection)
     summary = _finite_or_none(summary | dict(reliability or {}))

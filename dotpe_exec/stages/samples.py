@@ -6,7 +6,7 @@ it; no table is ever in memory as a whole, unless asked for by :func:`to_frame`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,8 +14,11 @@ import numpy as np
 from ..seeds import generator
 from ..waveforms.parameters import PARAMETERS
 from .evidence import logsumexp
-from .results import BankPosterior, SampleRows, weights
-from .tables import ROWS_PER_CHUNK
+from .results import BankPosterior
+from .sample_rows import FEWEST_WRITTEN, SampleRows, weights, written_rows
+from .tables import ROWS_PER_CHUNK, Repeated
+
+_LOGARITHMS = ("lnl_marginalized", "ln_posterior", "ln_weight_unnormalized")
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,22 +29,69 @@ if TYPE_CHECKING:
 def bank_sample_chunks(
     bank: BankPosterior, n_rows: int = ROWS_PER_CHUNK
 ) -> Iterator[dict[str, Any]]:
-    """Yield the columns of a bank's own ``prob_samples``: weights sum to 1 in the bank."""
+    """Yield the columns of a bank's own ``prob_samples``: weights sum to 1 in the bank.
+
+    As :func:`.written_rows`, rows of negligible weight are not among them.
+    """
     ln_norm = logsumexp(bank.ln_posterior)
-    for rows in _row_chunks(np.arange(len(bank)), n_rows):
+    (written,) = written_rows([bank.ln_posterior])
+    finish = _finish(len(written), [bank])
+    for rows in _row_chunks(written, n_rows):
         if ln_norm == -np.inf:
             row_weights = np.zeros(len(rows))
         else:
             row_weights = np.exp(bank.ln_posterior[rows] - ln_norm)
-        yield _bank_columns(bank, rows, row_weights)
+        yield finish(_bank_columns(bank, rows, row_weights))
 
 
 def sample_chunks(
     samples: SampleRows, n_rows: int = ROWS_PER_CHUNK
 ) -> Iterator[dict[str, Any]]:
     """Yield the columns of ``prob_samples`` of some rows, one bank after the other."""
+    finish = _finish(len(samples), samples.posterior.banks)
     for k, rows in _bank_row_chunks(samples, n_rows):
-        yield _sample_columns(samples, k, rows)
+        yield finish(_sample_columns(samples, k, rows))
+
+
+def _finish(
+    n_rows: int, banks: Sequence[BankPosterior]
+) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    """Return what is done to chunks of a table: nothing, or :func:`compact` long ones."""
+    if n_rows <= FEWEST_WRITTEN:
+        return lambda columns: columns
+    types = {"i": np.dtype(np.int32)}
+    for name in ("e", "o"):
+        largest = max(getattr(bank.coherent_set, name).max(initial=0) for bank in banks)
+        types[name] = np.promote_types(np.min_scalar_type(-1 - int(largest)), np.int16)
+    bank_ids = tuple(bank.bank_id for bank in banks)
+    return lambda columns: compact(columns, types, bank_ids)
+
+
+def compact(
+    columns: dict[str, Any], types: Mapping[str, np.dtype], bank_ids: tuple[str, ...]
+) -> dict[str, Any]:
+    """Return columns in the shortest types that are exact enough for their readers.
+
+    Indices as ``types`` says, floats in single precision, ``bank_id`` as one of
+    ``bank_ids``; logarithms are rounded to 2^-10 and weights to 12 bits, which compresses
+    well. Rounding errors of so many rows average out.
+    """
+    short: dict[str, Any] = {}
+    for name, values in columns.items():
+        if not isinstance(values, np.ndarray):
+            short[name] = Repeated(values, bank_ids)
+        elif name in types:
+            short[name] = values.astype(types[name])
+        elif name in _LOGARITHMS:
+            short[name] = (np.round(values * 2**10) / 2**10).astype(np.float32)
+        elif name == "weights":
+            mantissa, exponent = np.frexp(values)
+            short[name] = np.ldexp(np.round(mantissa * 2**12) / 2**12, exponent).astype(
+                np.float32
+            )
+        else:
+            short[name] = values.astype(np.float32)
+    return short
 
 
 def standardized_chunks(
@@ -97,11 +147,16 @@ def standardize(
     return to_frame(standardized_chunks(samples, bank_tables, standardizer, seed=seed))
 
 
-def to_frame(chunks: Iterator[dict[str, Any]]) -> pd.DataFrame:
+def to_frame(chunks: Iterable[dict[str, Any]]) -> pd.DataFrame:
     """Return chunks as one frame."""
     import pandas as pd
 
-    frames = [pd.DataFrame(chunk) for chunk in chunks]
+    frames = [
+        pd.DataFrame(
+            {k: v.value if isinstance(v, Repeated) else v for k, v in chunk.items()}
+        )
+        for chunk in chunks
+    ]
     full = [frame for frame in frames if len(frame)]
     return pd.concat(full or frames[:1], ignore_index=True)
 

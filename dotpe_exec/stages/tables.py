@@ -8,11 +8,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 
 ROWS_PER_CHUNK = 2**17
 """Rows of a chunk: 50 columns of it take 52 MB."""
+
+
+@dataclass(frozen=True)
+class Repeated:
+    """A column that repeats one text, of few that the table has: read as categories."""
+
+    value: str
+    among: tuple[str, ...]
 
 
 def write_chunks(path: str | os.PathLike, chunks: Iterable[Mapping[str, object]]) -> int:
@@ -23,8 +32,9 @@ def write_chunks(path: str | os.PathLike, chunks: Iterable[Mapping[str, object]]
     path : path
         Written as it is; see :func:`dotpe_exec.atomic.atomic_write` for a safe one.
     chunks : iterable of dict
-        The same columns in each: arrays of numbers of equal length, or a string, which
-        stands for a column that repeats it. At least one chunk, which may be empty.
+        The same columns in each: arrays of numbers of equal length, or a string (or
+        :class:`Repeated`), which stands for a column that repeats it. At least one chunk,
+        which may be empty.
 
     Returns
     -------
@@ -64,10 +74,13 @@ def _record_batch(chunk: Mapping[str, object]):
     import pyarrow as pa
 
     n_rows = next(len(value) for value in chunk.values() if isinstance(value, np.ndarray))
-    columns = {
-        name: pa.array(value)
-        if isinstance(value, np.ndarray)
-        else pa.repeat(pa.scalar(value, pa.string()), n_rows)
-        for name, value in chunk.items()
-    }
+    columns = {}
+    for name, value in chunk.items():
+        if isinstance(value, Repeated):
+            codes = pa.array(np.full(n_rows, value.among.index(value.value), np.int16))
+            columns[name] = pa.DictionaryArray.from_arrays(codes, pa.array(value.among))
+        elif isinstance(value, np.ndarray):
+            columns[name] = pa.array(value)
+        else:
+            columns[name] = pa.repeat(pa.scalar(value, pa.string()), n_rows)
     return pa.record_batch(list(columns.values()), names=list(columns))

@@ -298,3 +298,39 @@ def test_executors_of_the_caller_are_not_released(golden_arguments, golden_run, 
         **golden_arguments | {"executor": Counted()}, rundir=golden_run, resume=True
     )
     assert counts == [0]
+
+
+def test_exact_likelihoods_of_drawn_samples(golden_arguments, tmp_path):
+    """On every executor the same bits, and to first order what the plain run says."""
+    arguments = golden_arguments | {"draw_subset": True, "n_draws": 60}
+    plain = run(**arguments, rundir=tmp_path / "plain")
+    serial = run(**arguments, exact_likelihoods=True, rundir=tmp_path / "serial")
+    loky = run_multicore(
+        **arguments,
+        exact_likelihoods=True,
+        rundir=tmp_path / "loky",
+        executor="loky",
+        n_procs=2,
+    )
+    assert_same_files(loky, serial)
+    summaries = [
+        json.loads((rundir / "summary_results.json").read_text())
+        for rundir in (plain, serial)
+    ]
+    change = summaries[1]["ln_evidence"] - summaries[0]["ln_evidence"]
+    correction = summaries[0]["relative_binning_error"]
+    assert change == pytest.approx(
+        correction["ln_evidence_correction"],
+        abs=0.03 + 4 * correction["ln_evidence_correction_error"],
+    )
+    samples = pd.read_feather(serial / "samples.feather")
+    ratios = np.exp(samples["lnl_exact"] - samples["lnl"])
+    np.testing.assert_allclose(samples["weights"], ratios / ratios.mean(), rtol=1e-9)
+    np.testing.assert_array_equal(
+        samples["lnl"], pd.read_feather(plain / "samples.feather")["lnl"]
+    )
+
+
+def test_exact_likelihoods_are_those_of_drawn_samples(golden_arguments, tmp_path):
+    with pytest.raises(ValueError, match="expected draw_subset=True"):
+        run(**golden_arguments, exact_likelihoods=True, rundir=tmp_path / "run")

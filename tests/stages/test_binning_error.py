@@ -16,7 +16,12 @@ from dotpe_exec.events import load_event, simulate_event
 from dotpe_exec.executors.phases import PhaseRunner
 from dotpe_exec.executors.store import ArrayStore
 from dotpe_exec.stages import binning_error
-from dotpe_exec.stages.binning_error import exact_lnlikes, relative_binning_error
+from dotpe_exec.stages.binning_error import (
+    binning_differences,
+    exact_evidence,
+    exact_lnlikes,
+    reweighted,
+)
 
 PRECESSING = {
     "m1": 36.0, "m2": 24.0, "ra": 1.0, "dec": 0.3, "iota": 0.8, "psi": 0.2, "phi_ref": 0.7,
@@ -133,31 +138,86 @@ class TestExactLikelihoods:
         assert exact_lnlikes(runner, likelihood, [PRECESSING]) == [36.0]
 
 
-class TestRelativeBinningError:
-    def test_is_the_known_one_of_the_golden_case(self, runner, golden_posterior, samples):
-        mean, largest = relative_binning_error(runner, golden_posterior, samples)
-        assert mean == pytest.approx(0.30, abs=0.02)
-        assert mean < largest < 1
+class TestDifferences:
+    def test_are_exact_minus_binned(self, runner, golden_posterior, samples):
+        few = samples.sort_values("weights").tail(3)
+        likelihood = golden_posterior.likelihood
+        expected = [
+            likelihood.lnlike_fft(dict(sample)) - sample["lnl"]
+            for _, sample in few.iterrows()
+        ]
+        found = binning_differences(runner, likelihood, few)
+        np.testing.assert_allclose(found, expected, atol=1e-8)
 
-    def test_is_that_of_the_heaviest(self, runner, golden_posterior, samples):
-        heaviest = samples.sort_values("weights").iloc[-1]
-        exact = golden_posterior.likelihood.lnlike_fft(dict(heaviest))
-        mean, largest = relative_binning_error(runner, golden_posterior, samples, 1)
-        assert mean == largest == pytest.approx(abs(exact - heaviest["lnl"]))
+    def test_of_samples_drawn_twice_are_computed_once(
+        self, runner, golden_posterior, samples, monkeypatch
+    ):
+        drawn = samples.iloc[[5, 2, 2, 7, 5]]
+        lengths = []
 
-    def test_counts_a_sample_drawn_twice_once(self, runner, golden_posterior, samples):
-        few = samples.head(3).assign(weights=1.0)
-        drawn = few.iloc[[0, 1, 1, 1, 2]]
-        assert relative_binning_error(runner, golden_posterior, drawn) == pytest.approx(
-            relative_binning_error(runner, golden_posterior, few)
+        def counting(runner, likelihood, par_dics):
+            lengths.append(len(par_dics))
+            return exact_lnlikes(runner, likelihood, par_dics)
+
+        monkeypatch.setattr(binning_error, "exact_lnlikes", counting)
+        likelihood = golden_posterior.likelihood
+        found = binning_differences(runner, likelihood, drawn)
+        once = binning_differences(runner, likelihood, samples.iloc[[5, 2, 7]])
+        np.testing.assert_array_equal(found, once[[0, 1, 1, 2, 0]])
+        assert lengths == [3, 3]
+
+    def test_are_the_known_ones_of_the_golden_case(self, runner, golden_posterior, samples):
+        heavy = samples.nlargest(50, "weights")
+        error = binning_error.binning_error(
+            binning_differences(runner, golden_posterior.likelihood, heavy)
         )
-        assert relative_binning_error(runner, golden_posterior, drawn, 1) == pytest.approx(
-            relative_binning_error(runner, golden_posterior, few.iloc[[1]])
-        )
+        assert error["mean"] == pytest.approx(0.30, abs=0.02)
+        assert error["mean"] < error["largest"] < 1
+        assert error["ln_evidence_correction"] == pytest.approx(0.30, abs=0.02)
 
-    def test_is_nothing_without_samples(self, runner, golden_posterior, samples):
+    def test_of_nothing_are_none(self, runner, golden_posterior, samples):
         nothing = samples.head(0)
-        assert relative_binning_error(runner, golden_posterior, nothing) is None
+        differences = binning_differences(runner, golden_posterior.likelihood, nothing)
+        assert len(differences) == 0
+        assert binning_error.binning_error(differences) is None
+
+
+class TestEvidence:
+    """Gaussian differences over a posterior: exp D has a known mean."""
+
+    def test_change_and_its_error(self):
+        rng = np.random.default_rng(1)
+        changes, errors = [], []
+        for _ in range(300):
+            change = exact_evidence(rng.normal(0.2, 0.3, 400))
+            changes.append(change["ln_evidence_change"])
+            errors.append(change["ln_evidence_change_error"])
+        assert np.mean(changes) == pytest.approx(0.2 + 0.3**2 / 2, abs=0.003)
+        assert np.mean(errors) == pytest.approx(np.std(changes), rel=0.1)
+
+    def test_first_order_correction_and_its_error(self):
+        rng = np.random.default_rng(2)
+        found = [binning_error.binning_error(rng.normal(0.2, 0.1, 50)) for _ in range(300)]
+        corrections = [error["ln_evidence_correction"] for error in found]
+        errors = [error["ln_evidence_correction_error"] for error in found]
+        assert np.mean(corrections) == pytest.approx(0.2, abs=0.003)
+        assert np.mean(errors) == pytest.approx(np.std(corrections), rel=0.1)
+
+    def test_large_differences_are_warned_of(self):
+        with pytest.warns(UserWarning, match="exact_likelihoods=True"):
+            binning_error.binning_error(np.full(5, -0.6))
+
+    def test_weights_follow_chunk_by_chunk(self):
+        chunks = [
+            {"lnl": np.array([1.0, 2.0]), "weights": np.ones(2)},
+            {"lnl": np.array([3.0]), "weights": np.ones(1)},
+        ]
+        differences = np.log([1.0, 2.0, 3.0])
+        found = list(reweighted(chunks, differences))
+        weights = np.concatenate([chunk["weights"] for chunk in found])
+        np.testing.assert_allclose(weights, [0.5, 1.0, 1.5])
+        exact = np.concatenate([chunk["lnl_exact"] for chunk in found])
+        np.testing.assert_allclose(exact, np.array([1.0, 2.0, 3.0]) + differences)
 
 
 def test_workers_generate_waveforms_without_cogwheel():

@@ -24,8 +24,16 @@ from posterior_cases import (
 from dotpe_exec.distance_table import load_distance_table
 from dotpe_exec.errors import NonFiniteError
 from dotpe_exec.kernels.distance import lnlike_marginalized
+from dotpe_exec.stages import sample_rows
 from dotpe_exec.stages.discarded_probes import PROBES_PER_WAVEFORM
-from dotpe_exec.stages.results import aggregate, all_samples, draw_subset, heaviest, weights
+from dotpe_exec.stages.results import aggregate
+from dotpe_exec.stages.sample_rows import (
+    all_samples,
+    draw_subset,
+    typical_samples,
+    weights,
+    written_samples,
+)
 
 
 @pytest.fixture(scope="module")
@@ -261,14 +269,52 @@ def test_at_least_one_and_at_most_ten_thousand_are_drawn(table):
         assert len(draw_subset(posterior, seed=1, n_draws=10**6)) == 10**4
 
 
-def test_heaviest_are_those_of_largest_weight(table):
+def test_short_tables_are_written_whole(table):
     posterior = make_posterior(table)
-    everything = np.concatenate([weights(posterior, k) for k in range(2)])
-    chosen = heaviest(posterior, 25)
-    found = [weights(posterior, k, rows) for k, rows in enumerate(chosen.rows)]
-    np.testing.assert_allclose(
-        np.sort(np.concatenate(found)), np.sort(everything)[-25:], rtol=1e-12
+    for written, every in zip(written_samples(posterior).rows, posterior.kept, strict=True):
+        np.testing.assert_array_equal(written, every)
+
+
+@pytest.mark.parametrize(("fewest", "left_out"), [(10, 1e-2), (10, 1e-6), (600, 0.5)])
+def test_long_tables_leave_out_rows_without_weight(table, monkeypatch, fewest, left_out):
+    monkeypatch.setattr(sample_rows, "FEWEST_WRITTEN", fewest)
+    monkeypatch.setattr(sample_rows, "LEFT_OUT", left_out)
+    posterior = make_posterior(table)
+    every = np.concatenate([weights(posterior, k) for k in range(2)])
+    rows = written_samples(posterior).rows
+    written = np.concatenate([weights(posterior, k, some) for k, some in enumerate(rows)])
+    assert fewest <= len(written) <= len(every)
+    assert 1 - written.sum() < left_out
+    # The heaviest, and not many more than it takes.
+    np.testing.assert_array_equal(np.sort(written), np.sort(every)[-len(written) :])
+    needed = np.searchsorted(np.cumsum(np.sort(every)[::-1]), 1 - left_out) + 1
+    assert len(written) <= max(1.1 * needed, fewest)
+
+
+def test_rows_of_no_weight_are_left_out_of_long_tables(table, monkeypatch):
+    monkeypatch.setattr(sample_rows, "FEWEST_WRITTEN", 5)
+    log_prior_weights_i = np.where(np.arange(N_INT) % 2, 0.0, -np.inf)
+    members = make_set(np.random.default_rng(3), 300)
+    bank = make_bank_posterior(table, members, log_prior_weights_i=log_prior_weights_i)
+    (rows,) = written_samples(aggregate([bank], size_limit=10**7)).rows
+    assert len(rows) and np.all(members.i[rows] % 2 == 1)
+
+
+def test_typical_samples_give_the_posteriors_mean(table):
+    posterior = make_posterior(table)
+    value = [bank.lnl_marginalized for bank in posterior.banks]
+    expected = sum(weights(posterior, k) @ value[k] for k in range(2))
+    scatter = np.sqrt(
+        sum(weights(posterior, k) @ (value[k] - expected) ** 2 for k in range(2))
     )
+    means = []
+    for seed in range(200):
+        rows = typical_samples(posterior, seed=seed, n=20)
+        assert rows.drawn and len(rows) == 20
+        drawn = [v[some] for v, some in zip(value, rows.rows, strict=True)]
+        means.append(np.concatenate(drawn).mean())
+    assert np.std(means) < scatter / np.sqrt(20)  # better than independent draws
+    assert np.mean(means) == pytest.approx(expected, abs=4 * np.std(means) / np.sqrt(200))
 
 
 def test_probes_opposite_to_the_data_carry_no_evidence(table):

@@ -21,8 +21,9 @@ from posterior_cases import (
 
 from dotpe_exec.distance_table import load_distance_table
 from dotpe_exec.kernels.distance import lnlike_marginalized
-from dotpe_exec.stages.results import aggregate, all_samples, draw_subset
+from dotpe_exec.stages.results import aggregate
 from dotpe_exec.stages.run_summary import injection_summary, summarize
+from dotpe_exec.stages.sample_rows import all_samples, draw_subset
 
 
 @pytest.fixture(scope="module")
@@ -179,6 +180,20 @@ def test_relative_binning_error_is_passed_on(table):
     )
     assert summary["relative_binning_error"] == error
     assert "injection" not in summary
+
+
+def test_exact_likelihoods_change_the_evidence_and_add_to_its_error(table):
+    samples = all_samples(make_posterior(table))
+    exact = {"ln_evidence_change": 0.25, "ln_evidence_change_error": 0.1, "n_samples": 7}
+    plain, corrected = (
+        summarize(samples, n_ext=N_EXT, n_phi=N_PHI, exact=e) for e in (None, exact)
+    )
+    assert corrected["ln_evidence"] == pytest.approx(plain["ln_evidence"] + 0.25)
+    assert corrected["ln_evidence_error"] == pytest.approx(
+        np.hypot(plain["ln_evidence_error"], 0.1)
+    )
+    expected = exact | {"ln_evidence_binned": plain["ln_evidence"]}
+    assert corrected["exact_likelihoods"] == expected
 
 
 def test_injection_is_scaled_to_one_megaparsec(table):

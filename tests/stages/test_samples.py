@@ -17,7 +17,9 @@ from posterior_cases import (
 
 from dotpe_exec.distance_table import load_distance_table
 from dotpe_exec.errors import InputError
-from dotpe_exec.stages.results import aggregate, all_samples, draw_subset
+from dotpe_exec.stages import samples
+from dotpe_exec.stages.results import aggregate
+from dotpe_exec.stages.sample_rows import all_samples, draw_subset
 from dotpe_exec.stages.samples import (
     bank_sample_chunks,
     sample_chunks,
@@ -276,3 +278,28 @@ def test_missing_extrinsic_column_is_named(table, standardizer):
             extrinsic_samples=make_extrinsic().drop(columns="psi"),
             table=table,
         )
+
+
+def test_long_tables_are_compact_and_exact_enough(table, monkeypatch, tmp_path):
+    posterior = make_posterior(table)
+    whole = to_frame(sample_chunks(all_samples(posterior)))
+    monkeypatch.setattr(samples, "FEWEST_WRITTEN", 100)
+    path = tmp_path / "prob_samples.feather"
+    write_chunks(path, sample_chunks(all_samples(posterior), n_rows=150))
+    short = pd.read_feather(path)
+    assert list(short) == list(whole)
+    assert short.memory_usage(index=False).sum() < 0.5 * whole.memory_usage().sum()
+    assert (short["e"].dtype, short["o"].dtype) == (np.int16, np.int16)
+    assert (short["bank_id"].astype(str) == whole["bank_id"]).all()
+    for name in ("i", "e", "o"):
+        assert (short[name] == whole[name]).all()
+    for name in ("d_h_1Mpc", "h_h_1Mpc", "bestfit_lnlike"):
+        np.testing.assert_allclose(short[name], whole[name], rtol=1e-7)
+    for name in ("lnl_marginalized", "ln_posterior", "ln_weight_unnormalized"):
+        np.testing.assert_allclose(short[name], whole[name], rtol=1e-7, atol=2**-11)
+    np.testing.assert_allclose(short["weights"], whole["weights"], rtol=2**-12)
+    assert short["weights"].astype(float).sum() == pytest.approx(1, abs=1e-4)
+    write_chunks(path, bank_sample_chunks(posterior.banks[0]))
+    own = pd.read_feather(path)
+    assert own["weights"].astype(float).sum() == pytest.approx(1, abs=1e-4)
+    assert own["i"].dtype == np.int32
