@@ -13,9 +13,10 @@ import pandas as pd
 from ..derived import chirp_mass
 from .view import RunView
 
-MIN_N_EFFECTIVE = 100.0
-MIN_N_EFFECTIVE_I = 20.0
-MIN_N_EFFECTIVE_E = 50.0
+# Below the first: caution; below the second: not to be trusted.
+MIN_N_EFFECTIVE = (1000.0, 100.0)
+MIN_N_EFFECTIVE_I = (100.0, 20.0)
+MIN_N_EFFECTIVE_E = (200.0, 50.0)
 MAX_DISCARDED_FRACTION = 0.05
 MAX_BINNING_ERROR = 0.5
 MAX_EVIDENCE_ERROR = 0.5
@@ -34,24 +35,37 @@ class Finding:
         What was found.
     text : str
         What it means and what helps.
+    severe : bool
+        Whether the result is not to be trusted because of it.
     """
 
     title: str
     text: str
+    severe: bool = False
 
 
-def diagnose(view: RunView) -> list[Finding]:
-    """Return what is suspicious about a run, worst first; empty if nothing is."""
+def diagnose(view: RunView, *, files_only: bool = False) -> list[Finding]:
+    """Return what is suspicious about a run, worst first; empty if nothing is.
+
+    Parameters
+    ----------
+    view : RunView
+    files_only : bool
+        Leave out what the numbers of the summary say.
+    """
     run = view.run
-    return [
+    of_summary = [
         *_effective_samples(run.summary),
         *_evidence(run.summary),
         *_binning(run.summary),
+    ]
+    of_files = [
         *_size_limit(view),
         *_edges(view),
         *_proposals(run.report),
         *_crashes(run.report),
     ]
+    return of_files if files_only else of_summary + of_files
 
 
 def _number(value: Any) -> float | None:
@@ -85,10 +99,10 @@ def _effective_samples(summary: Mapping[str, Any]) -> Iterator[Finding]:
             "helps.",
         ),
     )
-    for key, limit, name, advice in limits:
+    for key, (enough, least), name, advice in limits:
         value = _number(summary.get(key))
-        if value is not None and value < limit:
-            yield Finding(f"Only {value:.1f} {name}", advice)
+        if value is not None and value < enough:
+            yield Finding(f"Only {value:.1f} {name}", advice, severe=value < least)
 
 
 def _evidence(summary: Mapping[str, Any]) -> Iterator[Finding]:
@@ -97,6 +111,7 @@ def _evidence(summary: Mapping[str, Any]) -> Iterator[Finding]:
         yield Finding(
             "No evidence",
             "No combination of waveform, extrinsic sample and phase fits the data at all.",
+            severe=True,
         )
         return
     discarded = _number(summary.get("ln_evidence_discarded"))

@@ -44,6 +44,14 @@ def decimals(width: float) -> int:
     return int(np.clip(1 - np.floor(np.log10(width)), 0, 6))
 
 
+def interval(low: float, median: float, high: float) -> str:
+    """Return a median and its interval as text, with the digits that its width allows."""
+    n_digits = decimals(high - low)
+    # Adding zero turns -0 into 0.
+    low, median, high = (round(float(x), n_digits) + 0.0 for x in (low, median, high))
+    return f"{median:.{n_digits}f} [{low:.{n_digits}f}, {high:.{n_digits}f}]"
+
+
 def results_table(samples: pd.DataFrame, summary: dict[str, Any]) -> Table:
     """Return the table of medians, 90% intervals, evidence and sample sizes."""
     from rich.table import Table
