@@ -165,8 +165,8 @@ class StoredRun:
         arguments = self._likelihood_arguments
         if self.approximant is None or not {"fbin", "par_dic_0"} <= arguments.keys():
             raise MissingFileError(
-                f"{self.files.posterior} is not there, or does not say which likelihood was "
-                "computed"
+                f"{self.files.posterior} is not there, or does not say which likelihood "
+                "was computed"
             )
         likelihood = make_likelihood(
             self.event,

@@ -37,8 +37,8 @@ class Reweighted:
     samples : DataFrame
         The run's, with new ``weights`` that sum to 1.
     ln_evidence : float
-        Under the new prior, if the ratio is one of normalised densities; for a ratio that is
-        not, differences to other ratios with the same factor have a meaning.
+        Under the new prior, if the ratio is one of normalised densities; for a ratio that
+        is not, differences to other ratios with the same factor have a meaning.
     ln_evidence_ratio_error : float
         Monte-Carlo error of the change in ln evidence; the run's own comes on top.
     n_effective, n_effective_i : float
@@ -101,7 +101,9 @@ def reweight(
         raise InputError("the new prior vanishes at every sample of this run")
     new = old * factors
     mean = new.sum() / old.sum()
-    waveforms = ["bank_id", "i"] if {"bank_id", "i"} <= set(samples) else ["m1", "m2", "s1z"]
+    waveforms = (
+        ["bank_id", "i"] if {"bank_id", "i"} <= set(samples) else ["m1", "m2", "s1z"]
+    )
     by_waveform = samples[waveforms].assign(old=old, new=new)
     sums = by_waveform.groupby(waveforms, observed=True)[["old", "new"]].sum()
     # Waveforms are the independent draws; their shares vary around the mean.
@@ -134,8 +136,8 @@ def _checked(values: Any, n: int) -> np.ndarray:
         raise InputError(f"the ratio of priors is not made of numbers: {error}") from error
     if values.shape != (n,):
         raise InputError(
-            f"the ratio of priors has shape {values.shape}, expected one number for each of "
-            f"{n} samples"
+            f"the ratio of priors has shape {values.shape}, expected one number for each "
+            f"of {n} samples"
         )
     if not (np.isfinite(values).all() and (values >= 0).all()):
         raise InputError(

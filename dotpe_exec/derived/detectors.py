@@ -120,9 +120,7 @@ def _inner_products(
     for values, rows in rows_by_waveform.items():
         par_dic = dict(zip(slow, map(float, values), strict=True))
         h_mpb = hplus_hcross_by_m(generator, summary.fbin_b, par_dic)
-        factors_dcs = _factors(
-            summary, phi[rows], distance[rows], response_dps[..., rows]
-        )
+        factors_dcs = _factors(summary, phi[rows], distance[rows], response_dps[..., rows])
         dh_ds[:, rows], hh_ds[:, rows] = _of_waveform(
             summary, h_mpb, factors_dcs, times_ds[:, rows]
         )

@@ -104,7 +104,7 @@ def analysed_data(run: StoredRun) -> AnalysedData:
 
 def waveform_arguments(run: StoredRun, data: AnalysedData) -> dict[str, Any]:
     """Return the arguments of bilby's waveform generator."""
-    arguments = {
+    arguments: dict[str, Any] = {
         "waveform_approximant": run.approximant,
         "reference_frequency": reference_frequency(run),
         "minimum_frequency": data.f_low,

@@ -67,8 +67,7 @@ def make_skymap(run: StoredRun) -> SkyMap:
     InputError
         ``ligo.skymap`` is not installed.
     MissingFileError, RunDirectoryError
-        The run is not finished, has too few effective directions, or its event is not
-        kept.
+        The run is not finished, or has too few effective directions.
     """
     with needs("ligo.skymap", "skymap"):
         from ligo.skymap.bayestar import rasterize  # noqa: F401 (compiled: may be missing)
@@ -81,12 +80,14 @@ def make_skymap(run: StoredRun) -> SkyMap:
             points, max_k=_MAX_CLUSTERS, trials=_TRIALS, jobs=1
         )
         table = density.as_healpix()
-    table.meta |= {
-        "objid": run.event.eventname,
-        "instruments": {interferometer_name(name) for name in run.event.detector_names},
-        "gps_time": float(run.event.tgps),
-        "creator": "dotpe-exec",
-    }
+    table.meta["creator"] = "dotpe-exec"
+    if run.event_file is not None:
+        names = {interferometer_name(name) for name in run.event.detector_names}
+        table.meta |= {
+            "objid": run.event.eventname,
+            "instruments": names,
+            "gps_time": float(run.event.tgps),
+        }
     return SkyMap(table, credible_areas(table))
 
 
@@ -100,7 +101,8 @@ def credible_areas(table: Any) -> dict[float, float]:
     areas = np.cumsum(area[order])
     probability = np.cumsum((density * area)[order])
     found = np.interp(LEVELS, probability / probability[-1], areas)
-    return {level: float(np.degrees(1) ** 2 * x) for level, x in zip(LEVELS, found, strict=True)}
+    square_degrees = np.degrees(1) ** 2 * found
+    return dict(zip(LEVELS, map(float, square_degrees), strict=True))
 
 
 def to_skymap(run: StoredRun | str | os.PathLike, output: str | os.PathLike) -> Path:
@@ -155,18 +157,16 @@ def _directions(samples: pd.DataFrame) -> np.ndarray:
     n = 0 if not len(weights) else round(weights.sum() ** 2 / (weights**2).sum())
     if n < _MIN_POINTS:
         raise RunDirectoryError(
-            f"a sky map needs at least {_MIN_POINTS} effective directions, this run has {n}: "
-            "a larger n_ext gives more"
+            f"a sky map needs at least {_MIN_POINTS} effective directions, this run has "
+            f"{n}: a larger n_ext gives more"
         )
     n = min(n, _MAX_POINTS)
     steps = np.cumsum(weights.to_numpy()) / weights.sum()
     picks = np.minimum(np.searchsorted(steps, (np.arange(n) + 0.5) / n), len(weights) - 1)
-    one_each = (
-        samples[samples["weights"] > 0]
-        .sample(frac=1, weights="weights", random_state=0)
-        .drop_duplicates("e")
-        .set_index("e")
-    )
+    # The least of exponential variables over weights is each sample's with its share.
+    some = samples[samples["weights"] > 0]
+    keys = np.random.default_rng(0).exponential(size=len(some)) / some["weights"]
+    one_each = some.iloc[np.argsort(keys.to_numpy())].drop_duplicates("e").set_index("e")
     rows = one_each.loc[weights.index[picks]]
     return rows[["ra", "dec", "d_luminosity"]].to_numpy(float)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,7 +17,8 @@ from .table import weighted_quantiles
 from .view import RunView
 
 if TYPE_CHECKING:
-    from .notebook import picture
+    import pandas as pd
+    from matplotlib.figure import Figure
 
 FORMATS = (".png", ".pdf", ".svg")
 _SKY_ORDER = 7  # pixels of half a degree
@@ -52,9 +53,9 @@ def sky(view: RunView) -> Figure:
     levels = 100 * find_greedy_credible_levels(density)
     figure = picture(figsize=(8, 7.5))
     center = _center(view.run.samples)
-    whole = figure.add_subplot(2, 1, 1, projection="astro hours mollweide")
+    whole: Any = figure.add_subplot(2, 1, 1, projection="astro hours mollweide")
     radius = f"{_zoom_radius(view.run.samples):.1f} deg"
-    zoom = figure.add_subplot(
+    zoom: Any = figure.add_subplot(
         2, 1, 2, projection="astro degrees zoom", center=center, radius=radius
     )
     for axes in (whole, zoom):
@@ -63,6 +64,8 @@ def sky(view: RunView) -> Figure:
         axes.contour_hpx(
             (levels, "ICRS"), nested=True, colors="k", linewidths=0.8, levels=(50, 90)
         )
+    zoom.coords[0].set_axislabel("right ascension")
+    zoom.coords[1].set_axislabel("declination")
     areas = ", ".join(f"{p:.0%} in {area:.0f} deg²" for p, area in skymap.areas.items())
     figure.suptitle(f"{view.event_name}: probability per solid angle; {areas}", size=11)
     return figure

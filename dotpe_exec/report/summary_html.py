@@ -38,7 +38,8 @@ def run_html(run: Run) -> str:
         for f in verdict.findings
     )
     body = "".join(
-        "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows
+        "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>"
+        for row in rows
     )
     return (
         f'<div style="border-left:4px solid {color};padding:.4em .8em">'

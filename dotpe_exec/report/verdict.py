@@ -90,7 +90,10 @@ def _finding(entry: Mapping[str, Any]) -> Finding:
     ]
     text = ". ".join(
         part
-        for part in (", ".join(numbers), str(entry.get("advice") or entry.get("text") or ""))
+        for part in (
+            ", ".join(numbers),
+            str(entry.get("advice") or entry.get("text") or ""),
+        )
         if part
     )
     return Finding(str(title), text)
