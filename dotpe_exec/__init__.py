@@ -15,6 +15,7 @@ if TYPE_CHECKING:
         run_and_profile_multicore,
         run_multicore,
     )
+    from .result import Run, load
     from .tuning.autotune import autotune_multicore_config
 
 _PUBLIC = {
@@ -25,11 +26,15 @@ _PUBLIC = {
     "MulticoreConfig": "config",
     "autotune_multicore_config": "tuning.autotune",
     "load_cached_config": "config",
+    "Run": "result",
+    "load": "result",
 }
 __all__ = [
     "MulticoreConfig",
+    "Run",
     "__version__",
     "autotune_multicore_config",
+    "load",
     "load_cached_config",
     "run",
     "run_and_profile",

@@ -1,4 +1,4 @@
-"""Results in the formats of other programs: bilby's JSON, PESummary's HDF5."""
+"""Results in the formats of other programs: bilby, PESummary, sky maps, ArviZ."""
 
 from __future__ import annotations
 
@@ -10,8 +10,11 @@ _PUBLIC = {
     "bilby_likelihood": "data",
     "equal_weight_samples": "tables",
     "prior_draws": "prior",
+    "to_arviz": "arviz",
     "to_bilby": "bilby",
+    "make_skymap": "skymap",
     "to_pesummary": "pesummary",
+    "to_skymap": "skymap",
 }
 __all__ = list(_PUBLIC)
 

@@ -14,19 +14,22 @@ from .labels import COLORS, LABELS
 
 if TYPE_CHECKING:
     import pandas as pd
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+
+    from .notebook import Picture
 
 CORNER_PARAMETERS = ("mchirp", "q", "chieff", "d_luminosity")
 EXTRINSIC_PARAMETERS = ("d_luminosity", "iota", "ra", "dec")
 PROBABILITIES = (0.5, 0.9)
 _N_BINS = 40
 _TAIL = 1e-3  # outside the plotted range, on each side
-_SMOOTHING = 1.2  # bins
+_SMOOTHING = 1.0  # bins
+_PRIOR_COLOR = "0.55"
 
 
 def with_derived_columns(samples: pd.DataFrame) -> pd.DataFrame:
-    """Return samples with the mass ratio q = m2/m1 added."""
+    """Return samples with the mass ratio q = m2/m1 added, if it follows from them."""
+    if "q" in samples or not {"m1", "m2"} <= set(samples):
+        return samples
     return samples.assign(q=samples["m2"] / samples["m1"])
 
 
@@ -34,7 +37,10 @@ def corner_figure(
     samples: Mapping[str, pd.DataFrame],
     parameters: Sequence[str] = CORNER_PARAMETERS,
     title: str | None = None,
-) -> Figure:
+    *,
+    prior: pd.DataFrame | None = None,
+    truth: Mapping[str, float] | None = None,
+) -> Picture:
     """Draw the marginal distributions of weighted samples, one and two at a time.
 
     Parameters
@@ -44,6 +50,10 @@ def corner_figure(
     parameters : sequence of str
         Columns to show; ``q`` is derived from the masses.
     title : str, optional
+    prior : pandas.DataFrame, optional
+        Draws from the prior, shown in grey on the diagonal.
+    truth : mapping of str to float, optional
+        Injected values, shown as lines, of those parameters that it has.
 
     Returns
     -------
@@ -56,50 +66,73 @@ def corner_figure(
     InputError
         There is no such column, or no sample with a weight.
     """
-    from matplotlib.figure import Figure
+    import corner
 
+    from .notebook import picture
+
+    parameters = list(parameters)
+    if not parameters:
+        raise InputError("no parameters are given to plot")
     columns = {label: _columns(frame, parameters) for label, frame in samples.items()}
-    edges = [
-        _edges([(values[k], weights) for values, weights in columns.values()])
+    ranges = [
+        _range([(values[k], weights) for values, weights in columns.values()])
         for k in range(len(parameters))
     ]
     n = len(parameters)
-    figure = Figure(figsize=(2.1 * n + 0.6, 2.1 * n + 0.4), layout="constrained")
-    axes = figure.subplots(n, n, sharex="col", squeeze=False)
-    for color, (label, (values, weights)) in zip(_cycle(), columns.items(), strict=False):
-        for row in range(n):
-            _draw_marginal(axes[row, row], values[row], weights, edges[row], color, label)
-            for column in range(row):
-                pair = values[column], values[row]
-                _draw_joint(
-                    axes[row, column], pair, weights, (edges[column], edges[row]), color
-                )
+    figure = picture(figsize=(2.1 * n + 0.6, 2.1 * n + 0.6))
+    truths = None if truth is None else [truth.get(name) for name in parameters]
+    for color, (values, weights) in zip(_cycle(), columns.values(), strict=False):
+        corner.corner(
+            values.T,
+            _N_BINS,
+            range=ranges,
+            weights=weights,
+            color=color,
+            labels=[LABELS.get(name, name) for name in parameters],
+            smooth=_SMOOTHING,
+            levels=PROBABILITIES,
+            plot_datapoints=False,
+            plot_density=False,
+            fill_contours=True,
+            no_fill_contours=False,
+            contourf_kwargs={"colors": ["none", _faint(color, 0.2), _faint(color, 0.45)]},
+            hist_kwargs={"density": True, "histtype": "stepfilled", "alpha": 0.25,
+                         "ec": color},
+            truths=truths,
+            truth_color="k",
+            fig=figure,
+            labelpad=0.05,
+        )  # fmt: skip
+    axes = np.array(figure.axes).reshape(n, n)
     first, weights = next(iter(columns.values()))
-    for row, parameter in enumerate(parameters):
-        low, median, high = weighted_quantiles(first[row], weights, (0.05, 0.5, 0.95))
+    for k, (values, panel) in enumerate(zip(first, np.diagonal(axes), strict=True)):
+        low, median, high = weighted_quantiles(values, weights, (0.05, 0.5, 0.95))
         n_digits = decimals(high - low)
         minus, plus = f"{median - low:.{n_digits}f}", f"{high - median:.{n_digits}f}"
-        axes[row, row].set_title(
-            f"${median:.{n_digits}f}_{{-{minus}}}^{{+{plus}}}$", size=10
-        )
-        axes[row, row].set_yticks([])
-        axes[-1, row].set_xlabel(LABELS.get(parameter, parameter))
-        axes[-1, row].tick_params("x", labelrotation=45)
-        axes[0, row].set_xlim(edges[row][0], edges[row][-1])
-        for column in range(n):
-            if column > row:
-                axes[row, column].set_axis_off()
-            elif column < row:
-                axes[row, column].set_ylim(edges[row][0], edges[row][-1])
-                if column:
-                    axes[row, column].set_yticklabels([])
-                else:
-                    axes[row, 0].set_ylabel(LABELS.get(parameter, parameter))
-    if len(columns) > 1:
-        figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="upper right")
+        panel.set_title(f"${median:.{n_digits}f}_{{-{minus}}}^{{+{plus}}}$", size=10)
+        panel.autoscale(axis="y")
+        panel.set_ylim(bottom=0)
+        if prior is not None and parameters[k] in with_derived_columns(prior):
+            _draw_prior(panel, with_derived_columns(prior)[parameters[k]], ranges[k])
+    handles = [
+        panel_handle(label, color)
+        for color, label in zip(_cycle(), columns, strict=False)
+        if len(columns) > 1
+    ]
+    if prior is not None:
+        handles.append(panel_handle("prior", _PRIOR_COLOR))
+    if handles:
+        figure.legend(handles=handles, loc="upper right", fontsize="small")
     if title:
         figure.suptitle(title)
     return figure
+
+
+def panel_handle(label: str, color: str):
+    """Return a line for a legend."""
+    from matplotlib.lines import Line2D
+
+    return Line2D([], [], color=color, label=label)
 
 
 def save_corner_plot(
@@ -118,6 +151,20 @@ def _cycle() -> list[str]:
     return list(COLORS) * 100
 
 
+def _faint(color: str, alpha: float) -> tuple[float, float, float, float]:
+    from matplotlib.colors import to_rgb
+
+    return (*to_rgb(color), alpha)
+
+
+def _draw_prior(panel, values: pd.Series, limits: tuple[float, float]) -> None:
+    """Draw the density of all draws, of which the panel may show a part."""
+    edges = np.linspace(*limits, _N_BINS + 1)
+    counts, _ = np.histogram(values, edges)
+    density = counts / (len(values) * np.diff(edges))
+    panel.stairs(density, edges, color=_PRIOR_COLOR, linewidth=1)
+
+
 def _columns(
     samples: pd.DataFrame, parameters: Sequence[str]
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -134,63 +181,11 @@ def _columns(
     return values[:, good], weights[good] / weights[good].sum()
 
 
-def _edges(columns: Sequence[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
-    """Return bin edges that hold nearly all of every run."""
+def _range(columns: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[float, float]:
+    """Return limits that hold nearly all of every run."""
     ends = np.array(
         [weighted_quantiles(values, w, (_TAIL, 1 - _TAIL)) for values, w in columns]
     )
     low, high = float(ends[:, 0].min()), float(ends[:, 1].max())
     margin = 0.05 * (high - low) or 1e-3 * max(abs(low), 1.0)
-    return np.linspace(low - margin, high + margin, _N_BINS + 1)
-
-
-def _draw_marginal(
-    axes: Axes,
-    values: np.ndarray,
-    weights: np.ndarray,
-    edges: np.ndarray,
-    color: str,
-    label: str,
-) -> None:
-    density, _ = np.histogram(values, edges, weights=weights, density=True)
-    axes.stairs(density, edges, color=color, label=label)
-    axes.stairs(density, edges, color=color, fill=True, alpha=0.15)
-    for bound in weighted_quantiles(values, weights, (0.05, 0.95)):
-        axes.axvline(bound, color=color, linestyle=":", linewidth=0.8)
-
-
-def _draw_joint(
-    axes: Axes,
-    pair: tuple[np.ndarray, np.ndarray],
-    weights: np.ndarray,
-    edges: tuple[np.ndarray, np.ndarray],
-    color: str,
-) -> None:
-    from scipy.ndimage import gaussian_filter
-
-    density, _, _ = np.histogram2d(*pair, bins=list(edges), weights=weights)
-    density = gaussian_filter(density, _SMOOTHING)
-    centers = [0.5 * (side[1:] + side[:-1]) for side in edges]
-    levels = contour_levels(density, PROBABILITIES)
-    axes.contourf(*centers, density.T, levels=[*levels, np.inf], colors=[color], alpha=0.2)
-    axes.contour(*centers, density.T, levels=levels, colors=[color], linewidths=1)
-
-
-def contour_levels(density: np.ndarray, probabilities: Sequence[float]) -> list[float]:
-    """Return the densities above which the given shares of the total lie, ascending.
-
-    Parameters
-    ----------
-    density : float array of any shape
-        Probability in cells of equal size.
-    probabilities : sequence of float
-
-    Returns
-    -------
-    list of float
-        Without repetitions.
-    """
-    ordered = np.sort(density, axis=None)[::-1]
-    cumulative = np.cumsum(ordered) / ordered.sum()
-    places = np.searchsorted(cumulative, probabilities)
-    return sorted({float(ordered[min(place, len(ordered) - 1)]) for place in places})
+    return low - margin, high + margin

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..atomic import atomic_write, check_writable
 from ..errors import InputError, MissingFileError
 from ..kernels.masses import chirp_mass
-from .corner import PROBABILITIES, contour_levels, corner_figure
+from ..optional import needs
+from .corner import corner_figure
+from .intervals import weighted_quantiles
 from .labels import COLORS
 from .view import RunView
 
 if TYPE_CHECKING:
+    import pandas as pd
     from matplotlib.figure import Figure
 
 FORMATS = (".png", ".pdf", ".svg")
-_SKY_SMOOTHING = np.radians(1.0)
+_SKY_ORDER = 7  # pixels of half a degree
+_N_BAND = 100
+"""Samples of the waveform's band."""
 
 
 def corner(view: RunView) -> Figure:
@@ -27,115 +32,115 @@ def corner(view: RunView) -> Figure:
 
 
 def sky(view: RunView) -> Figure:
-    """Map of the whole sky and of the region around the source, weighted."""
-    from matplotlib.figure import Figure
+    """Map of the whole sky and of the region around the source.
 
-    samples = view.run.samples
-    ra, dec = samples["ra"].to_numpy(float), samples["dec"].to_numpy(float)
-    weights = samples["weights"].to_numpy(float)
-    if not weights.sum() > 0:
-        raise InputError("there are no samples with a weight to plot")
-    figure = Figure(figsize=(8, 7), layout="constrained")
-    whole, zoom = (
-        figure.add_subplot(2, 1, 1, projection="mollweide"),
-        figure.add_subplot(2, 1, 2),
+    Raises
+    ------
+    InputError
+        ``ligo.skymap`` is not installed.
+    """
+    from .notebook import picture
+
+    skymap = view.skymap
+    with needs("ligo.skymap", "skymap"):
+        import ligo.skymap.plot  # noqa: F401 (registers its projections)
+    from ligo.skymap.bayestar import rasterize
+
+    flat = rasterize(skymap.table["UNIQ", "PROBDENSITY"], order=_SKY_ORDER)
+    density = np.asarray(flat["PROB"], float)
+    from ligo.skymap.postprocess import find_greedy_credible_levels
+
+    levels = 100 * find_greedy_credible_levels(density)
+    figure = picture(figsize=(8, 7.5))
+    center = _center(view.run.samples)
+    whole: Any = figure.add_subplot(2, 1, 1, projection="astro hours mollweide")
+    radius = f"{_zoom_radius(view.run.samples):.1f} deg"
+    zoom: Any = figure.add_subplot(
+        2, 1, 2, projection="astro degrees zoom", center=center, radius=radius
     )
-
-    # Right ascension grows to the left, as on the sky seen from inside.
-    x_edges = np.linspace(-np.pi, np.pi, 361)
-    y_edges = np.linspace(-1, 1, 181)  # sin(dec): cells of equal area
-    x = np.pi - np.mod(ra, 2 * np.pi)
-    density = _sky_density(x, np.sin(dec), weights, x_edges, y_edges)
-    dec_edges = np.arcsin(y_edges)
-    shown = np.ma.masked_less(density, contour_levels(density, (0.999,))[0])
-    whole.pcolormesh(x_edges, dec_edges, shown.T, cmap="viridis_r", rasterized=True)
-    whole.grid(alpha=0.4)
-    ticks = np.arange(-150, 151, 60)
-    whole.set_xticks(np.radians(ticks), [f"{(180 - t) / 15:g}h" for t in ticks])
-
-    # Around the mean direction on the circle, so that 0h is not an edge.
-    center = np.angle(np.average(np.exp(1j * ra), weights=weights))
-    offset = np.angle(np.exp(1j * (ra - center)))
-    ra_deg = np.degrees(np.mod(center, 2 * np.pi) + offset)
-    dec_deg = np.degrees(dec)
-    edges = [_zoom_edges(ra_deg, weights), _zoom_edges(dec_deg, weights)]
-    from scipy.ndimage import gaussian_filter
-
-    near, *_ = np.histogram2d(ra_deg, dec_deg, bins=edges, weights=weights)
-    near = gaussian_filter(near, 1.5)
-    centers = [0.5 * (side[1:] + side[:-1]) for side in edges]
-    shown = np.ma.masked_less(near, contour_levels(near, (0.999,))[0])
-    zoom.pcolormesh(*edges, shown.T, cmap="viridis_r", alpha=0.6, rasterized=True)
-    zoom.grid(alpha=0.3)
-    zoom.contour(*centers, near.T, levels=contour_levels(near, PROBABILITIES), colors="k")
-    zoom.invert_xaxis()
-    zoom.set_xlabel("right ascension (deg)")
-    zoom.set_ylabel("declination (deg)")
-    zoom.set_title("contours hold 50% and 90%", size=10)
-    figure.suptitle(f"{view.event_name}: position on the sky")
+    for axes in (whole, zoom):
+        axes.grid(alpha=0.4)
+        axes.imshow_hpx((density, "ICRS"), nested=True, cmap="cylon")
+        axes.contour_hpx(
+            (levels, "ICRS"), nested=True, colors="k", linewidths=0.8, levels=(50, 90)
+        )
+    zoom.coords[0].set_axislabel("right ascension")
+    zoom.coords[1].set_axislabel("declination")
+    areas = ", ".join(f"{p:.0%} in {area:.0f} deg²" for p, area in skymap.areas.items())
+    figure.suptitle(f"{view.event_name}: probability per solid angle; {areas}", size=11)
     return figure
 
 
-def _sky_density(
-    x: np.ndarray,
-    sin_dec: np.ndarray,
-    weights: np.ndarray,
-    x_edges: np.ndarray,
-    y_edges: np.ndarray,
-) -> np.ndarray:
-    """Return the smoothed probability in cells of equal area, right ascension periodic."""
-    from scipy.ndimage import gaussian_filter
+def _center(samples: pd.DataFrame) -> str:
+    """Return the mean direction, in words for astropy."""
+    from astropy.coordinates import SkyCoord
 
-    density, *_ = np.histogram2d(x, sin_dec, bins=[x_edges, y_edges], weights=weights)
-    cells = (
-        _SKY_SMOOTHING / (x_edges[1] - x_edges[0]),
-        _SKY_SMOOTHING / (y_edges[1] - y_edges[0]),
-    )
-    return gaussian_filter(density / weights.sum(), cells, mode=("wrap", "nearest"))
+    ra, dec = samples["ra"].to_numpy(float), samples["dec"].to_numpy(float)
+    weights = samples["weights"].to_numpy(float)
+    x, y, z = np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)
+    x, y, z = (np.average(part, weights=weights) for part in (x, y, z))
+    mean = SkyCoord(np.arctan2(y, x), np.arctan2(z, np.hypot(x, y)), unit="rad")
+    return mean.to_string("hmsdms")
 
 
-def _zoom_edges(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    from .intervals import weighted_quantiles
+def _zoom_radius(samples: pd.DataFrame) -> float:
+    """Return the angle from the mean direction within which nearly all samples are."""
+    from astropy.coordinates import SkyCoord
 
-    low, high = weighted_quantiles(values, weights, (0.002, 0.998))
-    margin = max(0.1 * (high - low), 1.0)  # degrees
-    return np.linspace(low - margin, high + margin, 81)
+    points = SkyCoord(samples["ra"], samples["dec"], unit="rad")
+    distance = points.separation(SkyCoord(_center(samples), unit=("hourangle", "deg"))).deg
+    (radius,) = weighted_quantiles(distance, samples["weights"], (0.95,))
+    return float(np.clip(1.3 * radius, 2.0, 80.0))
 
 
-def waveform(view: RunView) -> Figure:
+def waveform(view: RunView, band: bool = True) -> Figure:
     """Whitened data with the best-fit waveform, one panel per detector.
+
+    Parameters
+    ----------
+    view : RunView
+    band : bool
+        Whether to show where 90% of the posterior's waveforms lie at each time.
 
     Raises
     ------
     MissingFileError
         The run directory has no event or no ``Posterior.json``.
     """
-    from matplotlib.figure import Figure
+    from .notebook import picture
 
-    times, data_dt, model_dt, names = _whitened(view)
+    times, data_dt, model_dt, names, band_pdt = _whitened(view, band)
     begin, end = _signal_window(times, model_dt)
     rows = (times >= begin) & (times <= end)
     n = len(names)
-    figure = Figure(figsize=(8, 1.9 * n + 1), layout="constrained")
+    figure = picture(figsize=(8, 1.9 * n + 1), layout="constrained")
     axes = figure.subplots(n, 1, sharex=True, sharey=True, squeeze=False)[:, 0]
     for panel, name, data, model, color in zip(
         axes, names, data_dt, model_dt, COLORS * n, strict=False
     ):
         panel.plot(times[rows], data[rows], color="0.6", linewidth=0.8, label="data")
         panel.plot(times[rows], model[rows], color=color, label="best fit")
+        if band_pdt is not None:
+            low, high = band_pdt[:, names.index(name), rows]
+            panel.fill_between(
+                times[rows], low, high, color=color, alpha=0.35, linewidth=0, label="90%"
+            )
         panel.set_ylabel(f"{name} (σ)")
         panel.grid(alpha=0.3)
-    axes[0].legend(loc="upper left", ncols=2, fontsize="small")
+    axes[0].legend(loc="upper left", ncols=3, fontsize="small")
     axes[0].set_title(f"{view.event_name}: whitened data and best fit")
     axes[-1].set_xlabel("time from the event's GPS time (s)")
     return figure
 
 
-def _whitened(view: RunView) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[str]]:
-    """Return times (n_t,) [s], whitened data and model (n_d, n_t), detector names."""
-    from cogwheel.waveform import WaveformGenerator
+def _whitened(
+    view: RunView, band: bool
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[str], np.ndarray | None]:
+    """Return times (n_t,) [s], whitened data and model (n_d, n_t), detector names, band.
 
-    from ..events import load_event
+    The band, (2, n_d, n_t), is None unless wanted.
+    """
+    from cogwheel.waveform import WaveformGenerator
 
     run = view.run
     if run.event_file is None or not run.files.posterior.is_file():
@@ -143,20 +148,36 @@ def _whitened(view: RunView) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[s
             f"{run.path} has no event or no {run.files.posterior.name}, which the picture "
             "of the data needs"
         )
-    event = load_event(run.event_file)
+    event = run.event
     if run.approximant is None:
         raise MissingFileError(f"{run.files.posterior} names no approximant")
-    generator = WaveformGenerator.from_event_data(event, run.approximant)
-    best = run.samples.loc[run.samples["lnl"].idxmax()]
-    par_dic = {name: float(best[name]) for name in generator.params}
-    strain_df = np.zeros_like(event.strain)
-    band = event.fslice
-    strain_df[:, band] = generator.get_strain_at_detectors(event.frequencies[band], par_dic)
+    generator = WaveformGenerator.from_event_data(
+        event, run.approximant, harmonic_modes=run.harmonic_modes
+    )
+
+    def whitened(sample: pd.Series) -> np.ndarray:
+        par_dic = {name: float(sample[name]) for name in generator.params}
+        strain_df = np.zeros_like(event.strain)
+        part = event.fslice
+        strain_df[:, part] = generator.get_strain_at_detectors(
+            event.frequencies[part], par_dic
+        )
+        return event.get_whitened_td(strain_df)
+
+    samples = run.samples
+    band_pdt = None
+    if band:
+        some = samples.sample(_N_BAND, replace=True, weights="weights", random_state=0)
+        # Neighbours with the same waveform share its generation.
+        some = some.sort_values(list(generator.slow_params))
+        model_sdt = [whitened(sample) for _, sample in some.iterrows()]
+        band_pdt = np.quantile(model_sdt, (0.05, 0.95), axis=0)
     return (
         event.times - event.tcoarse,
         event.get_whitened_td(event.strain),
-        event.get_whitened_td(strain_df),
+        whitened(samples.loc[samples["lnl"].idxmax()]),
         list(event.detector_names),
+        band_pdt,
     )
 
 
@@ -175,9 +196,9 @@ def _signal_window(times: np.ndarray, model_dt: np.ndarray) -> tuple[float, floa
 
 def incoherent(view: RunView) -> Figure:
     """Incoherent ln likelihood of the selected waveforms against chirp mass."""
-    from matplotlib.figure import Figure
+    from .notebook import picture
 
-    figure = Figure(figsize=(8, 4.5), layout="constrained")
+    figure = picture(figsize=(8, 4.5), layout="constrained")
     axes = figure.add_subplot()
     points = None
     for bank_id in view.run.bank_ids:
@@ -220,7 +241,7 @@ def timeline(view: RunView) -> Figure:
     MissingFileError
         The run directory has no task table.
     """
-    from matplotlib.figure import Figure
+    from .notebook import picture
 
     tasks = view.run.tasks
     if tasks is None or not len(tasks):
@@ -230,7 +251,7 @@ def timeline(view: RunView) -> Figure:
     workers = list(dict.fromkeys(tasks["worker"].astype(str)))
     phases = list(dict.fromkeys(tasks["phase"].astype(str)))
     height = min(1.6 + 0.3 * (len(workers) + bool(stages)), 12)
-    figure = Figure(figsize=(8, height), layout="constrained")
+    figure = picture(figsize=(8, height), layout="constrained")
     axes = figure.add_subplot()
     for phase, color in zip(phases, COLORS * len(phases), strict=False):
         for row, worker in enumerate(workers):

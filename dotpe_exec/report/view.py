@@ -16,6 +16,8 @@ from ..loading import StoredRun, load_run
 if TYPE_CHECKING:
     import pandas as pd
 
+    from ..export.skymap import SkyMap
+
 
 class RunView:
     """A run directory with a label.
@@ -61,6 +63,13 @@ class RunView:
             )
         )
 
+    @functools.cached_property
+    def skymap(self) -> SkyMap:
+        """The run's sky map, made once."""
+        from ..export.skymap import make_skymap
+
+        return make_skymap(self.run)
+
     def samples_of(self, bank_id: str) -> pd.DataFrame:
         """Return the samples from one bank."""
         samples = self.run.samples
@@ -80,10 +89,15 @@ def open_views(rundirs: Sequence[str | os.PathLike]) -> list[RunView]:
     runs = [load_run(path) for path in rundirs]
     for run in runs:
         _ = run.summary, run.samples  # refuse unfinished runs before any drawing
+    return [RunView(run, label) for run, label in zip(runs, labels_of(runs), strict=True)]
+
+
+def labels_of(runs: Sequence[StoredRun]) -> list[str]:
+    """Return labels of runs that tell them apart: names of directories, or more of them."""
     paths = [run.path.resolve() for run in runs]
     labels = [path.name for path in paths]
     if len(set(labels)) < len(labels):
         labels = [f"{path.parent.name}/{path.name}" for path in paths]
     if len(set(labels)) < len(labels):
         labels = [f"{k}: {label}" for k, label in enumerate(labels, start=1)]
-    return [RunView(run, label) for run, label in zip(runs, labels, strict=True)]
+    return labels

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from dotpe_exec.errors import InputError, MissingFileError
 from dotpe_exec.report import figures
-from dotpe_exec.report.corner import contour_levels, corner_figure, save_corner_plot
+from dotpe_exec.report.corner import corner_figure, save_corner_plot
 from dotpe_exec.report.figures import FIGURES, save_figure
 from dotpe_exec.report.intervals import decimals
 from dotpe_exec.report.view import open_views
@@ -22,22 +21,6 @@ from dotpe_exec.report.view import open_views
 def view_of(folder):
     (view,) = open_views([folder])
     return view
-
-
-@settings(max_examples=50, deadline=None)
-@given(
-    st.lists(st.floats(0.01, 100), min_size=4, max_size=60),
-    st.floats(0.05, 0.95),
-)
-def test_the_share_above_a_contour_is_the_one_asked_for(cells, share):
-    density = np.array(cells)
-    (level,) = contour_levels(density, (share,))
-    assert density[density >= level].sum() >= share * density.sum() * (1 - 1e-12)
-    assert density[density > level].sum() <= share * density.sum() * (1 + 1e-12)
-
-
-def test_contours_of_a_single_cell_do_not_repeat():
-    assert contour_levels(np.array([[0.0, 0.0], [1.0, 0.0]]), (0.5, 0.9)) == [1.0]
 
 
 @pytest.mark.parametrize(
@@ -72,13 +55,35 @@ def test_corner_refuses_what_it_cannot_draw(make_run):
         corner_figure({"": samples.assign(weights=0.0)})
 
 
+def test_corner_shows_prior_truth_and_several_runs(make_run):
+    samples = view_of(make_run()).run.samples
+    prior = samples.assign(mchirp=np.linspace(20, 30, len(samples)))
+    figure = corner_figure(
+        {"a": samples, "b": samples}, ("mchirp", "q"), prior=prior, truth={"q": 0.7}
+    )
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == ["a", "b", "prior"]
+    assert any(0.7 in line.get_xdata() for line in figure.axes[3].get_lines())
+    assert figure._repr_png_().startswith(b"\x89PNG")  # what a notebook shows
+
+
 def test_sky_map_zooms_in_across_zero_hours(make_run):
-    figure = figures.sky(view_of(make_run()))
-    zoom = figure.axes[1]
-    left, right = zoom.get_xlim()
-    assert left > right  # right ascension grows to the left
-    assert 10 < left - right < 60  # samples lie within 0.3 rad on both sides of 0h
-    assert min(zoom.get_ylim()) < np.degrees(-1) < max(zoom.get_ylim())
+    pytest.importorskip("ligo.skymap", reason="ligo.skymap is not installed")
+    view = view_of(make_run(n=120))
+    figure = figures.sky(view)
+    _, zoom = figure.axes
+    x, y = zoom.wcs.world_to_pixel_values(0.0, np.degrees(-1))
+    (left, right), (low, high) = zoom.get_xlim(), zoom.get_ylim()
+    assert left < x < right and low < y < high
+    beside, _ = zoom.wcs.world_to_pixel_values(5.0, np.degrees(-1))
+    assert beside < x  # right ascension grows to the left
+    assert f"90% in {view.skymap.areas[0.9]:.0f} deg²" in figure.get_suptitle()
+
+
+def test_sky_map_without_its_package_says_what_to_install(make_run, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ligo.skymap.kde", None)
+    with pytest.raises(InputError, match=r"pip install 'dotpe-exec\[skymap\]'"):
+        figures.sky(view_of(make_run()))
 
 
 def test_incoherent_picture_has_every_survivor_of_known_mass(make_run, monkeypatch):
@@ -139,7 +144,7 @@ def golden_view(golden, make_run):
 
 
 def test_best_fit_has_the_likelihood_of_its_sample(golden, golden_view):
-    _, data_dt, model_dt, names = figures._whitened(golden_view)
+    _, data_dt, model_dt, names, _ = figures._whitened(golden_view, band=False)
     assert names == ["H", "L", "V"]
     drift = np.load(golden / "reference/arrays.npz")["asd_drift"][:, np.newaxis]
     lnlike = np.sum((data_dt * model_dt - 0.5 * model_dt**2) / drift**2)
@@ -153,6 +158,15 @@ def test_waveform_picture_shows_the_merger(golden_view):
     best = golden_view.run.samples.loc[golden_view.run.samples["lnl"].idxmax()]
     assert begin < best["t_geocenter"] < end
     assert len(figure.axes) == 3
+    assert all(len(panel.collections) == 1 for panel in figure.axes)  # the band
+
+
+def test_band_holds_most_of_the_best_fit(golden_view):
+    times, _, model_dt, _, (low_dt, high_dt) = figures._whitened(golden_view, band=True)
+    loud = np.abs(model_dt) > 0.5 * np.abs(model_dt).max()
+    inside = (low_dt - 0.2 <= model_dt) & (model_dt <= high_dt + 0.2)
+    assert inside[loud].mean() > 0.7
+    assert (high_dt - low_dt)[:, np.abs(times) > 3].max() < 0.1
 
 
 @pytest.mark.parametrize("suffix", ["png", "pdf", "svg"])

@@ -67,7 +67,7 @@ def no_pictures(monkeypatch):
 @pytest.fixture(scope="module")
 def text(tmp_path_factory, tasks):
     """A page with all pictures."""
-    folder = write_run(tmp_path_factory.mktemp("page") / "run")
+    folder = write_run(tmp_path_factory.mktemp("page") / "run", n=100)
     tasks.to_feather(folder / "tasks.feather")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(page, "_DPI", 20)

@@ -1,0 +1,182 @@
+"""Sky maps with distance: multi-order HEALPix in FITS, as ``ligo.skymap`` writes them."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..atomic import atomic_write, check_writable
+from ..derived.detectors import interferometer_name
+from ..errors import InputError, RunDirectoryError
+from ..loading import StoredRun, load_run
+from ..optional import needs
+from ..validation import check_path
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_MAX_POINTS = 2000
+_MAX_CLUSTERS, _TRIALS = 12, 2
+_MIN_POINTS = 50
+LEVELS = (0.5, 0.9)
+
+
+@dataclass(frozen=True)
+class SkyMap:
+    """Probability per solid angle, with distance.
+
+    Parameters
+    ----------
+    table : astropy.table.Table
+        Multi-order: ``UNIQ``, ``PROBDENSITY`` [1/sr], ``DISTMU``, ``DISTSIGMA`` [Mpc],
+        ``DISTNORM``.
+    areas : dict of float
+        Smallest area that holds 50% and 90% [square degrees].
+    """
+
+    table: Any
+    areas: dict[float, float]
+
+    def volumes(self) -> dict[float, float]:
+        """Return the smallest volumes that hold 50% and 90% [Mpc^3 of distance].
+
+        It takes half a minute.
+        """
+        from ligo.skymap.postprocess import crossmatch
+
+        found = crossmatch(self.table, contours=LEVELS)
+        return dict(zip(LEVELS, map(float, found.contour_vols), strict=True))
+
+
+def make_skymap(run: StoredRun) -> SkyMap:
+    """Return the sky map of a run, by clustered kernel density estimates.
+
+    All samples with the same extrinsic sample share a direction. So that repetitions do
+    not pass for information, directions are drawn systematically by weight, as many as
+    they are effective samples, each with the distance of one of its samples.
+
+    Raises
+    ------
+    InputError
+        ``ligo.skymap`` is not installed.
+    MissingFileError, RunDirectoryError
+        The run is not finished, or has too few effective directions.
+    """
+    with needs("ligo.skymap", "skymap"):
+        from ligo.skymap.bayestar import rasterize  # noqa: F401 (compiled: may be missing)
+        from ligo.skymap.kde import Clustered2Plus1DSkyKDE
+
+    points = _directions(run.samples)
+    # Its progress bars do not belong on the terminal of a caller.
+    with _seeded(), contextlib.redirect_stderr(io.StringIO()):
+        density = Clustered2Plus1DSkyKDE(
+            points, max_k=_MAX_CLUSTERS, trials=_TRIALS, jobs=1
+        )
+        table = density.as_healpix()
+    table.meta["creator"] = "dotpe-exec"
+    if run.event_file is not None:
+        names = {interferometer_name(name) for name in run.event.detector_names}
+        table.meta |= {
+            "objid": run.event.eventname,
+            "instruments": names,
+            "gps_time": float(run.event.tgps),
+        }
+    return SkyMap(table, credible_areas(table))
+
+
+def credible_areas(table: Any) -> dict[float, float]:
+    """Return the smallest areas of a map that hold 50% and 90% [square degrees]."""
+    from ligo.skymap.moc import uniq2pixarea
+
+    density = np.asarray(table["PROBDENSITY"], float)
+    area = uniq2pixarea(np.asarray(table["UNIQ"]))
+    order = np.argsort(-density)
+    areas = np.cumsum(area[order])
+    probability = np.cumsum((density * area)[order])
+    found = np.interp(LEVELS, probability / probability[-1], areas)
+    square_degrees = np.degrees(1) ** 2 * found
+    return dict(zip(LEVELS, map(float, square_degrees), strict=True))
+
+
+def to_skymap(run: StoredRun | str | os.PathLike, output: str | os.PathLike) -> Path:
+    """Write a run's sky map as multi-order FITS with distance.
+
+    Parameters
+    ----------
+    run : path or StoredRun
+        A finished run.
+    output : path
+        The file, ending in ``.fits`` or ``.fits.gz``.
+
+    Returns
+    -------
+    Path
+        The file, which ``ligo.skymap.io.read_sky_map(..., moc=True)`` opens.
+
+    Raises
+    ------
+    InputError
+        ``ligo.skymap`` is not installed, or ``output`` ends differently.
+    MissingFileError, RunDirectoryError
+        As :func:`make_skymap`; or the file cannot be written.
+    """
+    check_path("output", output)
+    output = Path(output)
+    if not output.name.lower().endswith((".fits", ".fits.gz")):
+        raise InputError(f"{output} must end in .fits or .fits.gz")
+    check_writable(output)
+    run = run if isinstance(run, StoredRun) else load_run(run)
+    skymap = run.skymap if hasattr(run, "skymap") else make_skymap(run)
+    from ligo.skymap.io import write_sky_map
+
+    # astropy takes the compression from the name.
+    suffix = ".fits.gz" if output.suffix == ".gz" else ".fits"
+    with atomic_write(output) as temporary:
+        named = temporary.with_name(temporary.name + suffix)
+        try:
+            write_sky_map(str(named), skymap.table, nest=True)
+            named.replace(temporary)
+        finally:
+            named.unlink(missing_ok=True)
+    return output
+
+
+def _directions(samples: pd.DataFrame) -> np.ndarray:
+    """Return right ascension, declination, distance of directions that count the same."""
+    if "e" not in samples:
+        samples = samples.assign(e=samples.groupby(["ra", "dec"]).ngroup())
+    weights = samples.groupby("e")["weights"].sum()
+    weights = weights[weights > 0]
+    n = 0 if not len(weights) else round(weights.sum() ** 2 / (weights**2).sum())
+    if n < _MIN_POINTS:
+        raise RunDirectoryError(
+            f"a sky map needs at least {_MIN_POINTS} effective directions, this run has "
+            f"{n}: a larger n_ext gives more"
+        )
+    n = min(n, _MAX_POINTS)
+    steps = np.cumsum(weights.to_numpy()) / weights.sum()
+    picks = np.minimum(np.searchsorted(steps, (np.arange(n) + 0.5) / n), len(weights) - 1)
+    # The least of exponential variables over weights is each sample's with its share.
+    some = samples[samples["weights"] > 0]
+    keys = np.random.default_rng(0).exponential(size=len(some)) / some["weights"]
+    one_each = some.iloc[np.argsort(keys.to_numpy())].drop_duplicates("e").set_index("e")
+    rows = one_each.loc[weights.index[picks]]
+    return rows[["ra", "dec", "d_luminosity"]].to_numpy(float)
+
+
+@contextlib.contextmanager
+def _seeded() -> Iterator[None]:
+    """Make the clustering, which draws from NumPy's global state, repeatable."""
+    state = np.random.get_state()  # noqa: NPY002
+    np.random.seed(0)  # noqa: NPY002
+    try:
+        yield
+    finally:
+        np.random.set_state(state)  # noqa: NPY002
