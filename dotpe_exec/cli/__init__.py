@@ -19,6 +19,7 @@ from .._version import __version__
 from ..errors import DotpeExecError, ExecutorError, TaskError, WorkerCrashError
 from ..interrupts import terminations_raise
 from .banks import bank
+from .campaign import campaign
 from .events import event
 from .results import export, plot, report
 from .runs import demo, run
@@ -86,5 +87,5 @@ def main(debug: bool, verbose: bool) -> None:
     atexit.register(gc.freeze)
 
 
-for _command in (autotune, bank, demo, event, export, info, plot, report, run):
+for _command in (autotune, bank, campaign, demo, event, export, info, plot, report, run):
     main.add_command(_command)

@@ -1,0 +1,173 @@
+"""What runs in workers: make the data of one event, analyse one event."""
+
+from __future__ import annotations
+
+import os
+import time
+import traceback
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..errors import DotpeExecError, RunDirectoryError
+from .settings import Injections, analysis_function, injection_number
+
+FINISHED, FAILED, BUSY = "finished", "failed", "busy"
+
+
+@dataclass(frozen=True)
+class DataJob:
+    """Where the data of an event come from, and where they go.
+
+    Parameters
+    ----------
+    name : str
+    target : str
+        The event file to write.
+    folder : str
+        Of the campaign: relative paths are seen from there.
+    source : str
+        Event file, name of a bundled or a published event; empty for an injection.
+    injections : Injections or None
+    """
+
+    name: str
+    target: str
+    folder: str
+    source: str = ""
+    injections: Injections | None = None
+
+
+@dataclass(frozen=True)
+class EventJob:
+    """An event, and how it is analysed.
+
+    Parameters
+    ----------
+    name : str
+    event_file, rundir : str
+    method : str
+        :data:`~dotpe_exec.campaign.settings.METHODS`
+    arguments : dict
+        All keywords but those that say where and how to run.
+    overwrite : bool
+        Replace what another analysis left in the run directory.
+    limits : Injections or None
+        Those that the event is one of.
+    """
+
+    name: str
+    event_file: str
+    rundir: str
+    method: str
+    arguments: Mapping[str, Any]
+    overwrite: bool = False
+    limits: Injections | None = None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a job.
+
+    Parameters
+    ----------
+    name : str
+    status : {"finished", "failed", "busy"}
+        Busy: another process is at it.
+    sentence : str
+        Why it failed.
+    seconds : float
+    values : dict
+        Numbers of the analysis, see :func:`~dotpe_exec.campaign.evaluate.evaluate`.
+    trace : str
+        Traceback of an error that is not one of this package's.
+    """
+
+    name: str
+    status: str
+    sentence: str = ""
+    seconds: float = 0.0
+    values: dict[str, Any] = field(default_factory=dict)
+    trace: str = ""
+
+
+def make_data(job: DataJob) -> Outcome:
+    """Write the data of an event."""
+    return outcome_of(job.name, lambda: _make_data(job))
+
+
+def _make_data(job: DataJob) -> dict[str, Any]:
+    from ..events import save_event
+
+    folder = Path(job.folder)
+    if job.injections is not None:
+        from .injections import simulate
+
+        event = simulate(job.injections, injection_number(job.name), folder)
+    else:
+        event = _sourced(job.source, folder)
+    save_event(event, job.target)
+    return {}
+
+
+def _sourced(source: str, folder: Path) -> Any:
+    """Return an event by its file, or by the name of a bundled or published one."""
+    from ..events import bundled_events, fetch_event, load_event
+
+    path = folder / source
+    is_path = path.suffix == ".npz" or os.sep in source
+    if path.is_file() or source in bundled_events() or is_path:
+        return load_event(source if source in bundled_events() else path)
+    return fetch_event(source)
+
+
+def analyse(job: EventJob) -> Outcome:
+    """Analyse one event, serially, going on where an earlier attempt ended."""
+    return outcome_of(job.name, lambda: _analyse(job))
+
+
+def _analyse(job: EventJob) -> dict[str, Any]:
+    from .evaluate import evaluate
+
+    function = analysis_function(job.method)
+    rundir = function(
+        job.event_file,
+        rundir=job.rundir,
+        executor="serial",
+        progress=False,
+        resume=not job.overwrite,
+        overwrite=job.overwrite,
+        **job.arguments,
+    )
+    return evaluate(Path(rundir), job.limits)
+
+
+def outcome_of(name: str, work: Callable[[], dict[str, Any]]) -> Outcome:
+    """Do what may fail, whatever the reason: one event must not stop the others."""
+    began = time.perf_counter()
+    status, sentence, trace, values = FINISHED, "", "", {}
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        try:
+            values = work()
+        except DotpeExecError as error:
+            in_use = isinstance(error, RunDirectoryError) and " is in use " in str(error)
+            status, sentence = (BUSY if in_use else FAILED), str(error)
+        except Exception as error:
+            status, sentence = FAILED, f"{type(error).__name__}: {error}"
+            trace = traceback.format_exc()
+    values = values | {
+        "warnings": sorted(
+            {str(one.message) for one in caught if one.category is UserWarning}
+        )
+    }
+    return Outcome(
+        name,
+        status,
+        sentence.splitlines()[0] if sentence else "",
+        time.perf_counter() - began,
+        values,
+        trace,
+    )
