@@ -18,7 +18,7 @@ from ..errors import DotpeExecError, ExecutorError, TaskError, WorkerCrashError
 from .banks import bank
 from .events import event
 from .results import export, plot, report
-from .runs import demo, run
+from .runs import demo, infer, run
 from .tuning import autotune, info
 
 _CONTEXT = {
@@ -61,5 +61,5 @@ def main(debug: bool, verbose: bool) -> None:
     atexit.register(gc.freeze)
 
 
-for _command in (autotune, bank, demo, event, export, info, plot, report, run):
+for _command in (autotune, bank, demo, event, export, infer, info, plot, report, run):
     main.add_command(_command)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from ..atomic import write_feather, write_json
@@ -13,6 +14,7 @@ from ..monitor import Monitor
 from ..stages.binning_error import posterior_binning_error
 from ..stages.coherent import batch_size, coherent_sets
 from ..stages.coherent_set import CoherentSet
+from ..stages.evidence import EvidenceSums
 from ..stages.extrinsic import (
     ExtrinsicSamples,
     draw_extrinsic_samples,
@@ -20,12 +22,20 @@ from ..stages.extrinsic import (
 )
 from ..stages.incoherent import incoherent_lnlikes
 from ..stages.reference import Reference, find_reference, save_posterior
-from ..stages.results import aggregate, all_samples, draw_subset, marginalize_bank
+from ..stages.results import (
+    BankPosterior,
+    aggregate,
+    all_samples,
+    draw_subset,
+    marginalize_bank,
+)
 from ..stages.run_summary import injection_summary, summarize
 from ..stages.samples import standardized_chunks
 from ..stages.selection import Survivors, select
 from ..stages.standardize import Standardizer
 from ..stages.warmup import start_workers
+from .arguments import RunArguments
+from .inputs import RunInputs
 from .memory_model import worker_bytes_by_phase
 from .output import SampleWriter, write_extrinsic, write_survivors
 from .resolved import ResolvedRun
@@ -193,30 +203,53 @@ def _results(
                 )
             )
             write.bank(banks[-1])
-        posterior = aggregate(banks, size_limit=arguments.size_limit)
-        samples = everything = all_samples(posterior)
-        write.prob_samples(everything)
-        if arguments.draw_subset:
-            samples = draw_subset(posterior, seed=run.seed, n_draws=arguments.n_draws)
-        standardizer = Standardizer(
-            reference.posterior.prior,
-            tgps=inputs.event.tgps,
-            f_ref=inputs.bank_config.f_ref,
-            n_phi=arguments.n_phi,
-            extrinsic_samples=extrinsic.table,
-            table=table,
+        return write_posterior(
+            write, banks, runner, arguments, inputs, reference, extrinsic, table
         )
-        bank_tables = {bank_id: bank.table() for bank_id, bank in inputs.banks.items()}
-        write.samples(
-            standardized_chunks(samples, bank_tables, standardizer, seed=run.seed)
-        )
-        return summarize(
-            samples,
-            n_ext=arguments.n_ext,
-            n_phi=arguments.n_phi,
-            expected_counts_e=extrinsic.expected_counts_e,
-            relative_binning_error=posterior_binning_error(
-                runner, posterior, reference, bank_tables, standardizer
-            ),
-            injection=injection_summary(inputs.event, reference.summary.asd_drift_d, table),
-        )
+
+
+def write_posterior(
+    write: SampleWriter,
+    banks: Sequence[BankPosterior],
+    runner: PhaseRunner,
+    arguments: RunArguments,
+    inputs: RunInputs,
+    reference: Reference,
+    extrinsic: ExtrinsicSamples,
+    table: DistanceTable,
+    evidence_sums: Sequence[EvidenceSums] | None = None,
+) -> dict[str, Any]:
+    """Write the samples of all banks together, and return the run's summary.
+
+    ``evidence_sums`` is needed where a bank's samples are draws from all that were
+    evaluated, see :func:`.run_summary.summarize`.
+    """
+    assert arguments.seed is not None
+    posterior = aggregate(banks, size_limit=arguments.size_limit)
+    samples = everything = all_samples(posterior)
+    write.prob_samples(everything)
+    if arguments.draw_subset:
+        samples = draw_subset(posterior, seed=arguments.seed, n_draws=arguments.n_draws)
+    standardizer = Standardizer(
+        reference.posterior.prior,
+        tgps=inputs.event.tgps,
+        f_ref=inputs.bank_config.f_ref,
+        n_phi=arguments.n_phi,
+        extrinsic_samples=extrinsic.table,
+        table=table,
+    )
+    bank_tables = {bank_id: bank.table() for bank_id, bank in inputs.banks.items()}
+    write.samples(
+        standardized_chunks(samples, bank_tables, standardizer, seed=arguments.seed)
+    )
+    return summarize(
+        samples,
+        n_ext=arguments.n_ext,
+        n_phi=arguments.n_phi,
+        expected_counts_e=extrinsic.expected_counts_e,
+        relative_binning_error=posterior_binning_error(
+            runner, posterior, reference, bank_tables, standardizer
+        ),
+        injection=injection_summary(inputs.event, reference.summary.asd_drift_d, table),
+        evidence_sums=evidence_sums,
+    )

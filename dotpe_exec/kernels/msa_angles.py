@@ -122,10 +122,7 @@ def msa_constants(m1, m2, spin1_x, spin2_x, v_ref):
         + (-233.0 / 5.0 * s2sq + 719.0 / 5.0 * s2z * s2z) / q
     ) / eta
     a4 = eta * (
-        34103.0 / 945.0
-        + eta * (13661.0 / 105.0 + eta * (944.0 / 15.0))
-        + sigma
-        + tau
+        34103.0 / 945.0 + eta * (13661.0 / 105.0 + eta * (944.0 / 15.0)) + sigma + tau
     )
     g0 = 1.0 / a0
     g2 = -a2 / (a0 * a0)
@@ -166,7 +163,9 @@ def msa_constants(m1, m2, spin1_x, spin2_x, v_ref):
     d4 = -0.5 * rm * root / eta2 - cp / (eta2 * eta2) * (root - cp)
     dw = 4.0 * cp - 4.0 * d2 * eta2
     a_d = (
-        -3.0 * pq / q
+        -3.0
+        * pq
+        / q
         * (2.0 * pq * eta2 * seff * c1 - pq * c1 * c1 + mq * eta2 * (s1sq - s2sq))
         / dw
     )
@@ -276,7 +275,10 @@ def msa_angles(constants, v_f, log_v_f, phiz_f, zeta_f, cos_theta_f):
         log1 = math.log(abs(c1 + j_norm * eta + eta * l_norm))
         log2 = math.log(abs(c1 + j_norm * sav * v + sav2 * v))
         phi0 = (j_norm * inv_eta4) * (
-            0.5 * c1sq - c1 * eta2 / (6.0 * v) - sav2 * eta2 / 3.0 - eta2 * eta2 / (3.0 * v2)
+            0.5 * c1sq
+            - c1 * eta2 / (6.0 * v)
+            - sav2 * eta2 / 3.0
+            - eta2 * eta2 / (3.0 * v2)
         ) - (0.5 * c1 * inv_eta) * (c1sq * inv_eta4 - sav2 * inv_eta2) * log1
         phi1 = (
             -0.5 * j_norm * inv_eta2 * (c1 + eta * l_norm)
@@ -318,14 +320,7 @@ def _roots(constants, l_norm, j_norm):
     d = j2 - l2
     difference = s1sq - s2sq
     # Coefficients of the cubic, eqs. B2 to B4.
-    b = (
-        (l2 + s1sq) * q
-        + 2.0 * l_norm * seff
-        - 2.0 * j2
-        - s1sq
-        - s2sq
-        + (l2 + s2sq) / q
-    )
+    b = (l2 + s1sq) * q + 2.0 * l_norm * seff - 2.0 * j2 - s1sq - s2sq + (l2 + s2sq) / q
     c = (
         d * d
         - 2.0 * l_norm * seff * d
@@ -355,9 +350,7 @@ def _roots(constants, l_norm, j_norm):
 
 
 @numba.njit(cache=True, error_model="numpy", forceinline=True)
-def _corrections(
-    eta, eta3, seff, spin_delta, v, l_norm, j_norm, s3sq, smi2, spl2, psi
-):
+def _corrections(eta, eta3, seff, spin_delta, v, l_norm, j_norm, s3sq, smi2, spl2, psi):
     """Return the corrections of first order to phi_z and zeta, eqs. 67 and F19."""
     v2 = v * v
     v4 = v2 * v2

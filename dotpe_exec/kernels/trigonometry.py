@@ -108,9 +108,7 @@ def arctangent(y, x):
     t = numerator / denominator
     t2 = t * t
     odd = _A6 + t2 * (_A7 + t2 * (_A8 + t2 * (_A9 + t2 * _A10)))
-    series = _A0 + t2 * (
-        _A1 + t2 * (_A2 + t2 * (_A3 + t2 * (_A4 + t2 * (_A5 + t2 * odd))))
-    )
+    series = _A0 + t2 * (_A1 + t2 * (_A2 + t2 * (_A3 + t2 * (_A4 + t2 * (_A5 + t2 * odd)))))
     angle = t - t * t2 * series
     angle = math.pi / 4 + (_PI_4_LOW + angle) if far else angle
     angle = math.pi / 2 - (angle - _PI_2_LOW) if steep else angle

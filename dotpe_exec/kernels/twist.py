@@ -44,11 +44,15 @@ def wigner_coefficients(ell: int, mp: int) -> np.ndarray:
             * factorial(ell - mp)
         )
         for k in range(max(0, m - mp), min(ell + m, ell - mp) + 1):
-            w[m + ell, 2 * k - m + mp] += (-1) ** k * norm / (
-                factorial(ell + m - k)
-                * factorial(ell - mp - k)
-                * factorial(k)
-                * factorial(k - m + mp)
+            w[m + ell, 2 * k - m + mp] += (
+                (-1) ** k
+                * norm
+                / (
+                    factorial(ell + m - k)
+                    * factorial(ell - mp - k)
+                    * factorial(k)
+                    * factorial(k - m + mp)
+                )
             )
     return w
 

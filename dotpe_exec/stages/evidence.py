@@ -145,27 +145,79 @@ def ln_evidence_error(
         fewer than two extrinsic samples or waveforms of a bank.
     """
     largest = max((t.ln_posterior.max(initial=-np.inf) for t in banks), default=-np.inf)
-    if largest == -np.inf or n_ext < 2 or any(terms.n_int < 2 for terms in banks):
+    if largest == -np.inf:
         return None
-    mean = 0.0
-    columns_e = np.zeros(n_ext)
-    variance_rows = variance_residuals = 0.0
+    sums = []
     for terms in banks:
         i, e, y = _sum_phases(terms, largest, n_ext)
         y = y / n_phi
         rows_i = np.bincount(i, weights=y) / n_ext if len(i) else np.zeros(0)
-        cols_e = np.bincount(e, weights=y, minlength=n_ext) / terms.n_int
-        bank_mean = float(rows_i.sum()) / terms.n_int
-        n_cells = terms.n_int * n_ext
+        columns_e = np.bincount(e, weights=y, minlength=n_ext)
+        sums.append(
+            EvidenceSums(
+                columns_e, float((rows_i**2).sum()), float((y**2).sum()), terms.n_int
+            )
+        )
+    return evidence_error(sums, expected_counts_e)
+
+
+@dataclass(frozen=True)
+class EvidenceSums:
+    """What one bank contributes to the evidence, summed up; see :func:`ln_evidence_error`.
+
+    Parameters
+    ----------
+    columns_e : (n_ext,) float
+        Sums over waveforms of Y_ie, up to a factor common to all banks.
+    rows_squared : float
+        Sum over waveforms of (mean over e of Y_ie)^2.
+    cells_squared : float
+        Sum of Y_ie^2.
+    n_int : int
+        Number of waveforms considered.
+    """
+
+    columns_e: np.ndarray
+    rows_squared: float
+    cells_squared: float
+    n_int: int
+
+
+def evidence_error(
+    banks: Sequence[EvidenceSums], expected_counts_e: np.ndarray | None = None
+) -> EvidenceError | None:
+    """Return the error that :func:`ln_evidence_error` describes, from sums.
+
+    Parameters
+    ----------
+    banks : sequence of EvidenceSums
+    expected_counts_e : (n_ext,) float, optional
+
+    Returns
+    -------
+    EvidenceError or None
+    """
+    n_ext = len(banks[0].columns_e) if banks else 0
+    if n_ext < 2 or any(sums.n_int < 2 for sums in banks):
+        return None
+    mean = 0.0
+    columns_e = np.zeros(n_ext)
+    variance_rows = variance_residuals = 0.0
+    for sums in banks:
+        cols_e = sums.columns_e / sums.n_int
+        bank_mean = float(cols_e.sum()) / n_ext
+        n_cells = sums.n_int * n_ext
         # Sums of squared deviations; cells and rows that are not listed are zero.
-        rows = float((rows_i**2).sum()) - terms.n_int * bank_mean**2
+        rows = sums.rows_squared - sums.n_int * bank_mean**2
         cols = float((cols_e**2).sum()) - n_ext * bank_mean**2
-        total = float((y**2).sum()) - n_cells * bank_mean**2
-        residuals = total - n_ext * rows - terms.n_int * cols
-        variance_rows += rows / (terms.n_int - 1) / terms.n_int
-        variance_residuals += residuals / ((terms.n_int - 1) * (n_ext - 1)) / n_cells
+        total = sums.cells_squared - n_cells * bank_mean**2
+        residuals = total - n_ext * rows - sums.n_int * cols
+        variance_rows += rows / (sums.n_int - 1) / sums.n_int
+        variance_residuals += residuals / ((sums.n_int - 1) * (n_ext - 1)) / n_cells
         columns_e += cols_e
         mean += bank_mean
+    if not mean > 0:
+        return None
     variance_columns = float(columns_e.var(ddof=1)) / n_ext
     variance = max(
         variance_rows + variance_columns - variance_residuals, variance_residuals

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..kernels.distance import DistanceTable, lnlike_marginalized
-from .evidence import EvidenceTerms, ln_evidence_error, logsumexp
+from .evidence import (
+    EvidenceSums,
+    EvidenceTerms,
+    evidence_error,
+    ln_evidence_error,
+    logsumexp,
+)
 from .results import SampleRows
 
 if TYPE_CHECKING:
@@ -23,6 +29,7 @@ def summarize(
     expected_counts_e: np.ndarray | None = None,
     relative_binning_error: Mapping[str, float] | None = None,
     injection: Mapping[str, float] | None = None,
+    evidence_sums: Sequence[EvidenceSums] | None = None,
 ) -> dict[str, Any]:
     """Return the content of ``summary_results.json``.
 
@@ -35,6 +42,8 @@ def summarize(
         How often each extrinsic sample was to be drawn from the pool, on average.
     relative_binning_error, injection : mapping, optional
         Added as they are.
+    evidence_sums : sequence of EvidenceSums, optional
+        Of each bank, where its samples are draws from all that were evaluated.
 
     Returns
     -------
@@ -43,17 +52,20 @@ def summarize(
     """
     posterior = samples.posterior
     banks = posterior.banks
-    error = ln_evidence_error(
-        [
-            EvidenceTerms(
-                bank.coherent_set.i, bank.coherent_set.e, bank.ln_posterior, bank.n_int
-            )
-            for bank in banks
-        ],
-        n_ext=n_ext,
-        n_phi=n_phi,
-        expected_counts_e=expected_counts_e,
-    )
+    if evidence_sums is not None:
+        error = evidence_error(evidence_sums, expected_counts_e)
+    else:
+        error = ln_evidence_error(
+            [
+                EvidenceTerms(
+                    bank.coherent_set.i, bank.coherent_set.e, bank.ln_posterior, bank.n_int
+                )
+                for bank in banks
+            ],
+            n_ext=n_ext,
+            n_phi=n_phi,
+            expected_counts_e=expected_counts_e,
+        )
     n_total = np.array([bank.n_total for bank in banks], dtype=float)
     summary: dict[str, Any] = {
         "n_effective": posterior.n_effective,
