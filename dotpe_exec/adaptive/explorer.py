@@ -27,8 +27,8 @@ from ..executors.threads import OneThread
 from .mixture import GaussianMixture, combine, fit_mixture, standard_normal
 from .weights import effective_number_of_ln, ln_mean_and_error, temper
 
-N_PILOT = 8192
-"""Draws from the prior to begin with."""
+N_PILOT, PILOT_SHARE = 8192, 0.25
+"""Draws from the prior to begin with: at most, and of all that may be drawn."""
 
 N_FIRST, N_ROUND, N_LAST = 1024, 4096, 8192
 """Points of a round: while the likelihood is tempered, then at most, and at most once the
@@ -235,7 +235,8 @@ class Explorer:
         return draws
 
     def _pilot(self) -> Draws:
-        z_ik = self.prior.draw(min(N_PILOT, self.max_points), self.rng("pilot"))
+        n_pilot = min(N_PILOT, max(int(PILOT_SHARE * self.max_points), 1))
+        z_ik = self.prior.draw(n_pilot, self.rng("pilot"))
         ln_prior_i = self.prior.ln_prior(z_ik)
         rough_i = self.likelihood.rough(z_ik)
         draws = Draws(

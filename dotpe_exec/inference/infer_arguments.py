@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -17,7 +18,6 @@ from ..validation import (
     number,
     positive_integer,
 )
-from .arguments import RunArguments
 
 BANK_ID = "adapted"
 
@@ -77,7 +77,17 @@ class InferArguments:
                 check_path(name, getattr(self, name))
         if self.par_dic_0 is not None:
             self._set("par_dic_0", load_par_dic(self.par_dic_0))
-        self.run_arguments(bank_folder="", seed=0)  # checks the others
+        if self.event_dir is None and self.rundir is None:
+            raise InputError(
+                "neither rundir nor event_dir is given: give rundir (the run directory) or "
+                "event_dir (its parent, in which run_0, run_1, ... are made)"
+            )
+        kwargs = self.coherent_posterior_kwargs
+        if kwargs is not None and not isinstance(kwargs, Mapping):
+            raise InputError(
+                f"coherent_posterior_kwargs is a {type(kwargs).__name__}, expected a "
+                "dictionary"
+            )
 
     def _set(self, name: str, value: Any) -> None:
         object.__setattr__(self, name, value)
@@ -85,19 +95,3 @@ class InferArguments:
     def record(self) -> dict[str, Any]:
         """Return the arguments as they are written to ``run_kwargs.json``."""
         return {item.name: jsonable(getattr(self, item.name)) for item in fields(self)}
-
-    def run_arguments(self, bank_folder: Any, seed: int) -> RunArguments:
-        """Return the arguments that a run on the adapted bank has in common with this."""
-        return RunArguments(
-            event=self.event,
-            bank_folder=bank_folder,
-            n_ext=self.n_ext,
-            n_phi=self.n_phi,
-            n_t=self.n_t,
-            seed=seed,
-            n_draws=self.n_draws,
-            event_dir=self.event_dir,
-            rundir=self.rundir,
-            par_dic_0=self.par_dic_0,
-            coherent_posterior_kwargs=self.coherent_posterior_kwargs,
-        )

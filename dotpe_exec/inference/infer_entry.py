@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import logging
 import shutil
 from collections.abc import Mapping, Sequence
@@ -159,7 +160,6 @@ def infer(
     check_reference_arguments(
         bank_config, arguments.par_dic_0, arguments.coherent_posterior_kwargs
     )
-    runner_class = ProfilingRunner if profile else PhaseRunner
     with contextlib.ExitStack() as held:
         workers = resolve_executor(executor, config.n_procs)
         if workers.owned:
@@ -177,15 +177,20 @@ def infer(
         if state is RunState.FINISHED:
             return directory.path
         held.callback(shutil.rmtree, directory.adapting_folder, ignore_errors=True)
-        with (
-            directory.checkpoint() as checkpoint,
-            Monitor(progress, workers.n_workers) as monitor,
-            ArrayStore() as store,
-            runner_class(store, workers, checkpoint=checkpoint, monitor=monitor) as runner,
-        ):
-            summary = infer_stages(
-                arguments, event_data, bank_config, directory, runner, monitor
-            )
+        make_runner = (
+            functools.partial(ProfilingRunner, files=directory) if profile else PhaseRunner
+        )
+        with directory.checkpoint() as checkpoint:
+            with (
+                Monitor(progress, workers.n_workers) as monitor,
+                ArrayStore() as store,
+                make_runner(
+                    store, workers, checkpoint=checkpoint, monitor=monitor
+                ) as runner,
+            ):
+                summary = infer_stages(
+                    arguments, event_data, bank_config, directory, runner, monitor
+                )
             # Last: a directory with a summary is a finished run.
             directory.finish(summary)
         checkpoint.remove()

@@ -23,7 +23,6 @@ from ..distance_table import load_distance_table
 from ..executors.phases import PhaseRunner
 from ..machine import describe_machine, driver_threads
 from ..monitor import Monitor
-from ..profiling import ProfilingRunner
 from ..rundir.directory import RunDirectory
 from ..seeds import generator
 from ..stages.evidence import logsumexp
@@ -204,8 +203,7 @@ def infer_stages(
         }
         _tell(arguments, final, reached, k, information, monitor)
 
-    tasks = monitor.tasks_frame()
-    write_feather(directory.tasks, tasks)
+    write_feather(directory.tasks, monitor.tasks_frame())
     report = monitor.report() | {
         "executor": runner.executor.name,
         "n_proposals": final.extrinsic.n_proposals,
@@ -213,8 +211,6 @@ def infer_stages(
         "machine": describe_machine(),
     }
     write_json(directory.report, report)
-    if isinstance(runner, ProfilingRunner):
-        runner.write(directory, tasks, report)
     return summary
 
 
@@ -379,12 +375,16 @@ def _write(
             write,
             [posterior],
             runner,
-            arguments.run_arguments(str(directory.bank(BANK_ID)), arguments.seed),
             inputs,
             reference,
             final.extrinsic,
             table,
-            [sums],
+            n_phi=arguments.n_phi,
+            seed=arguments.seed,
+            size_limit=len(posterior),
+            draw=True,
+            n_draws=arguments.n_draws,
+            evidence_sums=[sums],
         )
 
 

@@ -34,7 +34,6 @@ from ..stages.samples import standardized_chunks
 from ..stages.selection import Survivors, select
 from ..stages.standardize import Standardizer
 from ..stages.warmup import start_workers
-from .arguments import RunArguments
 from .inputs import RunInputs
 from .memory_model import worker_bytes_by_phase
 from .output import SampleWriter, write_extrinsic, write_survivors
@@ -204,7 +203,18 @@ def _results(
             )
             write.bank(banks[-1])
         return write_posterior(
-            write, banks, runner, arguments, inputs, reference, extrinsic, table
+            write,
+            banks,
+            runner,
+            inputs,
+            reference,
+            extrinsic,
+            table,
+            n_phi=arguments.n_phi,
+            seed=run.seed,
+            size_limit=arguments.size_limit,
+            draw=arguments.draw_subset,
+            n_draws=arguments.n_draws,
         )
 
 
@@ -212,40 +222,42 @@ def write_posterior(
     write: SampleWriter,
     banks: Sequence[BankPosterior],
     runner: PhaseRunner,
-    arguments: RunArguments,
     inputs: RunInputs,
     reference: Reference,
     extrinsic: ExtrinsicSamples,
     table: DistanceTable,
+    *,
+    n_phi: int,
+    seed: int,
+    size_limit: int,
+    draw: bool,
+    n_draws: int | None,
     evidence_sums: Sequence[EvidenceSums] | None = None,
 ) -> dict[str, Any]:
     """Write the samples of all banks together, and return the run's summary.
 
-    ``evidence_sums`` is needed where a bank's samples are draws from all that were
-    evaluated, see :func:`.run_summary.summarize`.
+    With ``draw``, samples are drawn by weight. ``evidence_sums`` is needed where a bank's
+    samples are draws from all that were evaluated, see :func:`.run_summary.summarize`.
     """
-    assert arguments.seed is not None
-    posterior = aggregate(banks, size_limit=arguments.size_limit)
+    posterior = aggregate(banks, size_limit=size_limit)
     samples = everything = all_samples(posterior)
     write.prob_samples(everything)
-    if arguments.draw_subset:
-        samples = draw_subset(posterior, seed=arguments.seed, n_draws=arguments.n_draws)
+    if draw:
+        samples = draw_subset(posterior, seed=seed, n_draws=n_draws)
     standardizer = Standardizer(
         reference.posterior.prior,
         tgps=inputs.event.tgps,
         f_ref=inputs.bank_config.f_ref,
-        n_phi=arguments.n_phi,
+        n_phi=n_phi,
         extrinsic_samples=extrinsic.table,
         table=table,
     )
     bank_tables = {bank_id: bank.table() for bank_id, bank in inputs.banks.items()}
-    write.samples(
-        standardized_chunks(samples, bank_tables, standardizer, seed=arguments.seed)
-    )
+    write.samples(standardized_chunks(samples, bank_tables, standardizer, seed=seed))
     return summarize(
         samples,
-        n_ext=arguments.n_ext,
-        n_phi=arguments.n_phi,
+        n_ext=len(extrinsic.table),
+        n_phi=n_phi,
         expected_counts_e=extrinsic.expected_counts_e,
         relative_binning_error=posterior_binning_error(
             runner, posterior, reference, bank_tables, standardizer
