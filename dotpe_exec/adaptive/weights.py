@@ -107,6 +107,6 @@ def _fit_generalized_pareto(excess_t: np.ndarray) -> float:
     theta_g = 1 / excess_t[-1] + (1 - np.sqrt(n_grid / (grid - 0.5))) / (3 * quartile)
     k_g = np.log1p(-theta_g[:, None] * excess_t).mean(axis=1)
     profile_g = n * (np.log(-theta_g / k_g) - k_g - 1)
-    weight_g = 1 / np.exp(profile_g - profile_g[:, None]).sum(axis=1)
+    weight_g = np.exp(profile_g - profile_g.max())
     theta = float(theta_g @ weight_g / weight_g.sum())
     return float(np.log1p(-theta * excess_t).mean())

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..adaptive.bank import BLOCKSIZE, AdaptedBank
 from ..adaptive.coordinates import PriorCoordinates
-from ..adaptive.explorer import Draws, Explorer, Progress
+from ..adaptive.explorer import Draws, Explorer, Produced, Progress
 from ..adaptive.likelihood import EventLikelihood
 from ..adaptive.mchirp_range import range_around, search_mchirp, widened
 from ..adaptive.results import bank_posterior, carrying, evidence_sums
@@ -51,9 +51,6 @@ is not computed."""
 
 MARGIN = 1.03
 """Effective waveforms to explore for, over those wanted."""
-
-FIRST_LOOK = 200.0
-"""Effective waveforms at which the edges of the chirp-mass range are looked at."""
 
 EDGE, EDGE_SHARE = 0.01, 0.02
 """The posterior reaches an end of a range that was found if more than the second share of
@@ -149,8 +146,8 @@ def infer_stages(
             label=f"{attempt}-",
         )
         explorer = _explorer(arguments, coordinates, likelihood, attempt, monitor)
-        with monitor.stage("exploration"):
-            draws = explorer.run(min(FIRST_LOOK, arguments.n_effective))
+        with monitor.stage("learning"):
+            draws = explorer.learn(arguments.n_effective)
             below, above = _at_edges(coordinates, draws)
         if arguments.mchirp_range is not None or not (below or above):
             break
@@ -163,11 +160,11 @@ def infer_stages(
 
     target = arguments.n_effective
     for _ in range(MAX_FINALS):
-        with monitor.stage("exploration"):
-            draws = explorer.run(MARGIN * target)
+        with monitor.stage("production"):
+            produced = explorer.produce(MARGIN * target)
         with monitor.stage("likelihoods"):
-            final = _Final(arguments, draws, likelihood)
-        exhausted = len(draws) >= arguments.max_waveforms
+            final = _Final(arguments, produced, likelihood)
+        exhausted = explorer.n_drawn >= arguments.max_waveforms
         if final.n_effective >= arguments.n_effective or exhausted:
             break
         target *= 1.1 * arguments.n_effective / final.n_effective
@@ -176,7 +173,7 @@ def infer_stages(
     with monitor.stage("results"):
         bank = AdaptedBank(
             _with_range(bank_config, mchirp_range),
-            coordinates.parameters(draws.z_ik[final.valid]),
+            coordinates.parameters(produced.z_ik[final.valid]),
             final.log_prior_weights,
         )
         bank.write(bank_folder)
@@ -193,8 +190,9 @@ def infer_stages(
             "q_min": arguments.q_min,
             "stopped_by": "n_effective" if reached else "max_waveforms",
             "n_effective_waveforms": final.n_effective,
-            "n_drawn": len(draws),
-            "n_failed": int(np.count_nonzero(draws.failed_i)),
+            "n_learning": len(draws),
+            "n_drawn": len(produced),
+            "n_failed": int(np.count_nonzero(produced.failed_i)),
             "n_waveforms_generated": likelihood.n_waveforms,
             "n_likelihoods": likelihood.n_likelihoods,
             "pareto_k": None if np.isnan(k) else k,
@@ -222,14 +220,14 @@ class _Final:
     """
 
     def __init__(
-        self, arguments: InferArguments, draws: Draws, likelihood: EventLikelihood
+        self, arguments: InferArguments, produced: Produced, likelihood: EventLikelihood
     ):
-        self.valid = np.flatnonzero(~draws.failed_i)
+        self.valid = np.flatnonzero(~produced.failed_i)
         self.n_int = len(self.valid)
-        self.log_prior_weights = draws.ln_ratio()[self.valid] + np.log(
-            self.n_int / len(draws)
+        self.log_prior_weights = produced.ln_ratio_i[self.valid] + np.log(
+            self.n_int / len(produced)
         )
-        self.explored = draws.lnlike_i[self.valid]
+        self.explored = produced.lnlike_i[self.valid]
         contributions = self.explored + self.log_prior_weights
         self.inds = carrying(contributions, LEFT_OUT)
         others = np.ones(self.n_int, dtype=bool)
@@ -238,7 +236,7 @@ class _Final:
         self.extrinsic: ExtrinsicSamples
         self.result: FinalResult
         self.extrinsic, self.result, self.ln_scale = likelihood.final(
-            draws.z_ik[self.valid[self.inds]],
+            produced.z_ik[self.valid[self.inds]],
             self.explored[self.inds],
             self.log_prior_weights[self.inds],
             n_ext=arguments.n_ext,
@@ -291,9 +289,10 @@ def _explorer(
     assert seed is not None
 
     def tell(progress: Progress) -> None:
+        goal = f" of {arguments.n_effective:g}" if progress.part == "production" else ""
         monitor.say(
-            f"round {progress.round}: {progress.n_effective:.0f} of "
-            f"{arguments.n_effective:g} effective waveforms, {progress.n_drawn} drawn, "
+            f"{progress.part}, round {progress.round}: {progress.n_effective:.0f}{goal} "
+            f"effective waveforms, {progress.n_drawn} drawn, "
             f"ln Z {progress.ln_evidence:.2f} +- {progress.ln_evidence_error:.2f}"
         )
 

@@ -50,9 +50,7 @@ def test_angles_come_back(seed):
     x1, y1 = kernels._polar_to_square(radius, azimuth)
     np.testing.assert_allclose(angles["x1"], x1, atol=1e-6)
     np.testing.assert_allclose(angles["y1"], y1, atol=1e-6)
-    aligned = kernels.aligned_spin_coordinates(
-        par["m1"], par["m2"], par["s1z"], par["s2z"]
-    )
+    aligned = kernels.aligned_spin_coordinates(par["m1"], par["m2"], par["s1z"], par["s2z"])
     np.testing.assert_allclose(
         aligned["chieff"], 2 * stats.norm.cdf(z_ik[:, 2]) - 1, atol=1e-9
     )

@@ -89,4 +89,6 @@ def test_many_points_are_thinned_without_bias(monkeypatch):
     z_ik = rng.normal(size=(20000, 2))
     weight_i = np.exp(-2 * (z_ik[:, 0] - 1) ** 2)
     fitted = fit_mixture(z_ik, weight_i, 1, rng)
-    np.testing.assert_allclose(fitted.mean_ck[0], weight_i @ z_ik / weight_i.sum(), atol=0.1)
+    np.testing.assert_allclose(
+        fitted.mean_ck[0], weight_i @ z_ik / weight_i.sum(), atol=0.1
+    )
