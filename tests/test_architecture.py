@@ -27,9 +27,12 @@ LAYERS = (
     {"derived"},
     {"banks"},
     {"stages"},
+    {"adaptive"},
     {"inference", "report"},
     {"export", "tuning"},
-    {"demo"},
+    {"reweighting"},
+    {"result"},
+    {"campaign", "demo"},
     {"cli"},
     {"__init__", "__main__"},
 )

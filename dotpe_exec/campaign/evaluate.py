@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..loading import Run
+from ..loading import StoredRun
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,7 +40,7 @@ def evaluate(rundir: Path, limits: Injections | None) -> dict[str, Any]:
     limits : Injections or None
         Those that the event is one of.
     """
-    run = Run(rundir)
+    run = StoredRun(rundir)
     samples = with_ratios(run.samples)
     weights = samples["weights"].to_numpy(dtype=float)
     found: dict[str, Any] = {name: run.summary.get(name) for name in _SUMMARY}
@@ -85,7 +85,7 @@ def with_ratios(samples: pd.DataFrame) -> pd.DataFrame:
     return samples.assign(q=samples["m2"] / samples["m1"])
 
 
-def _injection(run: Run) -> Mapping[str, Any] | None:
+def _injection(run: StoredRun) -> Mapping[str, Any] | None:
     from ..events import load_event
 
     if run.event_file is None:
@@ -93,7 +93,7 @@ def _injection(run: Run) -> Mapping[str, Any] | None:
     return load_event(run.event_file).injection
 
 
-def _truth(run: Run) -> tuple[dict[str, float] | None, float | None]:
+def _truth(run: StoredRun) -> tuple[dict[str, float] | None, float | None]:
     """Return the injected parameters, with derived ones, and the optimal SNR."""
     injection = _injection(run)
     if not injection:

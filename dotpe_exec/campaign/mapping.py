@@ -196,11 +196,11 @@ class _Slots:
 
         source = tasks()
         try:
-            with tempfile.TemporaryDirectory(prefix="dotpe-exec-crumbs-") as crumbs:
+            with tempfile.TemporaryDirectory(prefix="dotpe-exec-notes-") as notes:
                 while True:
                     driver = Driver(
                         slot.executor, self._phase, self._function, source,
-                        n_tasks=1, crumbs_folder=crumbs, tasks_per_message=1,
+                        n_tasks=1, notes_folder=notes, tasks_per_message=1,
                         max_retries=_MAX_RETRIES,
                     )  # fmt: skip
                     try:
