@@ -479,8 +479,11 @@ def _corrections(q, eta, seff, spin_delta, v, l_norm, j_norm, s3sq, smi2, spl2, 
     c_size = _oscillation(nc, cosine, sine) / psi_dot
     d_size = _oscillation(nd, cosine, sine) / psi_dot
     c_term, d_term = c_weight * c_size, d_weight * d_size
-    # S+ and S- are known to the rounding of L^2 / q, the coefficient of their equation.
-    amplified = 1.0 + (l_norm + spl) / spl * (l2 / q) * (
+    # Nearly equal roots amplify the rounding of their equation's coefficients.
+    scale = spl2 + smi2 + abs(s3sq) + l2 / q
+    gap = rm if rm < smi2 - s3sq else smi2 - s3sq
+    amplified_roots = scale * (1.0 + scale / abs(gap))
+    amplified = 1.0 + (l_norm + spl) / spl * amplified_roots * (
         1.0 / abs(d_up) + 1.0 / abs(d_down)
     )
     cancellation = amplified * (abs(d0) + abs(d2) + abs(d4)) / abs(total)
@@ -492,6 +495,7 @@ def _corrections(q, eta, seff, spin_delta, v, l_norm, j_norm, s3sq, smi2, spl2, 
         + (c_weight / abs(nc - 1.0) + abs(d_weight) * math.sqrt(abs(nd)) / abs(nd - 1.0))
         / abs(psi_dot)
     )
+    rounding += 1e-16 * (abs(c_term) + abs(d_term)) * amplified_roots / rm
     # Eqs. F20, F21.
     a_theta = 0.5 * (j_norm / l_norm + l_norm / j_norm - spl2 / (j_norm * l_norm))
     b_theta = 0.5 * rm / (j_norm * l_norm)

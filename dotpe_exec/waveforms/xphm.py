@@ -28,9 +28,9 @@ FAST_MODES = {
 
 # Largest estimated error of a waveform over its largest amplitude, from the comparison of
 # angles.
-_LARGEST_ERROR = 5e-12
+_LARGEST_ERROR = 2e-11
 # Largest estimated rounding of an angle, as `msa_angles` gives it.
-_LARGEST_ROUNDING = 1e-13
+_LARGEST_ROUNDING = 3e-12
 # Beyond this share of frequencies, LALSimulation is as fast.
 _MOST_REPLACED = 0.25
 _N_COMPARED = 12

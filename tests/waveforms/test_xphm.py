@@ -85,7 +85,7 @@ def test_no_parameters_are_beyond_the_fast_way_and_its_fallback(
     ("changes", "way"),
     [
         ({}, "fast"),
-        ({"m1": 95.0, "m2": 5.0, "s1x_n": 0.99, "s1z": 0.0}, "fast"),
+        ({"m1": 60.0, "m2": 6.0, "s1x_n": 0.8, "s2z": 0.3}, "fast"),
         ({"iota": math.pi / 2}, "fast"),
         ({"s1x_n": 0.0, "s2y_n": 0.0}, "direct"),  # aligned
         ({"s1x_n": 0.0, "s2y_n": 0.0, "s1z": 0.0}, "direct"),  # no spins
