@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 from .errors import InputError
-from .executors.backends import BACKENDS
 
 logger = logging.getLogger(__name__)
 
@@ -303,11 +302,6 @@ def machine_signature() -> str:
     return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
 
-def installed_executors() -> dict[str, bool]:
-    """Return which executors can be used here."""
-    return {name: backend.is_installed for name, backend in BACKENDS.items()}
-
-
 def describe_machine() -> dict[str, Any]:
     """Return all of the above, for ``dotpe-exec info`` and ``run_report.json``."""
     return {
@@ -322,7 +316,6 @@ def describe_machine() -> dict[str, Any]:
         "available_memory": available_memory(),
         "blas": blas_libraries(),
         "numa_nodes": numa_nodes(),
-        "executors": installed_executors(),
         "signature": machine_signature(),
     }
 

@@ -18,9 +18,19 @@ ROOT = Path(__file__).parents[1] / "dotpe_exec"
 # Rooms (packages and modules of the root) from the ground up: each may import what stands
 # in the layers below its own, and itself.
 LAYERS = (
-    {"_lazy", "_version", "errors", "gc_pause", "interrupts", "types", "verdict"},
+    {
+        "_lazy",
+        "_version",
+        "errors",
+        "gc_pause",
+        "interrupts",
+        "logged_prints",
+        "types",
+        "verdict",
+    },
     {"atomic", "digests", "machine", "npy_files", "optional", "seeds", "validation"},
-    {"config", "executors", "kernels", "waveforms", "rundir"},
+    {"config", "executors", "kernels", "rundir"},
+    {"waveforms"},
     {"cogwheel_bridge", "distance_table", "monitor", "profiling"},
     {"events"},
     {"loading"},

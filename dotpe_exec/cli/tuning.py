@@ -38,10 +38,12 @@ def info(as_json: bool) -> None:
       dotpe-exec info
     """
     from ..config import get_shared_config_cache_path, load_cached_config
+    from ..executors.backends import installed_executors
     from ..machine import describe_machine
 
     config = load_cached_config()
     description = describe_machine() | {
+        "executors": installed_executors(),
         "version": __version__,
         "config_cache": str(get_shared_config_cache_path()),
         "cached_config": None if config is None else config.to_dict(),

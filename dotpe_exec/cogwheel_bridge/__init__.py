@@ -7,6 +7,7 @@ Index letters: d detector, m harmonic mode (azimuthal number), p/P polarisation 
 cross), b frequency bin, f frequency of the FFT grid, t time.
 """
 
+from ..logged_prints import prints_logged
 from .likelihood import (
     check_approximant,
     check_par_dic,
@@ -14,7 +15,6 @@ from .likelihood import (
     lal_source,
     make_likelihood,
 )
-from .logged_prints import prints_logged
 from .mode_summary import (
     ModeSummary,
     make_incoherent_summary,

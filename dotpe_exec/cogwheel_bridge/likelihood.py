@@ -12,8 +12,8 @@ from cogwheel.data import EventData
 from cogwheel.likelihood import RelativeBinningLikelihood
 
 from ..errors import InputError
+from ..logged_prints import prints_logged
 from ..waveforms.direct import Source, generate_modes
-from .logged_prints import prints_logged
 from .weights import FastWeights
 
 # Waveforms that a likelihood and the summaries that go with it use in turn.

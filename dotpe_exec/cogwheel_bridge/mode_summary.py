@@ -12,8 +12,8 @@ from cogwheel.likelihood.relative_binning import BaseLinearFree, BaseRelativeBin
 
 from ..errors import InputError
 from ..kernels.summary import IncoherentSummary, LineFit, Summary, mode_pairs
+from ..logged_prints import prints_logged
 from .likelihood import N_WAVEFORMS, share_waveforms
-from .logged_prints import prints_logged
 from .weights import FastWeights
 
 

@@ -12,6 +12,7 @@ from cogwheel.likelihood import ReferenceWaveformFinder, RelativeBinningLikeliho
 from cogwheel.posterior import Posterior
 
 from ..errors import InputError
+from ..logged_prints import prints_logged
 from .finder import FastReferenceWaveformFinder
 from .likelihood import (
     FastRelativeBinningLikelihood,
@@ -19,7 +20,6 @@ from .likelihood import (
     check_par_dic,
     keep_waveforms,
 )
-from .logged_prints import prints_logged
 
 # Of the search's own bins [rad], unless ref_wf_finder_kwargs says otherwise.
 PN_PHASE_TOL = 0.05

@@ -45,6 +45,11 @@ BACKENDS = {
 """By the names that ``executor=`` takes."""
 
 
+def installed_executors() -> dict[str, bool]:
+    """Return which executors can be used here, by name."""
+    return {name: backend.is_installed for name, backend in BACKENDS.items()}
+
+
 def load_class(name: str) -> Any:
     """Return the class of a named executor.
 

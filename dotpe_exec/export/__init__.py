@@ -12,9 +12,9 @@ _PUBLIC = {
     "prior_draws": "prior",
     "to_arviz": "arviz",
     "to_bilby": "bilby",
-    "make_skymap": "skymap",
+    "make_skymap": ".derived.skymap",
     "to_pesummary": "pesummary",
-    "to_skymap": "skymap",
+    "to_skymap": ".derived.skymap",
 }
 __all__ = list(_PUBLIC)
 

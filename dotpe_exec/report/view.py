@@ -16,7 +16,7 @@ from ..loading import StoredRun, load_run
 if TYPE_CHECKING:
     import pandas as pd
 
-    from ..export.skymap import SkyMap
+    from ..derived.skymap import SkyMap
 
 
 class RunView:
@@ -66,7 +66,7 @@ class RunView:
     @functools.cached_property
     def skymap(self) -> SkyMap:
         """The run's sky map, made once."""
-        from ..export.skymap import make_skymap
+        from ..derived.skymap import make_skymap
 
         return make_skymap(self.run)
 

@@ -138,7 +138,7 @@ class ModeGenerator:
         return generate_modes(self.fbin_b, source)
 
     def _cogwheel(self, parameters: dict[str, float]) -> np.ndarray:
-        from ..cogwheel_bridge import prints_logged
+        from ..logged_prints import prints_logged
 
         if "cogwheel" not in self._made:
             self._made["cogwheel"] = _cogwheel_generator(

@@ -8,6 +8,7 @@ import pytest
 from toy_tasks import Number, results, square
 
 from dotpe_exec.errors import ExecutorError, UnknownExecutorError
+from dotpe_exec.executors.backends import installed_executors, load_class
 from dotpe_exec.executors.foreign import ForeignExecutor
 from dotpe_exec.executors.loky import LokyExecutor
 from dotpe_exec.executors.phases import PhaseRunner
@@ -92,3 +93,10 @@ def test_shut_down_executor_of_ours_says_so(tmp_path):
     mine.shutdown()
     with pytest.raises(ExecutorError, match="shut down"):
         results(PhaseRunner(ArrayStore(tmp_path), mine), square, [Number(3)])
+
+
+def test_installed_executors_are_those_that_can_be_made():
+    installed = installed_executors()
+    assert installed["serial"] and installed["process"] and installed["loky"]
+    for name in (name for name, found in installed.items() if found):
+        assert load_class(name)
