@@ -59,17 +59,16 @@ class _Group(click.Group):
 def _open_closed_streams() -> None:
     """Give a program that was started with closed standard streams empty ones.
 
-    Else files that are opened later get their numbers, and what anybody prints.
+    Else files that are opened later get their numbers, and what anybody prints. The
+    lowest free number is taken: the stream's own, if nobody has that yet.
     """
     for number, (name, mode) in enumerate(
         (("stdin", "r"), ("stdout", "w"), ("stderr", "w"))
     ):
         if getattr(sys, name) is None:
             stream = open(os.devnull, mode)  # noqa: SIM115, PTH123 - for the whole program
-            try:
-                os.fstat(number)
-            except OSError:
-                os.dup2(stream.fileno(), number)
+            if stream.fileno() == number:
+                os.set_inheritable(number, True)
             setattr(sys, name, stream)
 
 

@@ -13,6 +13,7 @@ cluster and known to it and to us alone: it travels through a pipe and is never 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import shutil
@@ -50,12 +51,15 @@ class LocalDask:
     """
 
     def __init__(self, n_workers: int):
-        read_end, write_end = os.pipe()
+        read_end, write_end = map(_above_streams, os.pipe())
+        silent = sys.stdout is None or sys.stderr is None
         path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)  # noqa: PTH109
         self._process: Any = subprocess.Popen(
             [sys.executable, "-m", __name__, str(n_workers), str(write_end)],
             env={**os.environ, **ENVIRONMENT, "PYTHONPATH": path},
             stdin=subprocess.PIPE,  # its end says that we are gone
+            stdout=subprocess.DEVNULL if silent else None,
+            stderr=subprocess.DEVNULL if silent else None,
             pass_fds=(write_end,),
             start_new_session=True,
         )
@@ -89,6 +93,15 @@ class LocalDask:
             self._process.wait(STOP_SECONDS)
         except subprocess.TimeoutExpired:
             self.kill()
+
+
+def _above_streams(descriptor: int) -> int:
+    """Return a descriptor that is not one of the standard streams, which may be closed."""
+    if descriptor > 2:
+        return descriptor
+    above = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, 3)
+    os.close(descriptor)
+    return above
 
 
 CERTIFICATES = (
