@@ -1,4 +1,4 @@
-"""Environments that make no sense: work is done all the same, or a sentence says why not."""
+"""Environments that make no sense: work is done all the same, or one sentence says why."""
 
 from __future__ import annotations
 

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 
 import pytest
 from toy_tasks import Number, results, square
 
 from dotpe_exec.errors import ExecutorError, UnknownExecutorError
-from dotpe_exec.executors.backends import installed_executors, load_class
+from dotpe_exec.executors.backends import BACKENDS, installed_executors, load_class
 from dotpe_exec.executors.foreign import ForeignExecutor
+from dotpe_exec.executors.interface import Executor
 from dotpe_exec.executors.loky import LokyExecutor
 from dotpe_exec.executors.phases import PhaseRunner
 from dotpe_exec.executors.process import ProcessExecutor
-from dotpe_exec.executors.resolve import resolve_executor, usable_cores
+from dotpe_exec.executors.resolve import HeldExecutor, resolve_executor, usable_cores
 from dotpe_exec.executors.serial import SerialExecutor
 from dotpe_exec.executors.store import ArrayStore
 
@@ -95,8 +97,53 @@ def test_shut_down_executor_of_ours_says_so(tmp_path):
         results(PhaseRunner(ArrayStore(tmp_path), mine), square, [Number(3)])
 
 
-def test_installed_executors_are_those_that_can_be_made():
-    installed = installed_executors()
-    assert installed["serial"] and installed["process"] and installed["loky"]
-    for name in (name for name, found in installed.items() if found):
-        assert load_class(name)
+def test_none_means_the_same_to_a_runner(tmp_path):
+    with PhaseRunner(ArrayStore(tmp_path), None, n_procs=2) as runner:
+        assert type(runner.executor) is type(resolve_executor(None, 2)) is LokyExecutor
+    with PhaseRunner(ArrayStore(tmp_path), None, n_procs=1) as runner:
+        assert type(runner.executor) is SerialExecutor
+
+
+def test_names_are_known_in_one_place():
+    assert list(installed_executors()) == list(BACKENDS)
+    for name, backend in BACKENDS.items():
+        assert issubclass(load_class(name), Executor)
+        assert bool(backend.needs) == bool(backend.extra)
+
+
+class Counted(SerialExecutor):
+    """An executor that counts how it is ended."""
+
+    def __init__(self):
+        self.ends = []
+
+    def kill_workers(self):
+        self.ends.append("kill")
+
+    def shutdown(self):
+        self.ends.append("shutdown")
+
+    def release(self):
+        self.ends.append("release")
+
+
+@pytest.mark.parametrize(
+    ("keep_warm", "error", "ends"),
+    [
+        (True, None, ["release"]),
+        (False, None, ["shutdown"]),
+        (True, ValueError, ["kill", "release"]),
+        (False, KeyboardInterrupt, ["kill", "shutdown"]),
+    ],
+)
+def test_who_made_an_executor_releases_it_once(keep_warm, error, ends, monkeypatch):
+    monkeypatch.setattr("dotpe_exec.executors.serial.SerialExecutor", Counted)
+    held = HeldExecutor("serial", keep_warm=keep_warm)
+    with contextlib.suppress(ValueError, KeyboardInterrupt), held as executor:
+        with HeldExecutor(executor):  # as a runner does with its run's executor
+            pass
+        assert executor.ends == []
+        if error:
+            raise error
+    held.release()
+    assert executor.ends == ends
