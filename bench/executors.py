@@ -19,11 +19,11 @@ from typing import Any
 import numpy as np
 from measure import Report, Spread, Table, parser
 
+from dotpe_exec.executors.backends import installed_executors
 from dotpe_exec.executors.phases import PhaseRunner
 from dotpe_exec.executors.resolve import resolve_executor
 from dotpe_exec.executors.store import ArrayStore
 from dotpe_exec.executors.task import Task
-from dotpe_exec.machine import installed_executors
 
 N_TASKS = 2000
 

@@ -20,10 +20,11 @@ from typing import Any
 import numpy as np
 from measure import Report, Spread, Table, paired_ratios, parser
 
+from dotpe_exec.executors.backends import installed_executors
 from dotpe_exec.executors.interface import Executor
 from dotpe_exec.executors.phases import PhaseRunner
 from dotpe_exec.executors.resolve import resolve_executor
-from dotpe_exec.machine import installed_executors, usable_cores
+from dotpe_exec.machine import usable_cores
 from dotpe_exec.monitor import Monitor
 from dotpe_exec.stages.coherent import coherent_sets
 from dotpe_exec.stages.incoherent import Candidates, incoherent_lnlikes

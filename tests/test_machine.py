@@ -281,3 +281,10 @@ def test_description_is_json_and_complete():
 def test_amounts_of_memory_are_checked(value):
     with pytest.raises(InputError, match=r"max_memory_gb is .* positive number of GB"):
         machine.check_memory_gb("max_memory_gb", value)
+
+
+def test_what_loky_cannot_read_is_ignored(monkeypatch, caplog):
+    monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "abc")
+    limits = machine.core_limits()
+    assert "loky" not in limits and limits["machine"] >= 1
+    assert "LOKY_MAX_CPU_COUNT is 'abc', expected a number" in caplog.text

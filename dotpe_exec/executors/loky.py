@@ -56,6 +56,7 @@ class LokyExecutor(PoolExecutor):
             timeout=None,
             context=get_context("loky"),
             initializer=worker.initialize,
+            initargs=(os.getpid(),),
             env={**ENVIRONMENT, **_LEAK_LIMIT},
         )
 

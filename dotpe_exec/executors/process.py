@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 
@@ -24,4 +25,5 @@ class ProcessExecutor(PoolExecutor):
             self.n_workers,
             mp_context=spawning.Context(),
             initializer=worker.initialize,
+            initargs=(os.getpid(),),
         )

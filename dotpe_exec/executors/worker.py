@@ -160,10 +160,12 @@ def _label() -> str:
     return f"{os.uname().nodename}:{os.getpid()}{suffix}"
 
 
-def initialize() -> None:
+def initialize(parent: int) -> None:
     """Prepare a worker process: one thread, deaf to Ctrl-C, gone with its parent.
 
     Ctrl-C reaches every process of a terminal; the parent decides what it means.
+    ``parent`` is the parent's process id: to ask for it here would be too late for one
+    that was killed meanwhile.
     """
     global _is_ours
     _is_ours = True
@@ -172,7 +174,7 @@ def initialize() -> None:
     _sampler.start()
     threading.Thread(
         target=_leave_with_parent,
-        args=(os.getppid(),),
+        args=(parent,),
         name="dotpe-exec-parent",
         daemon=True,
     ).start()

@@ -9,6 +9,7 @@ import numpy as np
 
 from ..atomic import write_feather, write_json
 from ..distance_table import load_distance_table
+from ..executors.backends import installed_executors
 from ..executors.phases import PhaseRunner
 from ..kernels.distance import DistanceTable
 from ..machine import describe_machine, driver_threads
@@ -71,7 +72,7 @@ def run_stages(run: ResolvedRun, runner: PhaseRunner, monitor: Monitor) -> dict[
             "n_proposals": extrinsic.n_proposals,
             "n_proposals_tried": extrinsic.n_proposals_tried,
             "config": run.config.to_dict(),
-            "machine": describe_machine(),
+            "machine": describe_machine() | {"executors": installed_executors()},
         },
     )
     return summary

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from ..logged_prints import prints_logged
 from .direct import Source, generate_modes
 from .parameters import PARAMETERS
 from .xphm import FastGenerator, has_fast_way
@@ -138,8 +139,6 @@ class ModeGenerator:
         return generate_modes(self.fbin_b, source)
 
     def _cogwheel(self, parameters: dict[str, float]) -> np.ndarray:
-        from ..logged_prints import prints_logged
-
         if "cogwheel" not in self._made:
             self._made["cogwheel"] = _cogwheel_generator(
                 self.approximant, self.harmonic_modes

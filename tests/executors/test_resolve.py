@@ -106,6 +106,7 @@ def test_none_means_the_same_to_a_runner(tmp_path):
 
 def test_names_are_known_in_one_place():
     assert list(installed_executors()) == list(BACKENDS)
+    assert installed_executors()["serial"] and installed_executors()["process"]
     for name, backend in BACKENDS.items():
         assert issubclass(load_class(name), Executor)
         assert bool(backend.needs) == bool(backend.extra)
