@@ -135,7 +135,7 @@ def test_phase_whose_processes_are_killed_has_the_same_results(
     expected = attacked.run(command("undisturbed", "serial"), 0)
     for number in range(n_rounds):
         assert attacked.run(command(str(number), executor), 3) == expected
-    assert attacked.n_kills >= 2 * n_rounds
+    assert attacked.n_kills >= n_rounds
     attacked.run(command("afterwards", "serial"), 0)
     assert not list(attacked.tmp.glob("dotpe-exec-*")), "the next run cleans up"
 
@@ -157,7 +157,7 @@ def test_runs_whose_processes_are_killed_end_with_the_same_files(
         again = [*run, "--rundir", str(rundir), "--resume", "--executor", executor]
         attacked.run([*again, "--n-procs", "2"], 3)
         assert run_files(rundir) == expected
-    assert attacked.n_kills >= 24
+    assert attacked.n_kills >= 12
 
 
 @pytest.mark.slow
