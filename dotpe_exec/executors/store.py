@@ -22,6 +22,7 @@ import socket
 import stat
 import tempfile
 import threading
+import time
 import weakref
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -35,7 +36,7 @@ from ..errors import ExecutorError
 SCRATCH_VARIABLE = "DOTPE_EXEC_SCRATCH"
 """Environment variable that names the folder under which stores are made."""
 
-_NEW = "dotpe-exec-new-"
+_NEW, _NEW_SECONDS = "dotpe-exec-new-", 3600.0
 _LOCK = "in-use"
 _ALIGNMENT = 64  # bytes, of the data in an .npy file
 
@@ -306,6 +307,14 @@ def _delete_abandoned(root: Path) -> None:
     Others may write in the same place, so what they put there under such a name is left
     alone, and no link is followed.
     """
+    for folder in root.glob(f"{_NEW}*"):  # which nobody had the time to lock and rename
+        with contextlib.suppress(OSError):
+            status = folder.lstat()
+            if (
+                status.st_uid == os.getuid()
+                and time.time() - status.st_mtime > _NEW_SECONDS
+            ):
+                shutil.rmtree(folder, ignore_errors=True)
     for folder in root.glob(f"{glob.escape(_host_prefix())}*"):
         try:
             status = folder.lstat()

@@ -137,7 +137,7 @@ def test_phase_whose_processes_are_killed_has_the_same_results(
         assert attacked.run(command(str(number), executor), 3) == expected
     assert attacked.n_kills >= n_rounds
     attacked.run(command("afterwards", "serial"), 0)
-    assert not list(attacked.tmp.glob("dotpe-exec-*")), "the next run cleans up"
+    assert not list(attacked.tmp.glob("dotpe-exec-arrays-*")), "the next run cleans up"
 
 
 @pytest.mark.slow

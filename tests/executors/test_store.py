@@ -167,6 +167,15 @@ def test_what_a_killed_run_left_is_deleted_by_the_next(tmp_path):
         assert not folder.exists()
 
 
+def test_what_was_never_finished_is_deleted_after_an_hour(tmp_path):
+    old, young = tmp_path / "dotpe-exec-new-a", tmp_path / "dotpe-exec-new-b"
+    for folder in (old, young):
+        folder.mkdir()
+    os.utime(old, (0, 0))
+    with ArrayStore(tmp_path):
+        assert young.exists() and not old.exists()
+
+
 def test_what_a_living_run_uses_is_left_alone(tmp_path):
     process = other_process(tmp_path, "live")
     folder = Path(process.stdout.readline().strip())
