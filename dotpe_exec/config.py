@@ -21,6 +21,7 @@ from typing import Any
 
 from ._version import __version__
 from .atomic import write_json
+from .cache_folder import user_cache_folder
 from .errors import DotpeExecError, InputError, RunDirectoryError
 from .machine import check_memory_gb, machine_signature, usable_cores
 from .validation import positive_integer
@@ -231,9 +232,7 @@ def get_shared_config_cache_path() -> Path:
     ``multicore_config_<signature>.json`` in the user's cache directory: on Linux
     ``$XDG_CACHE_HOME/dotpe``, by default ``~/.cache/dotpe``. The file may not exist.
     """
-    import platformdirs
-
-    folder = Path(platformdirs.user_cache_dir("dotpe", appauthor=False))
+    folder = user_cache_folder()
     return folder / f"multicore_config_{machine_signature()}.json"
 
 

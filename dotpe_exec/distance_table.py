@@ -24,6 +24,7 @@ from pathlib import Path
 
 import numpy as np
 
+from .cache_folder import user_cache_folder
 from .kernels.distance import OVERLAP_SCALE, SIGMAS, DistanceTable
 
 D_LUMINOSITY_MAX = 1.5e4
@@ -53,9 +54,7 @@ def load_distance_table(cache_folder: str | os.PathLike | None = None) -> Distan
 
 def default_cache_folder() -> Path:
     """Return the folder of the table: ``dotpe`` in the user's cache folder."""
-    import platformdirs
-
-    return Path(platformdirs.user_cache_dir("dotpe", appauthor=False))
+    return user_cache_folder()
 
 
 @functools.lru_cache(maxsize=4)

@@ -43,6 +43,12 @@ def check_path(name: str, value: Any) -> None:
     text = os.fspath(value)
     if not text or "\0" in text:
         raise InputError(f"{name} is {text!r}, expected a path")
+    try:
+        os.fsdecode(text).encode()
+    except UnicodeEncodeError as error:
+        raise InputError(
+            f"{name} is {text!r}, expected a path that is UTF-8 text"
+        ) from error
 
 
 def positive_integer(name: str, value: Any) -> int:

@@ -21,6 +21,7 @@ from .. import seeds, types
 from ..atomic import write_feather, write_json, write_npy
 from ..digests import file_digest
 from ..errors import BankError
+from ..events.bins import FEWEST_BINS
 from ..executors.phases import PhaseRunner
 from ..executors.resolve import HeldExecutor
 from ..executors.store import ArrayStore
@@ -29,7 +30,6 @@ from ..interrupts import terminations_raise
 from ..monitor import Monitor
 from ..validation import integer, number, positive_integer
 from ..waveforms.parameters import PARAMETERS
-from .bins import FEWEST_BINS
 from .blocks import BlockWriter
 from .build_folder import (
     BlockRecord,

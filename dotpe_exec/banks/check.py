@@ -12,7 +12,10 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import DotpeExecError
+from ..kernels.masses import chirp_mass
 from ..npy_files import array_rows
+from ..waveforms import ModeGenerator, NoWaveformError
+from ..waveforms.parameters import PARAMETERS
 from .config import read_config
 from .format import (
     CHECKSUMS_NAME,
@@ -23,7 +26,9 @@ from .format import (
     read_checksums,
 )
 from .table import check_table_columns, read_table_columns
-from .waveforms import KINDS, block_name
+from .waveforms import KINDS, block_name, without_phase
+
+_OTHER_WAVEFORM, _OTHER_VERSION = 0.1, 1e-6  # differences, as a fraction of the norm
 
 #: Problems of one block that are listed one by one.
 _MOST_PER_BLOCK = 3
@@ -84,18 +89,29 @@ class BankReport:
         return "; ".join(parts)
 
 
-def check_bank(folder: str | os.PathLike, progress: bool = False) -> BankReport:
+def check_bank(
+    folder: str | os.PathLike,
+    progress: bool = False,
+    n_new: int = 8,
+    seed: int | None = None,
+) -> BankReport:
     """Check all that :func:`dotpe_exec.banks.format.open_bank` does, and every number.
 
     All waveforms must be finite, amplitudes not all zero; if the bank carries checksums,
     every file must agree with its own. One pass over the files, a few megabytes at a
-    time; goes on after a problem, so that the report lists those of all blocks.
+    time; goes on after a problem, so that the report lists those of all blocks. Of a bank
+    without such problems some waveforms, chosen at random, are generated anew and
+    compared.
 
     Parameters
     ----------
     folder : path
     progress : bool
         Show a bar, in a terminal or notebook.
+    n_new : int
+        Waveforms to generate anew.
+    seed : int, optional
+        Of their choice; by default it is another each time.
 
     Returns
     -------
@@ -119,11 +135,14 @@ def check_bank(folder: str | os.PathLike, progress: bool = False) -> BankReport:
         checksums = read_checksums(folder)
         check_small_files(folder, checksums)
     bank = Bank(folder, folder.name, config, len(columns["m1"]))
+    n_sound = len(problems)
     n_bytes = 0
     with _bar(bank, progress) as advance:
         for k in range(bank.handle.n_blocks):
             n_bytes += _check_block(bank, k, checksums, problems, advance)
     remarks = _remarks(bank, columns)
+    if len(problems) == n_sound:
+        _compare_with_new(bank, columns, n_new, seed, problems, remarks)
     weights = np.exp(columns["log_prior_weights"])
     return BankReport(
         folder=folder,
@@ -158,7 +177,11 @@ def _check_block(
                 bad += (start + _bad_rows(rows, kind)).tolist()
                 advance(len(rows))
             first = k * bank.config.blocksize
-            what = "NaN or infinite" if kind == "phase" else "NaN, infinite or all zero"
+            what = (
+                "NaN, infinite or the same at all frequencies"
+                if kind == "phase"
+                else "NaN, infinite, negative or all zero"
+            )
             for row in bad[:_MOST_PER_BLOCK]:
                 problems.append(f"{path}: waveform {first + row} (row {row}) is {what}")
             if len(bad) > _MOST_PER_BLOCK:
@@ -180,7 +203,52 @@ def _bad_rows(rows: np.ndarray, kind: str) -> np.ndarray:
     good = np.isfinite(flat[doubtful]).all(axis=1)
     if kind == "amplitudes":
         good &= flat[doubtful].any(axis=1)
-    return doubtful[~good]
+        return np.union1d(doubtful[~good], np.flatnonzero(flat.min(axis=1) < 0))
+    return np.union1d(doubtful[~good], np.array(without_phase(rows), dtype=int))
+
+
+def _compare_with_new(
+    bank: Bank,
+    columns: dict[str, np.ndarray],
+    n_new: int,
+    seed: int | None,
+    problems: list[str],
+    remarks: list[str],
+) -> None:
+    """Generate a few waveforms anew and compare: by match, which masses and spins move."""
+    config = bank.config
+    generator = ModeGenerator(
+        config.approximant,
+        tuple((int(ell), int(m)) for ell, m in config.harmonic_modes),
+        config.f_ref,
+        config.fbin,
+        "direct",
+    )
+    n = min(n_new, bank.n_waveforms)
+    inds = np.sort(np.random.default_rng(seed).choice(bank.n_waveforms, n, replace=False))
+    with _noting(problems):
+        amplitudes_impb, phases_impb = bank.handle.read(inds)
+        h_impb = amplitudes_impb * np.exp(1j * phases_impb)
+        for index, h_mpb in zip(inds, h_impb, strict=True):
+            parameters = [columns[name][index] for name in PARAMETERS]
+            try:
+                amplitude_mpb, phase_mpb, _ = generator(parameters)
+            except NoWaveformError as error:
+                remarks.append(f"waveform {index} could not be generated anew ({error})")
+                continue
+            new_mpb = amplitude_mpb * np.exp(1j * phase_mpb)
+            difference = np.linalg.norm(h_mpb - new_mpb) / np.linalg.norm(new_mpb)
+            if not difference < _OTHER_WAVEFORM:
+                problems.append(
+                    f"waveform {index} is not that of its row in {TABLE_NAME}: it differs "
+                    f"from one of {config.approximant} generated anew by {difference:.2g} "
+                    "of its norm"
+                )
+            elif difference > _OTHER_VERSION:
+                remarks.append(
+                    f"waveform {index} differs from one generated anew by "
+                    f"{difference:.1g} of its norm (other versions of LAL or cogwheel?)"
+                )
 
 
 def _remarks(bank: Bank, columns: dict[str, np.ndarray]) -> list[str]:
@@ -193,7 +261,7 @@ def _remarks(bank: Bank, columns: dict[str, np.ndarray]) -> list[str]:
     if np.any(m2 > m1 * (1 + 1e-9)):
         remarks.append(f"m2 is larger than m1 in {np.count_nonzero(m2 > m1)} rows")
     mchirp_range = bank.config.mchirp_range
-    mchirp = (m1 * m2) ** 0.6 / (m1 + m2) ** 0.2
+    mchirp = chirp_mass(m1, m2)
     if mchirp_range is not None:
         low, high = mchirp_range
         n_outside = np.count_nonzero(

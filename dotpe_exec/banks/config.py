@@ -13,10 +13,8 @@ from typing import Any
 import numpy as np
 
 from ..errors import BankError
+from ..events.bins import FEWEST_BINS
 from ..npy_files import read_json_object
-
-# Cubic splines through the bin edges need four of them.
-_FEWEST_BINS = 4
 
 _REQUIRED = ("approximant", "f_ref", "fbin", "m_arr", "blocksize")
 
@@ -159,11 +157,11 @@ def _positive_integer(value: Any, name: str, path: Path) -> int:
 def _fbin(value: Any, path: Path) -> np.ndarray:
     if (
         not isinstance(value, list)
-        or len(value) < _FEWEST_BINS
+        or len(value) < FEWEST_BINS
         or not all(_is_finite(f) and f > 0 for f in value)
     ):
         raise BankError(
-            f"{path}: fbin is {_short(value)}, expected a list of at least {_FEWEST_BINS} "
+            f"{path}: fbin is {_short(value)}, expected a list of at least {FEWEST_BINS} "
             "positive frequencies [Hz]"
         )
     fbin = np.array(value, dtype=np.float64)

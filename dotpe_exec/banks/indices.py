@@ -19,6 +19,7 @@ import numpy as np
 from ..errors import InputError
 from ..npy_files import load_npy_vector, load_npz_vector, reading
 from .format import Bank
+from .table import LARGEST_LOG_WEIGHT
 
 #: File of an earlier run with the waveforms that it selected, as ``inds``.
 INDS_NAME = "intrinsic_samples.npz"
@@ -169,6 +170,13 @@ def _weights(value: Any, name: str, n_waveforms: int) -> np.ndarray:
     if array.shape != (n_waveforms,):
         raise InputError(f"{name} has shape {array.shape}, expected ({n_waveforms},)")
     array = array.astype(np.float64)
+    bad = np.flatnonzero(np.isfinite(array) & (np.abs(array) > LARGEST_LOG_WEIGHT))
+    if len(bad):
+        raise InputError(
+            f"{name} is {array[bad[0]]:g} for waveform {bad[0]}, expected at most "
+            f"{LARGEST_LOG_WEIGHT:.0e} either way: differences of larger ones are lost in "
+            "rounding (take a constant off)"
+        )
     bad = np.flatnonzero(~np.isfinite(array))
     if len(bad):
         raise InputError(

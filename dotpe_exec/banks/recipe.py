@@ -12,9 +12,9 @@ import numpy as np
 
 from .. import seeds
 from ..errors import InputError
+from ..events.bins import fbin_from_pn_phase_tol
 from ..validation import integer, number, positive_integer
 from ..waveforms import generation_way
-from .bins import pn_bins
 from .config import approximant_modes, first_appearance
 from .prior import Proposal, check_mchirp_range
 from .waveforms import BankHandle
@@ -166,14 +166,10 @@ def choose_bins(fbin: Any, event: Any, pn_phase_tol: float, approximant: str) ->
     if (fbin is None) == (event is None):
         raise InputError("expected exactly one of fbin and event, for the frequency bins")
     if event is not None:
-        from cogwheel import waveform
-
         from ..events import load_event
 
         approximant_modes(approximant, "bank build")
-        data = load_event(event)
-        tides = bool(waveform.APPROXIMANTS[approximant].tides)
-        return pn_bins(data.frequencies, data.fbounds, pn_phase_tol, tides)
+        return fbin_from_pn_phase_tol(load_event(event), pn_phase_tol, approximant)
     try:
         array = np.asarray(fbin, dtype=np.float64)
     except (TypeError, ValueError) as error:

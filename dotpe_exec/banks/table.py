@@ -15,6 +15,10 @@ from ..waveforms.parameters import PARAMETERS
 TABLE_COLUMNS = (*PARAMETERS, "log_prior_weights")
 
 
+#: ln weights beyond it are lost in rounding when they are summed up with likelihoods.
+LARGEST_LOG_WEIGHT = 1e6
+
+
 def read_table_columns(
     path: Path, names: tuple[str, ...] = TABLE_COLUMNS
 ) -> dict[str, np.ndarray]:
@@ -39,8 +43,13 @@ def read_table_columns(
             if error.errno is not None:
                 raise
             raise ValueError(f"not a feather file ({error})") from error
+        except MemoryError as error:  # Arrow's is one, too
+            raise BankError(
+                f"{path} cannot be read: it takes more memory than there is (or is "
+                "damaged, and asks for more than it holds)"
+            ) from error
         except Exception as error:
-            # Arrow raises errors of many classes on damaged files, MemoryError included.
+            # Arrow raises errors of many classes on damaged files.
             raise ValueError(f"not a feather file ({error})") from error
     columns = {}
     for name in names:
@@ -71,6 +80,13 @@ def check_table_columns(path: Path, columns: Mapping[str, np.ndarray]) -> None:
                 f"{path}: {name} is {column[bad[0]]} in row {bad[0]}, expected a finite "
                 "number"
             )
+    weights = columns.get("log_prior_weights", np.zeros(0))
+    bad = np.flatnonzero(np.abs(weights) > LARGEST_LOG_WEIGHT)
+    if len(bad):
+        raise BankError(
+            f"{path}: log_prior_weights is {weights[bad[0]]:g} in row {bad[0]}, expected "
+            f"at most {LARGEST_LOG_WEIGHT:.0e} either way"
+        )
     for name in ("m1", "m2"):
         bad = np.flatnonzero(columns[name] <= 0)
         if len(bad):

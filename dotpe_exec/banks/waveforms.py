@@ -171,7 +171,7 @@ class BankHandle:
                     f"bank was built; `dotpe-exec bank check {self.folder}` lists all"
                 )
             return
-        for i in _without_phase(phases_impb):
+        for i in without_phase(phases_impb):
             if amplitudes_impb[i].any():
                 raise BankError(
                     f"{self._place(int(inds[i]))} has amplitudes, but the same phase at "
@@ -196,7 +196,7 @@ def _stretches(inds: np.ndarray, blocksize: int) -> Iterator[tuple[int, int]]:
     yield from itertools.pairwise(edges)
 
 
-def _without_phase(phases_impb: np.ndarray) -> list[int]:
+def without_phase(phases_impb: np.ndarray) -> list[int]:
     """Return the waveforms whose phases are the same at all frequencies."""
     wound_imp = np.abs(phases_impb[..., -1] - phases_impb[..., 0])
     doubtful = np.flatnonzero(wound_imp.max(axis=(1, 2), initial=0.0) < _NO_PHASE)

@@ -8,6 +8,7 @@ cross), b frequency bin, f frequency of the FFT grid, t time.
 """
 
 from ..logged_prints import prints_logged
+from .checks import check_waveform, known_keywords
 from .likelihood import (
     check_approximant,
     check_par_dic,
@@ -28,8 +29,10 @@ __all__ = [
     "ModeSummary",
     "check_approximant",
     "check_par_dic",
+    "check_waveform",
     "event_from_timeseries",
     "hplus_hcross_by_m",
+    "known_keywords",
     "lal_source",
     "make_incoherent_summary",
     "make_likelihood",

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from ..atomic import read_json, write_json
+from ..cache_folder import user_cache_folder
 from ..errors import EventError, InputError, RunDirectoryError
 from ..rundir.files import check_name
 from .downloads import DownloadCache, short_reason
@@ -135,9 +136,7 @@ def fetch_strain(
 
 def default_cache_folder() -> Path:
     """Return the folder of what was fetched: ``dotpe/gwosc`` in the user's cache folder."""
-    import platformdirs
-
-    return Path(platformdirs.user_cache_dir("dotpe", appauthor=False)) / "gwosc"
+    return user_cache_folder() / "gwosc"
 
 
 def _listing(name: str, duration: int, folder: Path, refresh: bool) -> dict[str, Any]:

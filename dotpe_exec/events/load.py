@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import numbers
 import os
 import zipfile
 from collections.abc import Mapping, Sequence
@@ -24,6 +25,14 @@ _KEYS = ("eventname", "frequencies", "strain", "wht_filter", "detector_names", "
 
 # Injection, and what early versions of cogwheel had in place of the filter.
 _OPTIONAL_KEYS = ("injection", "fd_filter", "psd")
+
+# Of an injection: cogwheel's waveform parameters.
+_POSITIVE = {"m1", "m2", "d_luminosity", "f_ref"}
+_PARAMETERS = {"s1z", "s1x_n", "s1y_n", "s2z", "s2x_n", "s2y_n", "l1", "l2", "iota",
+               "phi_ref", "ra", "dec", "psi", "t_geocenter"}  # fmt: skip
+
+# Mean squared whitened data that are not taken for a mistake.
+_NOISE_LEVELS = (1e-4, 1e4)
 
 # Of noise there is none; a file that promises more is a trap.
 _LARGEST_COMPRESSION = 100
@@ -97,6 +106,12 @@ def _read_event(path: Path) -> EventData:
         raise EventError(f"{source} is not a cogwheel event (.npz): {error}") from error
     if "wht_filter" not in content and {"fd_filter", "psd"} <= content.keys():
         # Early versions of cogwheel kept filter and spectral density apart.
+        shapes = {key: content[key].shape for key in ("fd_filter", "psd", "strain")
+                  if key in content}  # fmt: skip
+        if len(set(shapes.values())) > 1 or content["psd"].dtype.kind not in "fiu":
+            raise EventError(f"{source}: shapes differ: {shapes}, expected the same")
+        if not np.all(content["psd"] > 0):
+            raise EventError(f"{source}: its psd is not positive everywhere")
         content["wht_filter"] = content["fd_filter"] / np.sqrt(content["psd"])
     if missing := [key for key in _KEYS if key not in content]:
         raise EventError(f"{source} lacks {', '.join(missing)}")
@@ -216,10 +231,7 @@ def _check_content(content: Mapping[str, Any], source: str) -> None:
                 f"{source}: {name} of detector {content['detector_names'][i_det]} contains "
                 "NaN or infinity"
             )
-    data = np.asarray(content["strain"]) * np.asarray(content["wht_filter"])
-    for name, whitened_f in zip(content["detector_names"], data, strict=True):
-        if not np.any(whitened_f):
-            raise EventError(f"{source}: the whitened data of detector {name} are all zero")
+    _check_noise(content, float(df), source)
 
     for name in ("tgps", "tcoarse"):
         value = content[name]
@@ -229,10 +241,38 @@ def _check_content(content: Mapping[str, Any], source: str) -> None:
             or not np.isfinite(value)
         ):
             raise EventError(f"{source}: {name} is {value!r}, expected a finite number")
+    if not 0 <= content["tgps"] < 2**31:
+        raise EventError(
+            f"{source}: tgps is {content['tgps']}, expected GPS seconds (of 1980 or later)"
+        )
     if not 0 <= content["tcoarse"] <= 1 / df:
         raise EventError(
             f"{source}: tcoarse is {content['tcoarse']} s, outside the {1 / df} s of data"
         )
+
+
+def _check_noise(content: Mapping[str, Any], df: float, source: str) -> None:
+    """Refuse strain and whitening filters that do not belong together."""
+    filters = np.asarray(content["wht_filter"])
+    data = np.asarray(content["strain"]) * filters
+    for name, filter_f, whitened_f in zip(
+        content["detector_names"], filters, data, strict=True
+    ):
+        if not np.any(whitened_f):
+            raise EventError(f"{source}: the whitened data of detector {name} are all zero")
+        if filter_f[0] != 0:
+            raise EventError(
+                f"{source}: wht_filter of detector {name} is {filter_f[0]:g} at 0 Hz, "
+                "expected zero there and below the lowest frequency of the analysis"
+            )
+        # White noise has |data|^2 = 1 / (2 df); a signal alone, without noise, less.
+        level = 2 * df * np.mean(np.abs(whitened_f[filter_f != 0]) ** 2)
+        if not _NOISE_LEVELS[0] < level < _NOISE_LEVELS[1]:
+            raise EventError(
+                f"{source}: the data of detector {name} are {np.sqrt(level):.2g} times as "
+                "loud as its wht_filter says, expected about 1 (is the strain, or the "
+                "noise level, in other units or of another detector?)"
+            )
 
 
 def check_detectors(names: Sequence[str], source: str) -> None:
@@ -257,6 +297,21 @@ def _check_injection(injection: Any, n_det: int, source: str) -> None:
         injection.get("par_dic"), Mapping
     ):
         raise EventError(f"{source}: its injection has no dictionary par_dic")
+    for name, value in injection["par_dic"].items():
+        number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+        if name in _POSITIVE and not (number and 0 < value < np.inf):
+            raise EventError(
+                f"{source}: {name} of its injection is {value!r}, expected a positive "
+                "number"
+            )
+        if name in _PARAMETERS and not (number and np.isfinite(value)):
+            raise EventError(
+                f"{source}: {name} of its injection is {value!r}, expected a finite number"
+            )
+    if {"d_h", "h_h"} & injection.keys() and "d_luminosity" not in injection["par_dic"]:
+        raise EventError(
+            f"{source}: its injection has d_h or h_h, but no d_luminosity in par_dic"
+        )
     for name in {"d_h", "h_h"} & injection.keys():
         try:
             values = np.asarray(injection[name], dtype=float)

@@ -80,6 +80,11 @@ class RunArguments:
                 "exact_likelihoods is True and draw_subset is False: exact likelihoods are "
                 "those of the samples that are drawn, expected draw_subset=True"
             )
+        if self.max_bestfit_lnlike_diff == 0:
+            raise InputError(
+                "max_bestfit_lnlike_diff is 0, expected a positive number: no sample is "
+                "above the likeliest"
+            )
         if self.mchirp_guess is not None:
             guess = number("mchirp_guess", self.mchirp_guess, minimum=0.0)
             if not 0 < guess < math.inf:

@@ -17,9 +17,9 @@ from ..adaptive.results import bank_posterior, carrying, evidence_sums
 from ..adaptive.tasks import FinalResult, WaveformModel
 from ..adaptive.weights import effective_number_of_ln, pareto_k
 from ..atomic import write_feather, write_json
-from ..banks.bins import pn_bins
 from ..banks.config import BankConfig, approximant_modes, first_appearance
 from ..distance_table import load_distance_table
+from ..events.bins import pn_bins
 from ..executors.phases import PhaseRunner
 from ..machine import describe_machine, driver_threads
 from ..monitor import Monitor

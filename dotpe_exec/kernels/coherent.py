@@ -28,12 +28,12 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 
-import numba
 import numpy as np
 
 from . import coherent_norms
 from .coherent_basis import ShiftBasis, factor_shifts, row_scale
 from .coherent_nodes import screening_tables
+from .compiling import kernel
 from .summary import Summary, mode_pairs
 
 # Errors of (d|h) from the factorisation, relative to the waveform's norm, that is, in
@@ -310,7 +310,7 @@ def project(h_impb: np.ndarray, prepared: PreparedCoherent) -> Projected:
     return Projected(a_cimq, norms_irk, error_im, within_i, z_tpgx, screen_error_i)
 
 
-@numba.njit(cache=True, error_model="numpy")
+@kernel()
 def _store(a_ik, m, p, row_k, detector_k, a_cimq, power_imdpx):
     """Write the conjugate of A where it belongs, and add its squares by detector."""
     n_i, n_k = a_ik.shape
@@ -349,7 +349,7 @@ def _at_nodes(a_cimq: np.ndarray, prepared: PreparedCoherent) -> np.ndarray:
     return z_tpyx.reshape(len(z_tpyx), 2, -1, 2 * n_x)
 
 
-@numba.njit(cache=True, error_model="numpy")
+@kernel()
 def _gather_lead(a_cimq, start, row_k, lead_k, lead_pyx):
     """Write a tile's leading part of A: rows are real, then imaginary by detector."""
     n_m = a_cimq.shape[2]

@@ -14,9 +14,9 @@ modes with themselves.
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 
+from .compiling import kernel
 from .incoherent_loops import INLINED, LOOPS, norms_one, norms_three
 from .summary import Summary, mode_pairs
 
@@ -116,7 +116,7 @@ def merged_norms(
     return norms_irk, power_imdp
 
 
-@numba.njit(**LOOPS)
+@kernel(**LOOPS)
 def _fill_norms(h_impb, weights_xdcb, spread_dmpb, table_x6, norms_irk, power_imdp):
     n_i, n_m, _, n_b = h_impb.shape
     n_x, n_d = weights_xdcb.shape[:2]
@@ -170,7 +170,7 @@ def _fill_norms(h_impb, weights_xdcb, spread_dmpb, table_x6, norms_irk, power_im
                     d += 1
 
 
-@numba.njit(**INLINED)
+@kernel(**INLINED)
 def _norms_two(power_b, weights_b, spread_b):
     """Return two weighted sums of one row."""
     norm = power = 0.0

@@ -8,14 +8,14 @@ or block that they came in. Cost per pair: 32 n_m K flops for (d|h) by mode, the
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 
+from .compiling import REORDER, kernel
+
 # Sums may be reordered (vectorised); the compiled code is the same for every pair.
-_REORDER = {"reassoc", "contract", "nsz"}
 
 
-@numba.njit(cache=True, error_model="numpy", fastmath=_REORDER)
+@kernel(fastmath=REORDER)
 def pair_modes(a_cimq, b_ceq, i_p, e_p):
     """Return dh_pmc (n_pairs, n_m, 2) float: (d|h) by mode, real and imaginary part."""
     n_m = a_cimq.shape[2]
@@ -57,7 +57,7 @@ def pair_modes(a_cimq, b_ceq, i_p, e_p):
     return dh_pmc
 
 
-@numba.njit(cache=True, error_model="numpy")
+@kernel()
 def pair_norms(norms_irk, q_ek, i_p, e_p):
     """Return hh_pr (n_pairs, n_rows) float: (h|h) by m - m', merged."""
     n_rows, n_k = norms_irk.shape[1:]
@@ -78,7 +78,7 @@ def pair_norms(norms_irk, q_ek, i_p, e_p):
 
 # Without flags that let operations be fused, so that it gives the same bits wherever it
 # is inlined.
-@numba.njit(cache=True, error_model="numpy", inline="always")
+@kernel(inline="always")
 def at_phase(dh_mc, hh_r, phases_cno, o, modes, orders):
     """Return dh and hh at one orbital phase.
 
@@ -102,7 +102,7 @@ def unrolled(n_m: int, n_rows: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
     return (0,) * n_m, (0,) * ((n_rows - 1) // 2)
 
 
-@numba.njit(cache=True, error_model="numpy")
+@kernel()
 def lnlike(dh, hh):
     """Return ln L maximised over distance; 0 where no distance makes it positive."""
     # The division is made in any case: so loops over this are vectorised.
@@ -111,7 +111,7 @@ def lnlike(dh, hh):
     return value if positive else 0.0
 
 
-@numba.njit(cache=True, error_model="numpy", fastmath={"nnan", "nsz"})
+@kernel(fastmath={"nnan", "nsz"})
 def _largest(values_o):
     # Apart, because a maximum is vectorised only if it may forget about NaN.
     largest = values_o[0]
@@ -128,7 +128,7 @@ def pair_maxima(
     return _pair_maxima(dh_pmc, hh_pr, phases_cno, *sizes)
 
 
-@numba.njit(cache=True, error_model="numpy")
+@kernel()
 def _pair_maxima(dh_pmc, hh_pr, phases_cno, modes, orders):
     lnlike_o = np.empty(phases_cno.shape[2])
     maxima_p = np.zeros(len(dh_pmc))
@@ -149,7 +149,7 @@ def pair_values(
     return _pair_values(dh_pmc, hh_pr, phases_cno, o_p, *sizes)
 
 
-@numba.njit(cache=True, error_model="numpy")
+@kernel()
 def _pair_values(dh_pmc, hh_pr, phases_cno, o_p, modes, orders):
     dh_p, hh_p, lnlike_p = np.empty(len(o_p)), np.empty(len(o_p)), np.empty(len(o_p))
     for n in range(len(o_p)):
@@ -169,7 +169,7 @@ def expand_pairs(
     return _expand_pairs(dh_pmc, hh_pr, phases_cno, float(floor), *sizes)
 
 
-@numba.njit(cache=True, error_model="numpy")
+@kernel()
 def _expand_pairs(dh_pmc, hh_pr, phases_cno, floor, modes, orders):
     n_phi = phases_cno.shape[2]
     dh_o, hh_o, may_o = np.empty(n_phi), np.empty(n_phi), np.empty(n_phi, np.bool_)

@@ -20,18 +20,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numba
 import numpy as np
 
 from .coherent import TILE, PreparedCoherent, Projected, with_all_bins
 from .coherent_pairs import pair_maxima, pair_modes, pair_norms, unrolled
+from .compiling import REORDER, kernel
 
 # With these, what is screened at a time stays in the second-level cache, and the floor
 # rises soon.
 DEFAULT_I_TILE, DEFAULT_E_TILE = TILE, 128
 _UNIT_ROUNDOFF = float(np.finfo(np.float32).eps)
 # Sums may be reordered (vectorised): rounding is bounded for any order.
-_REORDER = {"reassoc", "contract", "nsz"}
 
 
 @dataclass(frozen=True)
@@ -241,7 +240,7 @@ class _Screen:
         return _marked(reach_ei, n_i, self.order_e, np.int32(start), np.int32(self.e_start))
 
 
-@numba.njit(cache=True, error_model="numpy")
+@kernel()
 def _marked(reach_ei, n_i, order_e, i_start, e_start):
     """Return i_p and e_p of the marked pairs, ascending; rows are in another order."""
     n_e = len(reach_ei)
@@ -261,7 +260,7 @@ def _marked(reach_ei, n_i, order_e, i_start, e_start):
     return i_p, e_p
 
 
-@numba.njit(cache=True, error_model="numpy", fastmath=_REORDER)
+@kernel(fastmath=REORDER)
 def _interpolate(z_pgx, first_node_ed, node_weights_edj, dh_ex):
     """Write (d|h) of the samples by part, mode and waveform."""
     for e in range(len(first_node_ed)):
@@ -281,7 +280,7 @@ def _interpolate(z_pgx, first_node_ed, node_weights_edj, dh_ex):
                 )
 
 
-@numba.njit(cache=True, error_model="numpy", fastmath=_REORDER)
+@kernel(fastmath=REORDER)
 def _reach(dh_ex, hh_ex, error_i, slack_i, twice_floor, modes, orders, reach_ei):
     """Mark the pairs of one tile whose bounds over all phases reach the floor."""
     imag = len(modes) * TILE
@@ -300,7 +299,7 @@ def _reach(dh_ex, hh_ex, error_i, slack_i, twice_floor, modes, orders, reach_ei)
             reach_i[i] = not (total * total < twice_floor * least)
 
 
-@numba.njit(cache=True, error_model="numpy", fastmath=_REORDER)
+@kernel(fastmath=REORDER)
 def _reach_at_phases(
     dh_ex,
     hh_ex,

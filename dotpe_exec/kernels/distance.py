@@ -21,7 +21,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
+
+from .compiling import kernel
 
 SIGMAS = 10.0
 """Offset of the overlap d_h / sqrt(h_h) in the first coordinate."""
@@ -166,7 +167,7 @@ def sample_distance(
     return distance.reshape(d_h.shape)
 
 
-@njit(cache=True, error_model="numpy")
+@kernel()
 def _basis(knots: np.ndarray, x: float, basis: np.ndarray) -> int:
     """Fill in the four cubic B-splines that do not vanish at x (de Boor, Cox).
 
@@ -197,7 +198,7 @@ def _basis(knots: np.ndarray, x: float, basis: np.ndarray) -> int:
     return low - _DEGREE
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@kernel(nogil=True)
 def _lnlike_marginalized(
     d_h: np.ndarray,
     h_h: np.ndarray,
@@ -243,7 +244,7 @@ def _lnlike_marginalized(
         lnlike[k] = value + 0.5 * overlap**2
 
 
-@njit(cache=True, error_model="numpy")
+@kernel()
 def _sample_distance(
     d_h: np.ndarray,
     h_h: np.ndarray,
@@ -271,7 +272,7 @@ def _sample_distance(
             distance[k] = min(norm_h / u, d_luminosity_max)
 
 
-@njit(cache=True, error_model="numpy")
+@kernel()
 def _lnlike_integrated(
     overlap: float, u_min: float, density_log: np.ndarray, density_linear: np.ndarray
 ) -> float:
@@ -285,7 +286,7 @@ def _lnlike_integrated(
     return height + math.log(3 * mass) + 3 * math.log(u_min / u_start)
 
 
-@njit(cache=True, error_model="numpy")
+@kernel()
 def _sample_u(
     overlap: float,
     u_min: float,
@@ -304,7 +305,7 @@ def _sample_u(
     return u_linear + linear_step * _invert(density_linear, n_linear, wanted - mass_log)
 
 
-@njit(cache=True, error_model="numpy")
+@kernel()
 def _fill_cells(
     overlap: float, u_min: float, density_log: np.ndarray, density_linear: np.ndarray
 ) -> tuple[float, int, float, int, float, float]:
@@ -357,7 +358,7 @@ def _fill_cells(
     return u_start, n_log, log_step, n_linear, u_linear, linear_step
 
 
-@njit(cache=True, error_model="numpy")
+@kernel()
 def _simpson(density: np.ndarray, n_cells: int) -> float:
     total = 0.0
     for cell in range(n_cells):
@@ -365,7 +366,7 @@ def _simpson(density: np.ndarray, n_cells: int) -> float:
     return total / 6
 
 
-@njit(cache=True, error_model="numpy")
+@kernel()
 def _invert(density: np.ndarray, n_cells: int, wanted: float) -> float:
     """Return the position, in cells, up to which the density's integral is wanted."""
     for cell in range(n_cells):
@@ -377,7 +378,7 @@ def _invert(density: np.ndarray, n_cells: int, wanted: float) -> float:
     return float(n_cells)
 
 
-@njit(cache=True, error_model="numpy")
+@kernel()
 def _invert_cell(low: float, middle: float, high: float, wanted: float) -> float:
     """Return t where the integral from 0 of the parabola through (0, 1/2, 1) is wanted."""
     slope = -3 * low + 4 * middle - high

@@ -24,8 +24,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 
+from .compiling import kernel
 from .distance import OVERLAP_SCALE, SIGMAS
 from .distance_grid import X_MAX, X_MIN, Y_MAX, Y_MIN
 from .extrinsic_filter import FilterData
@@ -99,7 +99,7 @@ def marginalized_lnlike(
     )
 
 
-@njit(cache=True, error_model="numpy")
+@kernel()
 def _ln_distance(overlap, norm_h, ln_distance_xy, d_max):
     """ln of likelihood marginalised over best fit over distance, linearly interpolated."""
     n_x, n_y = ln_distance_xy.shape
@@ -117,7 +117,7 @@ def _ln_distance(overlap, norm_h, ln_distance_xy, d_max):
     return low * (1 - x) + high * x
 
 
-@njit(cache=True, error_model="numpy")
+@kernel()
 def _mode_sums(series_dtf, norms_sf, times_qd, response_qdp, dh_qf, hh_qf):
     """Fill in (d|h) by mode and (h|h) by k, real and imaginary parts in turn."""
     n_q, n_d = times_qd.shape
@@ -160,7 +160,7 @@ def _mode_sums(series_dtf, norms_sf, times_qd, response_qdp, dh_qf, hh_qf):
                 )
 
 
-@njit(cache=True, error_model="numpy")
+@kernel()
 def _marginalized_lnlike(
     series_dtf,
     norms_sf,

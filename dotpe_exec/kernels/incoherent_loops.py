@@ -9,19 +9,18 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numba
 import numpy as np
 
+from .compiling import REORDER, kernel
 from .waveforms import line_fit_shift, shifted_waveform_row
 
-PLAIN: dict[str, Any] = {"cache": True, "error_model": "numpy"}
-LOOPS: dict[str, Any] = {**PLAIN, "fastmath": {"reassoc", "contract", "nsz"}}
+LOOPS: dict[str, Any] = {"fastmath": REORDER}
 # Short loops: handing over arrays would cost as much as the loop. They take on the flags
 # of the function that they are inlined into.
 INLINED: dict[str, Any] = {**LOOPS, "inline": "always"}
 
 
-@numba.njit(**PLAIN)
+@kernel()
 def fill_waveforms(
     amplitudes_impb,
     phases_impb,
@@ -58,7 +57,7 @@ def fill_waveforms(
                 )
 
 
-@numba.njit(**INLINED)
+@kernel(**INLINED)
 def norms_three(h_cb, g_cb, w_dcb):
     """Return sum_b w h conj(g) with the weights of three detectors: re, im, re, im, ..."""
     re0 = im0 = re1 = im1 = re2 = im2 = 0.0
@@ -74,7 +73,7 @@ def norms_three(h_cb, g_cb, w_dcb):
     return re0, im0, re1, im1, re2, im2
 
 
-@numba.njit(**INLINED)
+@kernel(**INLINED)
 def norms_one(h_cb, g_cb, w_cb):
     """Return sum_b w h conj(g), real and imaginary part."""
     real = imag = 0.0
@@ -86,7 +85,7 @@ def norms_one(h_cb, g_cb, w_cb):
     return real, imag
 
 
-@numba.njit(**LOOPS)
+@kernel(**LOOPS)
 def fill_norms(h_impcb, hh_weights_kppdcb, pairs_k4, hh_idjppc):
     """Add (h|h) by detector, |m - m'| and polarisations to zeros.
 
@@ -119,7 +118,7 @@ def fill_norms(h_impcb, hh_weights_kppdcb, pairs_k4, hh_idjppc):
                         d += 1
 
 
-@numba.njit(**INLINED)
+@kernel(**INLINED)
 def _screen_row(h_cb, scale_b, unit, h32_cb, size32_b):
     """Write a row of the waveform in single precision, and at least its modulus."""
     for b in range(size32_b.size):
@@ -133,7 +132,7 @@ def _screen_row(h_cb, scale_b, unit, h32_cb, size32_b):
         size32_b[b] = np.float32(0.5) * (larger + real + imag)
 
 
-@numba.njit(**INLINED)
+@kernel(**INLINED)
 def _weigh_row(w_cb, h_cb, bound_b, size_b, y_cb):
     """Write y = w conj(h); return sum_b bound size.
 
@@ -150,7 +149,7 @@ def _weigh_row(w_cb, h_cb, bound_b, size_b, y_cb):
     return total
 
 
-@numba.njit(**LOOPS)
+@kernel(**LOOPS)
 def fill_screen(
     h_impcb,
     hh_idjppc,

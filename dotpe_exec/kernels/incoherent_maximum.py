@@ -7,17 +7,17 @@ from __future__ import annotations
 
 import math
 
-import numba
 import numpy as np
 
-from .incoherent_loops import INLINED, LOOPS, PLAIN
+from .compiling import kernel
+from .incoherent_loops import INLINED, LOOPS
 
 # Within these, u^T S u and its terms can be formed in single precision.
 _LARGEST_FORM = 1e18
 _LARGEST_SUM = 1e9
 
 
-@numba.njit(**PLAIN)
+@kernel()
 def _forms(hh_jppc, pair_phasor_jco, rcond, s_xo):
     """Write the quadratic forms of u^T M(phi)^-1 u; see ``symmetric_inverse``."""
     n_o = s_xo.shape[1]
@@ -43,7 +43,7 @@ def _forms(hh_jppc, pair_phasor_jco, rcond, s_xo):
             s_xo[2, o] = -(b + c) / det
 
 
-@numba.njit(**PLAIN)
+@kernel()
 def _error_of_root(s_xo, unit, error_p, z_mcx):
     """Return a bound on the error of sqrt(u^T S u), from one on that of u.
 
@@ -65,7 +65,7 @@ def _error_of_root(s_xo, unit, error_p, z_mcx):
     return math.sqrt(largest * unit) if within else math.inf
 
 
-@numba.njit(**LOOPS)
+@kernel(**LOOPS)
 def _sum_of_sizes(z_x):
     total = np.float32(0.0)
     for x in range(z_x.size):
@@ -73,14 +73,14 @@ def _sum_of_sizes(z_x):
     return total
 
 
-@numba.njit(**INLINED)
+@kernel(**INLINED)
 def _add_mode(z_mcx, phasor_omc, o, m, total_x):
     cos, sin = phasor_omc[o, m, 0], phasor_omc[o, m, 1]
     for x in range(total_x.size):
         total_x[x] += cos * z_mcx[m, 0, x] + sin * z_mcx[m, 1, x]
 
 
-@numba.njit(**INLINED)
+@kernel(**INLINED)
 def _set_two_modes(z_mcx, phasor_omc, o, m, n, total_x):
     cos_m, sin_m = phasor_omc[o, m, 0], phasor_omc[o, m, 1]
     cos_n, sin_n = phasor_omc[o, n, 0], phasor_omc[o, n, 1]
@@ -93,7 +93,7 @@ def _set_two_modes(z_mcx, phasor_omc, o, m, n, total_x):
         )
 
 
-@numba.njit(**INLINED)
+@kernel(**INLINED)
 def _sum_modes(z_mcx, phasor_omc, o, first, stop, total_x):
     """Write Re sum_m z exp(-i m phi) over modes first <= m < stop.
 
@@ -111,7 +111,7 @@ def _sum_modes(z_mcx, phasor_omc, o, first, stop, total_x):
         m += 1
 
 
-@numba.njit(**INLINED)
+@kernel(**INLINED)
 def _raise_best(s0, s1, s2, sign, even_x, odd_x, best_t):
     """Raise best to u^T S u, with u the sum (or difference) of even and odd modes."""
     n_t = best_t.size
@@ -122,7 +122,7 @@ def _raise_best(s0, s1, s2, sign, even_x, odd_x, best_t):
         best_t[t] = value if value > best_t[t] else best_t[t]
 
 
-@numba.njit(**LOOPS)
+@kernel(**LOOPS)
 def _screen(z_mcx, screen_phasor_omc, n_even, s_xo, unit, best_t, even_x, odd_x):
     """Write the largest u^T S u over phases, at each screened time.
 
@@ -148,7 +148,7 @@ def _screen(z_mcx, screen_phasor_omc, n_even, s_xo, unit, best_t, even_x, odd_x)
             )
 
 
-@numba.njit(**PLAIN)
+@kernel()
 def _combine(c_mpcs, screen_order_m, z_mcx):
     """Write z at the screened times from the products with the time basis.
 
@@ -171,7 +171,7 @@ def _combine(c_mpcs, screen_order_m, z_mcx):
                     z_mcx[k, 1, x + s] = c_mpcs[m, p, 1, s] - c_mpcs[m, p, 0, n_s + s]
 
 
-@numba.njit(**INLINED)
+@kernel(**INLINED)
 def _filter_row(w_cb, h_cb, e_cb):
     """Return sum_b w conj(h) e, real and imaginary part."""
     real = 0.0
@@ -184,7 +184,7 @@ def _filter_row(w_cb, h_cb, e_cb):
     return real, imag
 
 
-@numba.njit(**LOOPS)
+@kernel(**LOOPS)
 def _best_at(h_mpcb, dh_weights_mpcb, timeshift_cb, mode_phasor_mco, s_xo, u_po):
     """Return the likelihood at one time, maximised over phases, in double precision."""
     u_po[:] = 0.0
@@ -204,7 +204,7 @@ def _best_at(h_mpcb, dh_weights_mpcb, timeshift_cb, mode_phasor_mco, s_xo, u_po)
     return best
 
 
-@numba.njit(**PLAIN)
+@kernel()
 def decide(
     h_impcb,
     hh_idjppc,

@@ -14,9 +14,9 @@ from __future__ import annotations
 
 import math
 
-import numba
 import numpy as np
 
+from .compiling import kernel
 from .trigonometry import arctangent, cos_sin
 
 #: Squared spin difference S+^2 - S-^2 below which nutation is left out.
@@ -50,7 +50,7 @@ _SQRT3 = math.sqrt(3.0)
 N_CONSTANTS = 30
 
 
-@numba.njit(cache=True, error_model="numpy")
+@kernel()
 def msa_constants(m1, m2, spin1_x, spin2_x, v_ref):
     """Return the constants of a binary's precession.
 
@@ -223,7 +223,7 @@ def msa_constants(m1, m2, spin1_x, spin2_x, v_ref):
     return constants, ok
 
 
-@numba.njit(cache=True, error_model="numpy")
+@kernel()
 def msa_angles(constants, v_f, log_v_f, phiz_f, zeta_f, cos_theta_f, rounding_f):
     """Write the angles of L about J at orbital velocities.
 
@@ -315,7 +315,7 @@ def msa_angles(constants, v_f, log_v_f, phiz_f, zeta_f, cos_theta_f, rounding_f)
         )
 
 
-@numba.njit(cache=True, error_model="numpy")
+@kernel()
 def compare_angles(
     angles_jf, alpha_f, gamma_f, cosine_f, reference, n_compared, largest_rounding
 ):
@@ -366,25 +366,25 @@ def compare_angles(
     return alpha, epsilon, worst_0 + worst_1 + 0.25 * worst_2 if usable else np.inf
 
 
-@numba.njit(cache=True, error_model="numpy")
+@kernel()
 def _square(spin_x):
     return spin_x[0] * spin_x[0] + spin_x[1] * spin_x[1] + spin_x[2] * spin_x[2]
 
 
-@numba.njit(cache=True, error_model="numpy")
+@kernel()
 def _beta(a, b, s1z, s2z, q):
     """Return a spin-orbit coupling of the two spins."""
     return s1z * (a + b * q) + s2z * (a + b / q)
 
 
-@numba.njit(cache=True, error_model="numpy")
+@kernel()
 def _psi(constants, v):
     """Return the phase of nutation less its constant, eq. 51."""
     series = 1.0 + v * constants[_PSI1] + v * v * constants[_PSI2]
     return -0.75 * constants[_G0] * constants[_DELTA] * series / (v * v * v)
 
 
-@numba.njit(cache=True, error_model="numpy", forceinline=True)
+@kernel(forceinline=True)
 def _roots(constants, l_norm, j_norm):
     """Return S3^2, S-^2 and S+^2, the roots of S^2's equation of motion (eq. 21)."""
     b, root, cosine = _cubic(constants, l_norm, j_norm)
@@ -397,7 +397,7 @@ def _roots(constants, l_norm, j_norm):
     return low, abs(middle), abs(high)
 
 
-@numba.njit(cache=True, error_model="numpy", forceinline=True)
+@kernel(forceinline=True)
 def _cubic(constants, l_norm, j_norm):
     """Return -3 times the mean of the roots, their spread and the cosine of 3 theta."""
     q, eta, delta = constants[_Q], constants[_ETA], constants[_DELTA]
@@ -429,7 +429,7 @@ def _cubic(constants, l_norm, j_norm):
     return b, root, cosine
 
 
-@numba.njit(cache=True, error_model="numpy", forceinline=True)
+@kernel(forceinline=True)
 def _corrections(q, eta, seff, spin_delta, v, l_norm, j_norm, s3sq, smi2, spl2, psi):
     """Return corrections of first order to phi_z and zeta (67, F19), and rounding."""
     v2 = v * v
@@ -505,7 +505,7 @@ def _corrections(q, eta, seff, spin_delta, v, l_norm, j_norm, s3sq, smi2, spl2, 
     return phiz, zeta, rounding
 
 
-@numba.njit(cache=True, error_model="numpy", forceinline=True)
+@kernel(forceinline=True)
 def _oscillation(n, cosine, sine):
     """Return sqrt n / (n - 1) (psi - atan(sqrt n tan psi)), psi in (-pi/2, pi/2)."""
     root = math.sqrt(abs(n))
@@ -515,7 +515,7 @@ def _oscillation(n, cosine, sine):
     return term if n != 1.0 else 0.0
 
 
-@numba.njit(cache=True, error_model="numpy", forceinline=True)
+@kernel(forceinline=True)
 def _jacobi_sn(u, m):
     """Return the elliptic sn(u | m), 0 <= m < 0.99; NaN elsewhere.
 
@@ -537,13 +537,13 @@ def _jacobi_sn(u, m):
     return sn if (m >= 0.0) & (m < 0.99) else np.nan
 
 
-@numba.njit(cache=True, error_model="numpy", forceinline=True)
+@kernel(forceinline=True)
 def _smaller_modulus(complement):
     """Return the modulus after a transformation, from the one complementary to before."""
     return (1.0 - complement) / (1.0 + complement)
 
 
-@numba.njit(cache=True, error_model="numpy")
+@kernel()
 def _elliptic_f(sn, m):
     """Return the incomplete integral F(asin(sn) | m), by Carlson's duplication of R_F."""
     x, y, z = 1.0 - sn * sn, 1.0 - m * sn * sn, 1.0

@@ -19,8 +19,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 
+from .compiling import kernel
 from .sky import SkyDictionary, consistent_samples
 
 # Arrival times that one detector deems impossible keep this share of the largest delay
@@ -284,7 +284,7 @@ def _shifted_convolution(prob_t: np.ndarray, delay_t: np.ndarray, low: int) -> n
     return shifted
 
 
-@njit(cache=True, error_model="numpy")
+@kernel()
 def _mixture_density(bins_qd, prob_jdt, share_j):
     n_q, n_d = bins_qd.shape
     density_q = np.zeros(n_q)

@@ -15,7 +15,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
+
+from .compiling import kernel
 
 GOLDEN_RATIO = (1 + 5**0.5) / 2
 
@@ -218,7 +219,7 @@ def consistent_samples(
     )
 
 
-@njit(cache=True, error_model="numpy")
+@kernel()
 def _consistent_samples(bins_qd, u_q, low_d, n_delays_d, starts_c):
     n_q, n_d = bins_qd.shape
     n_s = starts_c[-1]

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import math
 
-import numba
 import numpy as np
+
+from .compiling import CONTRACT, kernel
 
 # Largest |x| for which every product k * PIO2_* of the reduction below is exact
 # (k < 2^20, each part has 33 significant bits); beyond it use math.cos and math.sin.
@@ -45,7 +46,7 @@ _C4, _C5, _C6 = (
 )
 
 
-@numba.njit(fastmath={"contract"}, cache=True)
+@kernel(fastmath=CONTRACT, error_model="python")
 def cos_sin(x):
     """Return (cos x, sin x) within 2e-16, for |x| <= ``REDUCTION_LIMIT``.
 
@@ -93,7 +94,7 @@ _PI_2_LOW = 6.12323399573676603587e-17
 _PI_LOW = 1.22464679914735317720e-16
 
 
-@numba.njit(fastmath={"contract"}, cache=True, error_model="numpy", forceinline=True)
+@kernel(fastmath=CONTRACT, forceinline=True)
 def arctangent(y, x):
     """Return atan2(y, x) within 5e-16; 0 where both are zero, whatever their signs."""
     ax, ay = abs(x), abs(y)

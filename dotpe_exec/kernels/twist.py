@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import math
 
-import numba
 import numpy as np
 
+from .compiling import CONTRACT, kernel
 from .trigonometry import arctangent, cos_sin
 
 #: Largest l of a mode.
@@ -57,7 +57,7 @@ def wigner_coefficients(ell: int, mp: int) -> np.ndarray:
     return w
 
 
-@numba.njit(cache=True, error_model="numpy", fastmath={"contract"})
+@kernel(fastmath=CONTRACT)
 def twist_up(
     modes_lb,
     ell_l,
@@ -146,7 +146,7 @@ def twist_up(
             polar_unwrapped(real_pb[p], imag_pb[p], amplitude_upb[u, p], phase_upb[u, p])
 
 
-@numba.njit(cache=True, error_model="numpy", fastmath={"contract"})
+@kernel(fastmath=CONTRACT)
 def polar_unwrapped(real_b, imag_b, amplitude_b, phase_b):
     """Write modulus and unwrapped argument [rad], as ``numpy.unwrap`` does, to rounding."""
     for b in range(real_b.size):
@@ -163,7 +163,7 @@ def polar_unwrapped(real_b, imag_b, amplitude_b, phase_b):
         phase_b[b] = angle + 2.0 * math.pi * turns
 
 
-@numba.njit(cache=True, error_model="numpy")
+@kernel()
 def _spherical_harmonics(harmonic_mk, ell, cos_half, sin_half, y_m):
     """Write the harmonics of spin weight -2 at azimuth 0, by m + l."""
     norm = math.sqrt((2 * ell + 1) / (4.0 * math.pi))
@@ -174,7 +174,7 @@ def _spherical_harmonics(harmonic_mk, ell, cos_half, sin_half, y_m):
         y_m[m] = norm * total
 
 
-@numba.njit(cache=True, error_model="numpy", fastmath={"contract"})
+@kernel(fastmath=CONTRACT)
 def _half_angle_powers(cos_b, degree, powers_kb):
     """Write cos(beta/2)^(degree-k) sin(beta/2)^k for all k."""
     n_b = cos_b.size
@@ -193,7 +193,7 @@ def _half_angle_powers(cos_b, degree, powers_kb):
             power_b[b] *= cos_half_b[b]
 
 
-@numba.njit(cache=True, error_model="numpy", fastmath={"contract"})
+@kernel(fastmath=CONTRACT)
 def _multiples(alpha_b, ell, multiples_mb):
     """Write cosine and sine of m alpha for m from 0 to l, one after the other."""
     for b in range(alpha_b.size):
@@ -207,7 +207,7 @@ def _multiples(alpha_b, ell, multiples_mb):
             multiples_mb[2 * m + 1, b] = s * c1 + c * s1
 
 
-@numba.njit(cache=True, error_model="numpy", fastmath={"contract"})
+@kernel(fastmath=CONTRACT)
 def _polynomials(wigner_mk, y_m, ell, m, mp, powers_kb, poly_jb):
     """Write what exp(i m alpha) and exp(-i m alpha) are multiplied by, summed up.
 

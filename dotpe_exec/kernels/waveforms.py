@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import math
 
-import numba
 import numpy as np
 
+from .compiling import CONTRACT, REORDER, kernel
 from .summary import LineFit
 from .trigonometry import REDUCTION_LIMIT, cos_sin
 
@@ -19,7 +19,6 @@ _TWO_PI = 2 * math.pi
 
 # Sums may be reassociated, which lets them run in vector registers; NaN and infinity keep
 # their meaning.
-_SUMS = {"reassoc", "contract", "nsz"}
 
 
 def line_fit_arrays(line_fit: LineFit) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -45,7 +44,7 @@ def line_fit_arrays(line_fit: LineFit) -> tuple[np.ndarray, np.ndarray, np.ndarr
     return readonly(line_fit.fbin_b), readonly(phase_step_b), readonly(weights_b)
 
 
-@numba.njit(cache=True, error_model="numpy", fastmath={"contract"})
+@kernel(fastmath=CONTRACT)
 def line_fit_shift(amplitude_b, phase_b, fbin_b, phase_step_b, weights_b):
     """Return the time [s] by which one waveform is moved onto the reference.
 
@@ -82,7 +81,7 @@ def line_fit_shift(amplitude_b, phase_b, fbin_b, phase_step_b, weights_b):
     return -slope / _TWO_PI
 
 
-@numba.njit(cache=True, error_model="numpy", fastmath=_SUMS)
+@kernel(fastmath=REORDER)
 def _weight_sums(amplitude_b, fbin_b, weights_b):
     sum_w = 0.0
     sum_wf = 0.0
@@ -95,7 +94,7 @@ def _weight_sums(amplitude_b, fbin_b, weights_b):
     return sum_w, sum_wf, n_weighted
 
 
-@numba.njit(cache=True, error_model="numpy", fastmath=_SUMS)
+@kernel(fastmath=REORDER)
 def _weighted_slope(amplitude_b, phase_b, fbin_b, weights_b, mean_f):
     sum_wff = 0.0
     sum_wfp = 0.0
@@ -107,7 +106,7 @@ def _weighted_slope(amplitude_b, phase_b, fbin_b, weights_b, mean_f):
     return sum_wfp / sum_wff if sum_wff != 0.0 else 0.0
 
 
-@numba.njit(cache=True, error_model="numpy", fastmath={"contract"})
+@kernel(fastmath=CONTRACT)
 def shifted_waveform_row(amplitude_b, phase_b, shift_b, real_b, imag_b):
     """Write A cos(phase + shift) and A sin(phase + shift) of one mode and polarisation.
 
@@ -162,7 +161,7 @@ def linear_free_shift(
     )
 
 
-@numba.njit(cache=True, error_model="numpy")
+@kernel()
 def _shifts(amplitudes_ib, phases_ib, fbin_b, phase_step_b, weights_b):
     dt_i = np.empty(amplitudes_ib.shape[0])
     for i in range(dt_i.size):
@@ -197,7 +196,7 @@ def linear_free_waveforms(
     return h_impb, dt_i
 
 
-@numba.njit(cache=True, error_model="numpy")
+@kernel()
 def _waveforms(amplitudes_impb, phases_impb, fbin_b, dt_i, h_impb):
     n_i, n_m, n_p, n_b = amplitudes_impb.shape
     real_b = np.empty(n_b)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import InputError
+from ..kernels.masses import chirp_mass
 
 if TYPE_CHECKING:
     from cogwheel.data import EventData
@@ -91,7 +92,7 @@ def best_mchirp(
     float or None
         [solar masses]; None where no template could be generated.
     """
-    mchirp_i = _mchirp(templates[:, 0], templates[:, 1])
+    mchirp_i = chirp_mass(templates[:, 0], templates[:, 1])
     stretch = _Stretch(event_data, float(mchirp_i.min()), time_range)
     lnlike_i = stretch.lnlikes(templates, approximant, f_ref)
     if not np.isfinite(lnlike_i).any():
@@ -104,13 +105,9 @@ def _spread_over(banks: Mapping[str, Bank], n_templates: int) -> np.ndarray:
     table = np.concatenate(
         [bank.table()[["m1", "m2", "s1z", "s2z"]].to_numpy() for bank in banks.values()]
     )
-    order = np.argsort(_mchirp(table[:, 0], table[:, 1]), kind="stable")
+    order = np.argsort(chirp_mass(table[:, 0], table[:, 1]), kind="stable")
     steps = np.linspace(0, len(order) - 1, min(n_templates, len(order))).round().astype(int)
     return table[order[steps]]
-
-
-def _mchirp(m1: np.ndarray, m2: np.ndarray) -> np.ndarray:
-    return (m1 * m2) ** 0.6 / (m1 + m2) ** 0.2
 
 
 class _Stretch:

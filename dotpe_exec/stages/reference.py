@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+FINDER_KEYWORDS = {"time_range", "mchirp_range", "f_ref", "pn_phase_tol", "spline_degree"}
+"""Of ``ref_wf_finder_kwargs``."""
+
 
 @dataclass(frozen=True)
 class Reference:
@@ -187,7 +190,7 @@ def check_reference_arguments(
     with no_collection():
         from cogwheel.gw_prior import prior_registry
 
-    from ..cogwheel_bridge import check_approximant, check_par_dic
+    from ..cogwheel_bridge import check_approximant, check_par_dic, check_waveform
 
     kwargs = posterior_kwargs(bank_config, coherent_posterior_kwargs)
     check_approximant(kwargs["approximant"])
@@ -197,6 +200,7 @@ def check_reference_arguments(
             f"coherent_posterior_kwargs: prior_class is {prior_class!r}, expected one of "
             f"{', '.join(prior_registry)}"
         )
+    _refuse_unknown_keys(kwargs)
     if par_dic_0 is None:
         return
     f_ref = kwargs["ref_wf_finder_kwargs"].get("f_ref")
@@ -207,6 +211,32 @@ def check_reference_arguments(
         raise InputError(
             f"par_dic_0: f_ref is {checked['f_ref']} Hz, expected the bank's, {f_ref} Hz"
         )
+    check_waveform(checked, kwargs["approximant"], bank_config.fbin, "par_dic_0")
+
+
+def _refuse_unknown_keys(kwargs: Mapping[str, Any]) -> None:
+    """Refuse keys of dictionaries that cogwheel would not take, after all work."""
+    from cogwheel.gw_prior import prior_registry
+    from cogwheel.likelihood import RelativeBinningLikelihood
+
+    from ..cogwheel_bridge import known_keywords
+
+    prior_class = kwargs["prior_class"]
+    if isinstance(prior_class, str):
+        prior_class = prior_registry[prior_class]
+    likelihood_class = kwargs["likelihood_class"] or getattr(
+        prior_class, "default_likelihood_class", RelativeBinningLikelihood
+    )
+    for name, known in (
+        ("likelihood_kwargs", known_keywords(likelihood_class)),
+        ("ref_wf_finder_kwargs", FINDER_KEYWORDS),
+    ):
+        unknown = sorted(kwargs[name].keys() - known) if known is not None else []
+        if unknown:
+            raise InputError(
+                f"coherent_posterior_kwargs: {name} has {', '.join(unknown)}, expected "
+                f"some of {', '.join(sorted(known or ()))}"
+            )
 
 
 def injected_mchirp(event_data: EventData) -> float | None:
@@ -216,6 +246,8 @@ def injected_mchirp(event_data: EventData) -> float | None:
     from cogwheel.gw_utils import m1m2_to_mchirp
 
     par_dic = event_data.injection["par_dic"]
+    if not {"m1", "m2"} <= par_dic.keys():
+        return None
     return float(m1m2_to_mchirp(par_dic["m1"], par_dic["m2"]))
 
 

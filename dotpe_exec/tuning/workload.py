@@ -26,6 +26,7 @@ from ..executors.resolve import resolve_executor
 from ..executors.store import ArrayStore
 from ..inference.memory_model import BASE_BYTES, ProblemSize, coherent_worker_bytes
 from ..kernels.coherent_screen import DEFAULT_E_TILE, DEFAULT_I_TILE
+from ..kernels.masses import chirp_mass
 from ..kernels.summary import IncoherentSummary, LineFit, Summary, mode_pairs
 from ..monitor import Monitor
 from ..stages.coherent import coherent_sets
@@ -225,7 +226,7 @@ def event_workload(event: Any, bank_folder: Any) -> Iterator[KernelWorkload]:
     guess = injected_mchirp(event_data)
     if guess is None:
         table = bank.table()
-        mchirp = (table["m1"] * table["m2"]) ** 0.6 / (table["m1"] + table["m2"]) ** 0.2
+        mchirp = chirp_mass(table["m1"], table["m2"])
         guess = float(np.median(mchirp))
     reference = find_reference(event_data, bank.config, n_t=_N_T, mchirp_guess=guess)
     n_waveforms = min(bank.n_waveforms, 2048)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 from damaged_files import (
     Damage,
@@ -140,6 +142,48 @@ EVENTS = [
         rewrite_event(injection='{"par_dic": {}, "d_h": [1.0]}'),
         EventError,
         "d_h",
+    ),
+    *(
+        Damage(
+            f"injection with {name} {value}",
+            rewrite_event(injection=json.dumps({"par_dic": {name: value}})),
+            EventError,
+            f"{name} of its injection is",
+        )
+        for name, value in (
+            ("d_luminosity", "far"),
+            ("d_luminosity", -3.0),
+            ("d_luminosity", None),
+            ("m1", True),
+            ("iota", "edge-on"),
+            ("s1z", np.nan),
+        )
+    ),
+    Damage("before GPS time", rewrite_event(tgps=-1e9), EventError, "tgps is -1000000000"),
+    Damage("far future", rewrite_event(tgps=1e10), EventError, "tgps is 10000000000"),
+    Damage(
+        "strain in other units",
+        rewrite_event(strain=lambda a: a * 1e-3),
+        EventError,
+        "times as loud as its wht_filter says",
+    ),
+    Damage(
+        "huge noise level of one detector",
+        rewrite_event(wht_filter=lambda a: a * np.array([[1.0], [1e-60]])),
+        EventError,
+        "data of detector L are 1e-60 times as loud",
+    ),
+    Damage(
+        "filter passes 0 Hz",
+        rewrite_event(wht_filter=with_value(1e20, 1, 0)),
+        EventError,
+        "wht_filter of detector L is 1e+20 at 0 Hz",
+    ),
+    Damage(
+        "old form, other shapes",
+        rewrite_event(wht_filter=None, fd_filter=np.ones((2, 5)), psd=np.ones(7)),
+        EventError,
+        "shapes differ",
     ),
     Damage(
         "coarser grid",

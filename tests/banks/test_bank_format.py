@@ -153,6 +153,10 @@ def test_damaged_files_are_named_with_what_was_found(bank_folder, damage, senten
             ),
             "log_prior_weights is nan in row 7",
         ),
+        (
+            lambda t: t.assign(log_prior_weights=1e300),
+            r"log_prior_weights is 1e\+300 in row 0, expected at most",
+        ),
         (lambda t: t.assign(m1=np.inf), "m1 is inf in row 0, expected a finite number"),
         (lambda t: t.assign(m2=0.0), "m2 is 0.0 in row 0, expected a positive mass"),
         (lambda t: t.iloc[:0], "has no rows"),

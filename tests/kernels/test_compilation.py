@@ -138,7 +138,7 @@ def test_compiled_code_is_kept_on_disk():
     assert len(dispatchers) > 20
     for name, dispatcher in dispatchers.items():
         inlined = dispatcher.targetoptions.get("inline") == "always"
-        kept = type(dispatcher._cache).__name__ != "NullCache"
+        kept = type(dispatcher._cache).__name__ == "_KernelCache"
         assert kept or inlined, f"{name} is compiled anew in every process"
 
 
@@ -184,3 +184,108 @@ def test_workers_find_all_compiled_code_in_the_cache(golden, tmp_path):
     for name in ("decide", "_reach_at_phases", "_pair_values", "_marginalized_lnlike"):
         # Once: neither read-only nor memory-mapped arrays are another type.
         assert by_parent.count(name) == 1
+
+
+USE_A_KERNEL = """
+from dotpe_exec.kernels.distance import DistanceTable, sample_distance
+table = DistanceTable(np.zeros(8), np.zeros(8), np.zeros((4, 4)), 1e4)
+print(sample_distance([5.0, 50.0], [4.0, 36.0], [0.3, 0.7], table).tolist())
+print(json.dumps(compiled.names))
+"""
+
+
+def used_kernel(cache) -> tuple[str, list[str]]:
+    result, names = run_script(USE_A_KERNEL, NUMBA_CACHE_DIR=cache).splitlines()
+    return result, json.loads(names)
+
+
+def flip(content: bytes, at: float) -> bytes:
+    at = int(at * len(content))
+    return content[:at] + bytes([content[at] ^ 0x10]) + content[at + 1 :]
+
+
+# The cut ones each let every later process fail; some flipped bits end it.
+DAMAGES = {
+    "emptied": lambda content: b"",
+    "flipped early": lambda content: flip(content, 0.1),
+    "truncated": lambda content: content[: len(content) // 2],
+    "last byte lost": lambda content: content[:-1],
+    "zeroed": lambda content: bytes(len(content)),
+    "flipped late": lambda content: flip(content, 0.7),
+    "flipped checksum": lambda content: flip(content, 0.9999),
+}
+
+
+def damage_and_use(cache, names):
+    expected, compiled = used_kernel(cache)
+    assert "_sample_distance" in compiled
+    files = {path: path.read_bytes() for path in cache.rglob("*.nb?")}
+    for name in names:
+        for path, content in files.items():
+            path.write_bytes(DAMAGES[name](content))
+        result, compiled = used_kernel(cache)
+        assert result == expected, name
+        assert "_sample_distance" in compiled, name
+    assert used_kernel(cache) == (expected, [])
+
+
+def test_damaged_compiled_code_is_compiled_anew(tmp_path):
+    damage_and_use(tmp_path, list(DAMAGES)[:2])
+
+
+@pytest.mark.slow
+def test_compiled_code_damaged_in_other_ways_is_compiled_anew(tmp_path):
+    damage_and_use(tmp_path, list(DAMAGES)[2:])
+
+
+def test_compiled_code_that_others_can_write_is_not_used(tmp_path):
+    cache = tmp_path / "cache"
+    used_kernel(cache)
+    for folder in (cache, *(path for path in cache.iterdir() if path.is_dir())):
+        folder.chmod(0o777)
+    _, names = used_kernel(cache)
+    assert names == [] or "_sample_distance" in names  # beside the package, or nowhere
+    assert not list(cache.rglob("*.tmp*"))
+
+
+def test_installation_without_any_place_for_compiled_code_works(tmp_path):
+    package = tmp_path / "installed" / "dotpe_exec"
+    ignore = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(dotpe_exec.__path__[0], package, ignore=ignore)
+    (package / "kernels" / "__pycache__").write_text("")
+    nowhere = tmp_path / "home"
+    nowhere.write_text("")  # a file in the folder's place stops even the superuser
+    environment = {"HOME": nowhere, "XDG_CACHE_HOME": nowhere / "cache"}
+    for _ in range(2):
+        names = run_script(IMPORT_FROM_ELSEWHERE, package.parent, **environment)
+        assert json.loads(names) == ["cos_sin"]
+
+
+WITHOUT_A_HOME = """
+import os, pwd
+def nobody(*_):
+    raise KeyError("no such user")
+pwd.getpwuid = nobody
+os.environ.pop("HOME", None)
+os.environ.pop("XDG_CACHE_HOME", None)
+sys.path.insert(0, sys.argv[1])
+from dotpe_exec.kernels import trigonometry
+from dotpe_exec.cache_folder import user_cache_folder
+from dotpe_exec.config import get_shared_config_cache_path
+trigonometry.cos_sin(0.0)
+assert get_shared_config_cache_path().is_absolute()
+assert user_cache_folder().is_absolute()
+print(json.dumps(os.listdir()))
+"""
+
+
+def test_process_without_a_home_leaves_no_folder_named_tilde(tmp_path, monkeypatch):
+    package = tmp_path / "installed" / "dotpe_exec"
+    ignore = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(dotpe_exec.__path__[0], package, ignore=ignore)
+    (package / "kernels" / "__pycache__").write_text("")
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    found = run_script(WITHOUT_A_HOME, package.parent, TMPDIR=tmp_path)
+    assert json.loads(found) == []

@@ -7,9 +7,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from dotpe_exec.banks.bins import pn_bins
 from dotpe_exec.banks.format import open_bank
 from dotpe_exec.errors import InputError
+from dotpe_exec.events.bins import pn_bins
 
 FREQUENCIES = np.arange(0, 1024 + 0.125, 0.125)
 
