@@ -99,6 +99,8 @@ class FastReferenceWaveformFinder(FastRelativeBinningLikelihood, ReferenceWavefo
 
     # Whether the search ends at the maximum of the likelihood, or near it.
     refine = True
+    # The noise level near the event where it is given.
+    given_asd_drift: np.ndarray | None = None
 
     def compute_asd_drift(self, par_dic: dict, **kwargs: Any) -> np.ndarray:
         """Return ones: nothing in the search depends on it, and it costs a waveform."""
@@ -367,6 +369,7 @@ class FastReferenceWaveformFinder(FastRelativeBinningLikelihood, ReferenceWavefo
             self.event_data,
             generator,
             par_dic,
+            given_asd_drift=self.given_asd_drift,
             pn_phase_tol=_CLIMB_PN_PHASE_TOL,
             spline_degree=self.spline_degree,
         )

@@ -29,6 +29,7 @@ from ..stages.extrinsic import (
     load_extrinsic_samples,
 )
 from ..stages.incoherent import incoherent_lnlikes
+from ..stages.noise_drift import drift_by_detector, drift_summary
 from ..stages.reference import Reference, find_reference, save_posterior
 from ..stages.reliability import reliability
 from ..stages.results import BankPosterior, aggregate, marginalize_bank
@@ -86,6 +87,8 @@ def _reference(run: ResolvedRun) -> Reference:
         n_t=arguments.n_t,
         mchirp_guess=arguments.mchirp_guess,
         par_dic_0=arguments.par_dic_0,
+        refine_reference=arguments.refine_reference,
+        asd_drift=drift_by_detector(arguments.asd_drift, inputs.event.detector_names),
         coherent_posterior_kwargs=arguments.coherent_posterior_kwargs,
         banks=inputs.banks,
     )
@@ -267,7 +270,8 @@ def write_posterior(
     exact = None
     if exact_likelihoods and len(samples):
         drawn = list(chunks)
-        differences = binning_differences(runner, likelihood, to_frame(drawn))
+        frame = to_frame(drawn)
+        differences = binning_differences(runner, likelihood, frame)
         exact = exact_evidence(differences)
         chunks = reweighted(drawn, differences)
     else:
@@ -275,6 +279,7 @@ def write_posterior(
         frame = standardize(typical, bank_tables, standardizer, seed=seed)
         differences = binning_differences(runner, likelihood, frame)
     write.samples(chunks)
+    noise = drift_summary(likelihood, frame, error_d=reference.asd_drift_error_d)
     return summarize(
         samples,
         n_written=len(written),
@@ -284,7 +289,8 @@ def write_posterior(
         relative_binning_error=binning_error(differences),
         exact=exact,
         injection=injection_summary(inputs.event, reference.summary.asd_drift_d, table),
-        reliability=reliability(
+        reliability=noise
+        | reliability(
             posterior,
             bank_tables,
             extrinsic,

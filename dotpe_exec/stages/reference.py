@@ -50,12 +50,15 @@ class Reference:
         All detectors, for the coherent stage.
     incoherent : IncoherentSummary
         Each detector by itself, for the incoherent stage.
+    asd_drift_error_d : (n_d,) float or None
+        Statistical error of the noise level near the event; None where that was given.
     """
 
     posterior: Posterior
     par_dic_0: dict[str, float]
     summary: Summary
     incoherent: IncoherentSummary
+    asd_drift_error_d: np.ndarray | None = None
 
 
 def find_reference(
@@ -66,6 +69,7 @@ def find_reference(
     mchirp_guess: float | None = None,
     par_dic_0: Mapping[str, float] | None = None,
     refine_reference: bool | None = None,
+    asd_drift: np.ndarray | None = None,
     coherent_posterior_kwargs: Mapping[str, Any] | None = None,
     banks: Mapping[str, Bank] | None = None,
 ) -> Reference:
@@ -88,6 +92,9 @@ def find_reference(
         Whether the reference is the maximum of the likelihood, which does not depend on
         the guess. Default: yes, unless ``par_dic_0`` is given. With ``par_dic_0`` it is
         searched around that waveform's chirp mass.
+    asd_drift : (n_d,) float, optional
+        The noise level near the event, by whose square inner products are divided.
+        Default: estimated with the reference waveform.
     coherent_posterior_kwargs : dict, optional
         Overrides arguments of cogwheel's ``Posterior.from_event``; ``likelihood_kwargs``
         and ``ref_wf_finder_kwargs`` are merged key by key.
@@ -103,7 +110,12 @@ def find_reference(
     InputError
         Parameters that are missing or cannot be used.
     """
-    from ..cogwheel_bridge import make_incoherent_summary, make_posterior, make_summary
+    from ..cogwheel_bridge import (
+        asd_drift_error,
+        make_incoherent_summary,
+        make_posterior,
+        make_summary,
+    )
 
     kwargs = posterior_kwargs(bank_config, coherent_posterior_kwargs)
     if mchirp_guess is None and par_dic_0 is None:
@@ -122,6 +134,7 @@ def find_reference(
         mchirp_guess=mchirp_guess,
         par_dic_0=par_dic_0,
         refine_reference=refine_reference,
+        asd_drift=asd_drift,
         harmonic_modes=bank_config.harmonic_modes,
         **kwargs,
     )
@@ -131,6 +144,7 @@ def find_reference(
         par_dic_0={key: float(value) for key, value in likelihood.par_dic_0.items()},
         summary=make_summary(likelihood, harmonic_modes=modes),
         incoherent=make_incoherent_summary(likelihood, n_t, harmonic_modes=modes),
+        asd_drift_error_d=None if asd_drift is not None else asd_drift_error(likelihood),
     )
     # The summaries shared waveforms on the full grid, which are large: let them go.
     likelihood.waveform_generator.n_cached_waveforms = 2
