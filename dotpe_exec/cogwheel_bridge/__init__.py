@@ -8,6 +8,7 @@ cross), b frequency bin, f frequency of the FFT grid, t time.
 """
 
 from ..logged_prints import prints_logged
+from .arrival import arrival_offset
 from .drift import asd_drift_error
 from .likelihood import (
     check_approximant,
@@ -27,6 +28,7 @@ from .strain import event_from_timeseries, whitening_filter
 
 __all__ = [
     "ModeSummary",
+    "arrival_offset",
     "asd_drift_error",
     "check_approximant",
     "check_par_dic",

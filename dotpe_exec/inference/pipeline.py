@@ -28,6 +28,7 @@ from ..stages.extrinsic import (
     draw_extrinsic_samples,
     load_extrinsic_samples,
 )
+from ..stages.extrinsic_origin import check_origin
 from ..stages.incoherent import incoherent_lnlikes
 from ..stages.noise_drift import drift_by_detector, drift_summary
 from ..stages.reference import Reference, find_reference, save_posterior
@@ -126,6 +127,7 @@ def _extrinsic_samples(
 ) -> ExtrinsicSamples:
     """Stage 4: sky, polarisation and arrival time, drawn or loaded."""
     arguments, inputs = run.arguments, run.inputs
+    par_dic_0: dict[str, float] | None = reference.par_dic_0
     if arguments.extrinsic_samples is None:
         extrinsic = draw_extrinsic_samples(
             runner,
@@ -144,6 +146,8 @@ def _extrinsic_samples(
             n_int=inputs.n_int,
         )
     else:
+        if not check_origin(arguments.extrinsic_samples, reference.par_dic_0):
+            par_dic_0 = None
         extrinsic = load_extrinsic_samples(
             arguments.extrinsic_samples,
             arguments.n_ext,
@@ -151,7 +155,7 @@ def _extrinsic_samples(
             detector_names=inputs.event.detector_names,
             tcoarse=inputs.event.tcoarse,
         )
-    write_extrinsic(run.directory, extrinsic)
+    write_extrinsic(run.directory, extrinsic, par_dic_0)
     return extrinsic
 
 
@@ -289,7 +293,8 @@ def write_posterior(
         relative_binning_error=binning_error(differences),
         exact=exact,
         injection=injection_summary(inputs.event, reference.summary.asd_drift_d, table),
-        reliability=noise
+        reliability={"reference_moved_by": reference.moved_by}
+        | noise
         | reliability(
             posterior,
             bank_tables,

@@ -12,6 +12,7 @@ import logging
 import os
 import shutil
 import tempfile
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +36,12 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+# Signals are looked for so far from the event's time, times of waveforms may be off by so
+# much, and the signal is to be so far from the end of a grid of times [s].
+_TIME_RANGE = 0.1
+_MAX_TIME_OFFSET = 0.02
+_TIME_MARGIN = 3e-3
+
 
 @dataclass(frozen=True)
 class Reference:
@@ -50,6 +57,9 @@ class Reference:
         All detectors, for the coherent stage.
     incoherent : IncoherentSummary
         Each detector by itself, for the incoherent stage.
+    moved_by : float
+        By how much the t_geocenter of a given waveform was changed [s], because the signal
+        was not among the arrival times around it.
     asd_drift_error_d : (n_d,) float or None
         Statistical error of the noise level near the event; None where that was given.
     """
@@ -59,6 +69,7 @@ class Reference:
     summary: Summary
     incoherent: IncoherentSummary
     asd_drift_error_d: np.ndarray | None = None
+    moved_by: float = 0.0
 
 
 def find_reference(
@@ -138,17 +149,50 @@ def find_reference(
         harmonic_modes=bank_config.harmonic_modes,
         **kwargs,
     )
+    moved_by = 0.0
+    if par_dic_0 is not None and not refine_reference:
+        moved_by = _time_to_move(posterior.likelihood, event_data, n_t)
+    if moved_by != 0.0:
+        assert par_dic_0 is not None
+        par_dic_0 = dict(par_dic_0)
+        par_dic_0["t_geocenter"] += moved_by
+        warnings.warn(
+            f"par_dic_0: the data fit this waveform best {1e3 * moved_by:+.1f} ms from its "
+            f"t_geocenter; {par_dic_0['t_geocenter']:.4f} s is used instead, so that "
+            "arrival times around it cover the signal",
+            stacklevel=2,
+        )
+        posterior = make_posterior(
+            event_data, par_dic_0=par_dic_0, asd_drift=asd_drift,
+            harmonic_modes=bank_config.harmonic_modes, **kwargs,
+        )  # fmt: skip
     likelihood, modes = posterior.likelihood, bank_config.harmonic_modes
     reference = Reference(
         posterior=posterior,
         par_dic_0={key: float(value) for key, value in likelihood.par_dic_0.items()},
         summary=make_summary(likelihood, harmonic_modes=modes),
         incoherent=make_incoherent_summary(likelihood, n_t, harmonic_modes=modes),
+        moved_by=moved_by,
         asd_drift_error_d=None if asd_drift is not None else asd_drift_error(likelihood),
     )
     # The summaries shared waveforms on the full grid, which are large: let them go.
     likelihood.waveform_generator.n_cached_waveforms = 2
     return reference
+
+
+def _time_to_move(likelihood: Any, event_data: EventData, n_t: int) -> float:
+    """Return how far the data's best time is off a waveform's [s], if it is too far off.
+
+    Too far is near the end of the incoherent stage's grid of times, or of the range of the
+    extrinsic stage.
+    """
+    from ..cogwheel_bridge import arrival_offset
+
+    looked_at = _TIME_RANGE + abs(likelihood.par_dic_0["t_geocenter"])
+    offset = arrival_offset(likelihood, looked_at)
+    half_grid = n_t // 2 * float(event_data.times[1])
+    allowed = min(max(half_grid - _TIME_MARGIN, half_grid / 2), _MAX_TIME_OFFSET)
+    return offset if abs(offset) > allowed else 0.0
 
 
 def posterior_kwargs(
