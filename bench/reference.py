@@ -174,7 +174,8 @@ def compare_guesses() -> None:
         print(
             f"{name}: asd_drift {np.round(drifts[3], 5)}, largest difference "
             f"{np.ptp(drifts, axis=0).max():.1e}; ln L {lnlikes[3]:.3f}, "
-            f"largest difference {np.ptp(lnlikes):.1e}; CPU {np.median(seconds):.1f} s"
+            f"largest difference {np.ptp(lnlikes):.1e}; CPU {np.median(seconds):.1f} s",
+            flush=True,
         )
 
 
