@@ -85,8 +85,8 @@ def drift_summary(
     likelihood : cogwheel.likelihood.RelativeBinningLikelihood
         Its ``asd_drift`` is the run's.
     samples : pandas.DataFrame
-        Waveform parameters of samples drawn by weight; the first :data:`N_SAMPLES` that
-        differ are split by detector.
+        Waveform parameters of samples drawn by weight; :data:`N_SAMPLES` of them are split
+        by detector.
     error_d : (n_d,) float or None
         Statistical error of the drift; None where it was given.
 
@@ -116,7 +116,9 @@ def _sensitivity(likelihood: Any, samples: pd.DataFrame) -> np.ndarray | None:
     params = list(likelihood.params)
     if not len(samples):
         return None
-    counts = samples.groupby(params, sort=False).size().head(N_SAMPLES)
+    # Rows are in an order: evenly spaced ones are fair.
+    rows = np.unique(np.linspace(0, len(samples) - 1, N_SAMPLES).round().astype(int))
+    counts = samples.iloc[rows].groupby(params, sort=False).size()
     lnlikes_sd = np.array(
         [
             likelihood.lnlike_detectors_no_asd_drift(dict(zip(params, values, strict=True)))
