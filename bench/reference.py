@@ -2,11 +2,15 @@
 
     python bench/reference.py time [--repeats 3]
     python bench/reference.py quality [--events 10] [--start 0]
+    python bench/reference.py guesses
 
 ``time`` measures the stage with search and with a given ``par_dic_0``, on one thread.
 ``quality`` compares, event by event, the ln likelihood (all modes, exact) of the waveform
 found with that of cogwheel's own search: simulated events with two or three detectors,
 precessing or aligned, light or heavy, and the bundled ones.
+``guesses`` finds the reference of GW150914 and of the standard workload from chirp masses
+10% off either way and from other waveforms, and prints how far ``asd_drift`` and the
+largest ln likelihood scatter; run it with other values of ``OPENBLAS_CORETYPE``, too.
 """
 
 from __future__ import annotations
@@ -141,10 +145,44 @@ def measure_time(repeats: int) -> None:
         )
 
 
+def compare_guesses() -> None:
+    """Print the scatter of references found from different guesses."""
+    for name, event, guess in (
+        ("GW150914", load_event("GW150914"), 30.0),
+        ("W16k", load_event(Path(make_event())), float(RUN["mchirp_guess"])),
+    ):
+        config = bank_config(event)
+        ways: list[dict[str, Any]] = [
+            {"mchirp_guess": guess * factor}
+            for factor in (0.9, 0.95, 0.97, 1, 1.03, 1.05, 1.1)
+        ]
+        first = find_reference(event, config, n_t=8, **ways[3]).par_dic_0
+        for change in (
+            {"iota": np.pi - first["iota"], "s1z": 0.3},
+            {"m1": 1.1 * first["m1"], "m2": 0.95 * first["m2"]},
+            {"t_geocenter": 0.0, "ra": 1.0, "s1x_n": 0.4},
+        ):
+            ways.append({"par_dic_0": first | change, "refine_reference": True})
+        drifts, lnlikes, seconds = [], [], []
+        for way in ways:
+            begin = time.process_time()
+            found = find_reference(event, config, n_t=8, **way)
+            seconds.append(time.process_time() - begin)
+            likelihood = found.posterior.likelihood
+            drifts.append(likelihood.asd_drift)
+            lnlikes.append(likelihood.lnlike_fft(found.par_dic_0))
+        print(
+            f"{name}: asd_drift {np.round(drifts[3], 5)}, largest difference "
+            f"{np.ptp(drifts, axis=0).max():.1e}; ln L {lnlikes[3]:.3f}, "
+            f"largest difference {np.ptp(lnlikes):.1e}; CPU {np.median(seconds):.1f} s",
+            flush=True,
+        )
+
+
 def main() -> None:
     """Run the measurement asked for."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("what", choices=["time", "quality"])
+    parser.add_argument("what", choices=["time", "quality", "guesses"])
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--events", type=int, default=10)
     parser.add_argument("--start", type=int, default=0)
@@ -152,6 +190,8 @@ def main() -> None:
     with threadpoolctl.threadpool_limits(1):
         if arguments.what == "time":
             measure_time(arguments.repeats)
+        elif arguments.what == "guesses":
+            compare_guesses()
         else:
             compare_quality(arguments.start, arguments.events)
 

@@ -65,6 +65,18 @@ from .tuning import is_tuned, tune_and_show
     help="Likelihoods of the drawn samples on the full frequency grid; weights and "
     "evidence follow.",
 )
+@click.option(
+    "--refine-reference/--no-refine-reference",
+    default=None,
+    help="Whether the reference waveform is the likelihood's maximum (default: unless "
+    "--par-dic-0 is given).",
+)
+@click.option(
+    "--asd-drift",
+    type=VALUE,
+    help="Noise level near the event: a number, JSON list, or dictionary by detector; 1 "
+    "switches its estimate off.",
+)
 @click.option("--i-batch", type=int, help="Waveforms per incoherent batch.")
 @click.option("--batches-per-task", type=int, help="Incoherent batches per message.")
 @click.option("--pairs-per-task", type=int, help="Coherent pairs per message.")

@@ -9,6 +9,8 @@ cross), b frequency bin, f frequency of the FFT grid, t time.
 
 from ..logged_prints import prints_logged
 from .checks import check_waveform, known_keywords
+from .arrival import arrival_offset
+from .drift import asd_drift_error
 from .likelihood import (
     check_approximant,
     check_par_dic,
@@ -27,6 +29,8 @@ from .strain import event_from_timeseries, whitening_filter
 
 __all__ = [
     "ModeSummary",
+    "arrival_offset",
+    "asd_drift_error",
     "check_approximant",
     "check_par_dic",
     "check_waveform",

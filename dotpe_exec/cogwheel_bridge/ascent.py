@@ -10,7 +10,7 @@ _MAX_NEWTON = 15
 # Steps are at most so many standard deviations of a Gaussian with the same curvature,
 # and directions flatter than this per step of differences squared count as so curved.
 _MAX_SIGMAS = 3.0
-_MIN_CURVATURE = 1e-6
+_MIN_CURVATURE = 1e-8
 # Negative curvatures, relative to the largest, that noise may feign.
 _MAX_NOISE = 0.01
 _LEAVE_SADDLE = 0.5

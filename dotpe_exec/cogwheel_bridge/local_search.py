@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from cogwheel import gw_utils, waveform
+from cogwheel.data import EventData
 from scipy.optimize import minimize
 
 from .likelihood import FastRelativeBinningLikelihood, hplus_hcross_by_m
@@ -15,11 +16,36 @@ _PLACE = ("ra", "dec", "t_geocenter")
 
 
 class PhaseMaximizedLikelihood(FastRelativeBinningLikelihood):
-    """All modes and detectors, maximised over orbital phase and distance."""
+    """All modes and detectors, maximised over orbital phase and distance.
+
+    Parameters
+    ----------
+    given_asd_drift : (n_d,) float, optional
+        The noise level near the event where it is not to be estimated.
+    event_data, waveform_generator, par_dic_0, **kwargs
+        As for cogwheel's ``RelativeBinningLikelihood``.
+    """
 
     _N_PHI = 64
 
     _same_waveform: tuple[tuple, np.ndarray, np.ndarray] | None = None
+
+    def __init__(
+        self,
+        event_data: EventData,
+        waveform_generator: waveform.WaveformGenerator,
+        par_dic_0: dict[str, float],
+        given_asd_drift: np.ndarray | None = None,
+        **kwargs: Any,
+    ):
+        self.given_asd_drift = given_asd_drift
+        super().__init__(event_data, waveform_generator, par_dic_0, **kwargs)
+
+    def compute_asd_drift(self, par_dic: dict, **kwargs: Any) -> np.ndarray:
+        """Return the noise level that was given, or cogwheel's estimate."""
+        if self.given_asd_drift is not None:
+            return np.array(self.given_asd_drift, dtype=float)
+        return super().compute_asd_drift(par_dic, **kwargs)
 
     def maximize_phase_and_distance(self, par_dic: dict) -> tuple[float, dict]:
         """Return the largest ln likelihood, and where it is.

@@ -37,6 +37,7 @@ def make_posterior(
     mchirp_guess: float | None = None,
     par_dic_0: Mapping[str, float] | None = None,
     refine_reference: bool | None = None,
+    asd_drift: np.ndarray | None = None,
     harmonic_modes: Sequence[Sequence[int]] | None = None,
 ) -> Posterior:
     """Return the posterior of an event, around a reference waveform given or found.
@@ -57,6 +58,8 @@ def make_posterior(
         Whether the reference waveform is the maximum of the likelihood (see
         :mod:`.refinement`), searched around the chirp mass that is given. Default: unless
         ``par_dic_0`` is given.
+    asd_drift : (n_d,) float, optional
+        The noise level near the event; default: cogwheel's estimate with the reference.
     harmonic_modes : sequence of (l, m), optional
         Of the likelihood; default: all modes of the approximant.
 
@@ -90,7 +93,9 @@ def make_posterior(
         if refine_reference or (refine_reference is None and par_dic_0 is None):
             if par_dic_0 is not None:
                 mchirp_guess = gw_utils.m1m2_to_mchirp(par_dic_0["m1"], par_dic_0["m2"])
-            finder = _refined_finder(event_data, approximant, mchirp_guess, finder_kwargs)
+            finder = _refined_finder(
+                event_data, approximant, mchirp_guess, finder_kwargs, asd_drift
+            )
         elif par_dic_0 is None:
             finder = _UnrefinedFinder.from_event(
                 event_data, mchirp_guess, approximant=approximant, **finder_kwargs
@@ -104,6 +109,8 @@ def make_posterior(
             likelihood = likelihood.plain()
         if harmonic_modes is not None:
             _set_harmonic_modes(likelihood, harmonic_modes)
+        if asd_drift is not None:
+            likelihood.asd_drift = asd_drift
         prior = prior_factory.from_reference_waveform_finder(finder, **(prior_kwargs or {}))
         # Posterior empties the likelihood's cache, which the summaries could use.
         with keep_waveforms(likelihood.waveform_generator, finder.waveform_generator):
@@ -136,6 +143,7 @@ def _refined_finder(
     approximant: str,
     mchirp_guess: float | None,
     finder_kwargs: dict[str, Any],
+    asd_drift: np.ndarray | None,
 ) -> FastReferenceWaveformFinder:
     """Return what the search leaves behind, an injection being no part of the data."""
     if mchirp_guess is None:
@@ -150,6 +158,7 @@ def _refined_finder(
     finder = FastReferenceWaveformFinder(
         event_data, _generator_22(event_data, approximant), start, **finder_kwargs
     )
+    finder.given_asd_drift = asd_drift
     finder.find_bestfit_pars(freeze_f_ref=f_ref is not None)
     return finder
 

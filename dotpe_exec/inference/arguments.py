@@ -54,6 +54,8 @@ class RunArguments:
     coherent_posterior_kwargs: Any
     par_dic_0: Any
     exact_likelihoods: bool
+    refine_reference: bool | None
+    asd_drift: Any
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> RunArguments:
@@ -107,6 +109,8 @@ class RunArguments:
                 "coherent_posterior_kwargs is a "
                 f"{type(self.coherent_posterior_kwargs).__name__}, expected a dictionary"
             )
+        if self.refine_reference is not None:
+            flag("refine_reference", self.refine_reference)
         if self.par_dic_0 is not None:
             self._set("par_dic_0", load_par_dic(self.par_dic_0))
 

@@ -69,6 +69,8 @@ def run_multicore(
     e_blocksize: int | None = None,
     par_dic_0: Mapping[str, float] | types.Path | None = None,
     exact_likelihoods: bool = False,
+    refine_reference: bool | None = None,
+    asd_drift: float | Sequence[float] | Mapping[str, float] | None = None,
     resume: bool = False,
     overwrite: bool = False,
     progress: bool = True,
@@ -137,6 +139,14 @@ def run_multicore(
         Compute the likelihoods of the samples that are drawn on the full frequency grid,
         and correct their weights and the evidence; otherwise relative binning is only
         measured, on a few of them.
+    refine_reference : bool or None
+        Whether the reference waveform is the likelihood's maximum, the same for every
+        guess; None: unless ``par_dic_0`` is given, which is used as it is. With
+        ``par_dic_0`` and True the maximum is searched around its chirp mass.
+    asd_drift : float, sequence, dict or None
+        The noise level of each detector near the event, relative to its power spectrum:
+        one number for all, one each, or ``{"H": 1.02, ...}``. None estimates it with the
+        reference waveform; 1 switches it off, as in programs that have no such thing.
     resume : bool
         Continue the run in ``rundir``; with an empty or absent directory, start it.
     overwrite : bool

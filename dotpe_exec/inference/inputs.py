@@ -16,6 +16,7 @@ from ..rundir.checksums import refuse_damaged_input
 from ..rundir.identity import RunIdentity, event_digest
 from ..stages.extrinsic_samples import read_extrinsic_table
 from ..stages.incoherent import Candidates
+from ..stages.noise_drift import drift_by_detector
 from ..stages.reference import check_reference_arguments
 from .arguments import RunArguments
 from .memory_model import ProblemSize
@@ -82,6 +83,7 @@ def gather_inputs(arguments: RunArguments) -> RunInputs:
     )
     event = load_event(arguments.event)
     check_bins_on_grid(bank_config.fbin, event)
+    drift_by_detector(arguments.asd_drift, event.detector_names)  # or refuse it
     return RunInputs(
         event=event,
         banks=banks,

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from ..atomic import atomic_write, write_feather, write_json, write_npy, write_npz
+from ..atomic import atomic_write, write_json, write_npy, write_npz
 from ..rundir.files import RunFiles
 from ..stages.extrinsic import ExtrinsicSamples
+from ..stages.extrinsic_origin import write_extrinsic_table
 from ..stages.results import BankPosterior
 from ..stages.sample_rows import SampleRows
 from ..stages.samples import bank_sample_chunks, sample_chunks
@@ -30,11 +31,18 @@ def write_survivors(files: RunFiles, survivors: dict[str, Survivors]) -> None:
         )
 
 
-def write_extrinsic(files: RunFiles, extrinsic: ExtrinsicSamples) -> None:
-    """Write the extrinsic samples; the table, which refers to the arrays, last."""
+def write_extrinsic(
+    files: RunFiles,
+    extrinsic: ExtrinsicSamples,
+    par_dic_0: Mapping[str, float] | None = None,
+) -> None:
+    """Write the extrinsic samples; the table, which refers to the arrays, last.
+
+    ``par_dic_0`` is the reference waveform that they are known to belong to.
+    """
     write_npy(files.response, extrinsic.response_dpe)
     write_npy(files.timeshift, extrinsic.timeshift_dbe)
-    write_feather(files.extrinsic_samples, extrinsic.table)
+    write_extrinsic_table(files.extrinsic_samples, extrinsic.table, par_dic_0)
 
 
 class SampleWriter:

@@ -29,7 +29,9 @@ from ..stages.extrinsic import (
     draw_extrinsic_samples,
     load_extrinsic_samples,
 )
+from ..stages.extrinsic_origin import check_origin
 from ..stages.incoherent import incoherent_lnlikes
+from ..stages.noise_drift import drift_by_detector, drift_summary
 from ..stages.reference import Reference, find_reference, save_posterior
 from ..stages.reliability import reliability
 from ..stages.results import BankPosterior, aggregate, marginalize_bank
@@ -87,6 +89,8 @@ def _reference(run: ResolvedRun) -> Reference:
         n_t=arguments.n_t,
         mchirp_guess=arguments.mchirp_guess,
         par_dic_0=arguments.par_dic_0,
+        refine_reference=arguments.refine_reference,
+        asd_drift=drift_by_detector(arguments.asd_drift, inputs.event.detector_names),
         coherent_posterior_kwargs=arguments.coherent_posterior_kwargs,
         banks=inputs.banks,
     )
@@ -124,6 +128,7 @@ def _extrinsic_samples(
 ) -> ExtrinsicSamples:
     """Stage 4: sky, polarisation and arrival time, drawn or loaded."""
     arguments, inputs = run.arguments, run.inputs
+    par_dic_0: dict[str, float] | None = reference.par_dic_0
     if arguments.extrinsic_samples is None:
         extrinsic = draw_extrinsic_samples(
             runner,
@@ -142,6 +147,8 @@ def _extrinsic_samples(
             n_int=inputs.n_int,
         )
     else:
+        if not check_origin(arguments.extrinsic_samples, reference.par_dic_0):
+            par_dic_0 = None
         extrinsic = load_extrinsic_samples(
             arguments.extrinsic_samples,
             arguments.n_ext,
@@ -149,7 +156,7 @@ def _extrinsic_samples(
             detector_names=inputs.event.detector_names,
             tcoarse=inputs.event.tcoarse,
         )
-    write_extrinsic(run.directory, extrinsic)
+    write_extrinsic(run.directory, extrinsic, par_dic_0)
     return extrinsic
 
 
@@ -268,7 +275,8 @@ def write_posterior(
     exact = None
     if exact_likelihoods and len(samples):
         drawn = list(chunks)
-        differences = binning_differences(runner, likelihood, to_frame(drawn))
+        frame = to_frame(drawn)
+        differences = binning_differences(runner, likelihood, frame)
         exact = exact_evidence(differences)
         chunks = reweighted(drawn, differences)
     else:
@@ -276,6 +284,7 @@ def write_posterior(
         frame = standardize(typical, bank_tables, standardizer, seed=seed)
         differences = binning_differences(runner, likelihood, frame)
     write.samples(chunks)
+    noise = drift_summary(likelihood, frame, error_d=reference.asd_drift_error_d)
     return summarize(
         samples,
         n_written=len(written),
@@ -285,7 +294,9 @@ def write_posterior(
         relative_binning_error=binning_error(differences),
         exact=exact,
         injection=injection_summary(inputs.event, reference.summary.asd_drift_d, table),
-        reliability=reliability(
+        reliability={"reference_moved_by": reference.moved_by}
+        | noise
+        | reliability(
             posterior,
             bank_tables,
             extrinsic,

@@ -26,6 +26,7 @@ from .corner import (
 )
 from .figures import incoherent, sky, timeline, waveform
 from .intervals import interval_text
+from .noise import noise_note, noise_rows
 from .view import RunView, open_views
 
 if TYPE_CHECKING:
@@ -140,6 +141,7 @@ def render(views: Sequence[RunView]) -> str:
         '<p class="note">Median and 90% interval (5% to 95%), with Monte-Carlo errors '
         "where they show.</p>",
         _results(views),
+        noise_note(views),
         "<h2>Posterior</h2>",
         '<div class="figures">',
         _corner(views, CORNER_PARAMETERS, "Masses, spin and distance"),
@@ -220,6 +222,7 @@ def _results(views: Sequence[RunView]) -> str:
     if any(errors):
         cells = [_formatted(error.get("largest"), ".3f") for error in errors]
         rows.append(["largest error of relative binning in ln likelihood", *cells, ""])
+    rows += noise_rows(views)
     return _table(["quantity", *(view.label for view in views), "unit"], rows)
 
 

@@ -12,6 +12,7 @@ import logging
 import os
 import shutil
 import tempfile
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +38,11 @@ logger = logging.getLogger(__name__)
 
 FINDER_KEYWORDS = {"time_range", "mchirp_range", "f_ref", "pn_phase_tol", "spline_degree"}
 """Of ``ref_wf_finder_kwargs``."""
+# Signals are looked for so far from the event's time, times of waveforms may be off by so
+# much, and the signal is to be so far from the end of a grid of times [s].
+_TIME_RANGE = 0.1
+_MAX_TIME_OFFSET = 0.02
+_TIME_MARGIN = 3e-3
 
 
 @dataclass(frozen=True)
@@ -53,12 +59,19 @@ class Reference:
         All detectors, for the coherent stage.
     incoherent : IncoherentSummary
         Each detector by itself, for the incoherent stage.
+    moved_by : float
+        By how much the t_geocenter of a given waveform was changed [s], because the signal
+        was not among the arrival times around it.
+    asd_drift_error_d : (n_d,) float or None
+        Statistical error of the noise level near the event; None where that was given.
     """
 
     posterior: Posterior
     par_dic_0: dict[str, float]
     summary: Summary
     incoherent: IncoherentSummary
+    asd_drift_error_d: np.ndarray | None = None
+    moved_by: float = 0.0
 
 
 def find_reference(
@@ -69,6 +82,7 @@ def find_reference(
     mchirp_guess: float | None = None,
     par_dic_0: Mapping[str, float] | None = None,
     refine_reference: bool | None = None,
+    asd_drift: np.ndarray | None = None,
     coherent_posterior_kwargs: Mapping[str, Any] | None = None,
     banks: Mapping[str, Bank] | None = None,
 ) -> Reference:
@@ -91,6 +105,9 @@ def find_reference(
         Whether the reference is the maximum of the likelihood, which does not depend on
         the guess. Default: yes, unless ``par_dic_0`` is given. With ``par_dic_0`` it is
         searched around that waveform's chirp mass.
+    asd_drift : (n_d,) float, optional
+        The noise level near the event, by whose square inner products are divided.
+        Default: estimated with the reference waveform.
     coherent_posterior_kwargs : dict, optional
         Overrides arguments of cogwheel's ``Posterior.from_event``; ``likelihood_kwargs``
         and ``ref_wf_finder_kwargs`` are merged key by key.
@@ -106,7 +123,12 @@ def find_reference(
     InputError
         Parameters that are missing or cannot be used.
     """
-    from ..cogwheel_bridge import make_incoherent_summary, make_posterior, make_summary
+    from ..cogwheel_bridge import (
+        asd_drift_error,
+        make_incoherent_summary,
+        make_posterior,
+        make_summary,
+    )
 
     kwargs = posterior_kwargs(bank_config, coherent_posterior_kwargs)
     if mchirp_guess is None and par_dic_0 is None:
@@ -125,19 +147,54 @@ def find_reference(
         mchirp_guess=mchirp_guess,
         par_dic_0=par_dic_0,
         refine_reference=refine_reference,
+        asd_drift=asd_drift,
         harmonic_modes=bank_config.harmonic_modes,
         **kwargs,
     )
+    moved_by = 0.0
+    if par_dic_0 is not None and not refine_reference:
+        moved_by = _time_to_move(posterior.likelihood, event_data, n_t)
+    if moved_by != 0.0:
+        assert par_dic_0 is not None
+        par_dic_0 = dict(par_dic_0)
+        par_dic_0["t_geocenter"] += moved_by
+        warnings.warn(
+            f"par_dic_0: the data fit this waveform best {1e3 * moved_by:+.1f} ms from its "
+            f"t_geocenter; {par_dic_0['t_geocenter']:.4f} s is used instead, so that "
+            "arrival times around it cover the signal",
+            stacklevel=2,
+        )
+        posterior = make_posterior(
+            event_data, par_dic_0=par_dic_0, asd_drift=asd_drift,
+            harmonic_modes=bank_config.harmonic_modes, **kwargs,
+        )  # fmt: skip
     likelihood, modes = posterior.likelihood, bank_config.harmonic_modes
     reference = Reference(
         posterior=posterior,
         par_dic_0={key: float(value) for key, value in likelihood.par_dic_0.items()},
         summary=make_summary(likelihood, harmonic_modes=modes),
         incoherent=make_incoherent_summary(likelihood, n_t, harmonic_modes=modes),
+        moved_by=moved_by,
+        asd_drift_error_d=None if asd_drift is not None else asd_drift_error(likelihood),
     )
     # The summaries shared waveforms on the full grid, which are large: let them go.
     likelihood.waveform_generator.n_cached_waveforms = 2
     return reference
+
+
+def _time_to_move(likelihood: Any, event_data: EventData, n_t: int) -> float:
+    """Return how far the data's best time is off a waveform's [s], if it is too far off.
+
+    Too far is near the end of the incoherent stage's grid of times, or of the range of the
+    extrinsic stage.
+    """
+    from ..cogwheel_bridge import arrival_offset
+
+    looked_at = _TIME_RANGE + abs(likelihood.par_dic_0["t_geocenter"])
+    offset = arrival_offset(likelihood, looked_at)
+    half_grid = n_t // 2 * float(event_data.times[1])
+    allowed = min(max(half_grid - _TIME_MARGIN, half_grid / 2), _MAX_TIME_OFFSET)
+    return offset if abs(offset) > allowed else 0.0
 
 
 def posterior_kwargs(

@@ -142,6 +142,35 @@ class TestGivenReference:
             )
 
 
+class TestTimeOfGivenReference:
+    @pytest.mark.parametrize("offset", [-0.15, -0.035, 0.035])
+    def test_far_from_the_signal_is_moved_there(
+        self, golden_event, golden_par_dic_0, golden_reference, offset
+    ):
+        t_geocenter = golden_par_dic_0["t_geocenter"] + offset
+        with pytest.warns(UserWarning, match="so that arrival times around it cover"):
+            found = find_reference(
+                golden_event,
+                config_for(golden_event),
+                n_t=64,
+                par_dic_0=golden_par_dic_0 | {"t_geocenter": t_geocenter},
+            )
+        assert found.moved_by == pytest.approx(-offset, abs=2e-3)
+        np.testing.assert_allclose(
+            found.incoherent.times_dt, golden_reference.incoherent.times_dt, atol=2e-3
+        )
+
+    @pytest.mark.parametrize("factor", [0.95, 1.05])
+    def test_near_the_signal_stays(self, golden_event, golden_par_dic_0, factor):
+        masses = {name: factor * golden_par_dic_0[name] for name in ("m1", "m2")}
+        par_dic_0 = golden_par_dic_0 | masses
+        found = find_reference(
+            golden_event, config_for(golden_event), n_t=64, par_dic_0=par_dic_0
+        )
+        assert found.moved_by == 0
+        assert found.par_dic_0 == par_dic_0
+
+
 class TestSearch:
     def test_is_as_good_as_the_published_one(self, golden_event, golden_reference):
         found = find_reference(
