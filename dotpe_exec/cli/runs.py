@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import click
 
 from .options import VALUE, executor_options, strict_option
+from .show import show_results
 from .tuning import is_tuned, tune_and_show
 
 
@@ -181,7 +180,8 @@ def adaptive_options(command: Callable) -> Callable:
     "--profile", is_flag=True, help="Also profile all processes, and write trace.json."
 )
 @executor_options
-def infer(**arguments: Any) -> None:
+@strict_option
+def infer(strict: bool, **arguments: Any) -> None:
     """Infer the parameters of EVENT (an .npz, or a bundled event) without a bank.
 
     \b
@@ -190,7 +190,7 @@ def infer(**arguments: Any) -> None:
     """
     from ..inference import infer
 
-    show_results(infer(**arguments))
+    show_results(infer(**arguments), strict=strict)
 
 
 @click.command()
@@ -211,27 +211,3 @@ def demo(strict: bool, **arguments: Any) -> None:
     rundir, picture = run_demo(**arguments)
     click.echo(f"corner plot: {picture}")
     show_results(rundir, strict=strict)
-
-
-def show_results(rundir: Path, *, strict: bool = False) -> None:
-    """Print results, verdict and timings of a finished run.
-
-    With ``strict`` the exit status is 3 unless the verdict is "reliable".
-    """
-    import pandas as pd
-    from rich.console import Console
-
-    from ..report.table import results_table, timing_table, verdict_text
-    from ..rundir.directory import RunDirectory
-    from ..verdict import RELIABLE, verdict_of
-
-    files = RunDirectory(rundir)
-    summary = json.loads(files.summary.read_text(encoding="utf-8"))
-    report = json.loads(files.report.read_text(encoding="utf-8"))
-    console = Console()
-    console.print(results_table(pd.read_feather(files.samples), summary))
-    console.print(verdict_text(summary))
-    console.print(timing_table(report, summary))
-    console.print(f"run directory: {rundir}", soft_wrap=True)
-    if strict and verdict_of(summary).status != RELIABLE:
-        click.get_current_context().exit(3)

@@ -29,14 +29,21 @@ def autotune(**arguments: Any) -> None:
 
 
 @click.command()
+@click.argument("rundirs", nargs=-1, metavar="[RUNDIR]...")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def info(as_json: bool) -> None:
-    """Print what was detected of this machine, and how it was tuned.
+def info(rundirs: tuple[str, ...], as_json: bool) -> None:
+    """Print what was detected of this machine, or results and verdict of finished runs.
 
     \b
     Example:
       dotpe-exec info
+      dotpe-exec info runs/GW150914
     """
+    if rundirs:
+        from .show import show_runs
+
+        show_runs(rundirs, as_json=as_json)
+        return
     from ..config import get_shared_config_cache_path, load_cached_config
     from ..executors.backends import installed_executors
     from ..machine import describe_machine

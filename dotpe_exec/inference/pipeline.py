@@ -303,6 +303,7 @@ def write_posterior(
             reference.posterior,
             table=table,
             size_limit=size_limit,
+            considered={b: some.inds for b, some in inputs.candidates.items()},
         ),
         evidence_sums=evidence_sums,
     )

@@ -31,6 +31,7 @@ def reliability(
     *,
     table: DistanceTable,
     size_limit: int,
+    considered: Mapping[str, range | np.ndarray] | None = None,
 ) -> dict[str, Any]:
     """Return what the summary says beyond evidence and effective numbers.
 
@@ -44,6 +45,8 @@ def reliability(
         Holds the reference waveform and its likelihood.
     table : DistanceTable
     size_limit : int
+    considered : mapping, optional
+        Indices of the waveforms that were considered at all, by bank id; default: all.
 
     Returns
     -------
@@ -57,7 +60,7 @@ def reliability(
     return {
         "pareto_k": pareto_k(shares, posterior.n_int),
         "largest_waveform_share": float(shares.max(initial=0.0)),
-        "edges": edge_shares(posterior, bank_tables)
+        "edges": edge_shares(posterior, bank_tables, considered)
         | distance_edge_share(posterior, table.d_luminosity_max),
         "size_limit_reached": max([*sizes, sum(sizes)]) >= size_limit,
         "reference_bestfit_lnlike": bestfit_lnlike(
@@ -69,9 +72,11 @@ def reliability(
 
 
 def edge_shares(
-    posterior: CombinedPosterior, bank_tables: Mapping[str, pd.DataFrame]
+    posterior: CombinedPosterior,
+    bank_tables: Mapping[str, pd.DataFrame],
+    considered: Mapping[str, range | np.ndarray] | None = None,
 ) -> dict[str, dict[str, float]]:
-    """Return the weight near the ends of what all banks cover together.
+    """Return the weight near the ends of what all banks' waveforms cover together.
 
     Returns
     -------
@@ -84,9 +89,10 @@ def edge_shares(
     for bank, shares_i in zip(posterior.banks, posterior.shares_i, strict=True):
         table = bank_tables[bank.bank_id]
         m1, m2 = np.asarray(table["m1"]), np.asarray(table["m2"])
-        mchirps.append(chirp_mass(m1, m2))
-        ratios.append(m2 / m1)
-        shares.append(np.pad(shares_i, (0, len(m1) - len(shares_i))))
+        inds = np.asarray((considered or {}).get(bank.bank_id, range(len(m1))), np.int64)
+        mchirps.append(chirp_mass(m1, m2)[inds])
+        ratios.append((m2 / m1)[inds])
+        shares.append(np.pad(shares_i, (0, len(m1) - len(shares_i)))[inds])
     mchirp, ratio, share = map(np.concatenate, (mchirps, ratios, shares))
     margin = EDGE_WIDTH * np.ptp(mchirp)
     q_margin = EDGE_WIDTH * np.ptp(ratio)

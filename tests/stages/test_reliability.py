@@ -51,6 +51,16 @@ def test_weight_at_the_edges_of_all_banks_together(posterior):
     assert 0 <= edges["lower_mchirp_edge"]["share"] <= shares[0][:3].sum()
 
 
+def test_edges_are_those_of_the_waveforms_that_were_considered(posterior):
+    m1 = np.linspace(10, 20, N_INT)
+    tables = {"bank_0": bank_table(m1), "bank_1": bank_table(m1)}
+    considered = {"bank_0": range(20, N_INT), "bank_1": np.arange(30, N_INT)}
+    edge = edge_shares(posterior, tables, considered)["lower_mchirp_edge"]
+    assert edge["value"] > edge_shares(posterior, tables)["lower_mchirp_edge"]["value"]
+    share = np.pad(posterior.shares_i[0], (0, N_INT))[20]
+    assert edge["share"] == pytest.approx(share)
+
+
 def test_weight_at_the_end_of_the_distance_prior(posterior):
     distances = np.concatenate(
         [
