@@ -132,6 +132,8 @@ def _analyse(job: EventJob) -> dict[str, Any]:
     from .evaluate import evaluate
 
     function = analysis_function(job.method)
+    # Campaigns draw a fixed number of samples: repeated ones do no harm to a P-P test.
+    warnings.filterwarnings("ignore", message=r"\d+ samples are drawn from a posterior")
     rundir = function(
         job.event_file,
         rundir=job.rundir,
