@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..verdict import LIMITED, RELIABLE, UNUSABLE
 from .evaluate import QUANTITIES, TESTED
 from .tasks import FINISHED
 
@@ -79,9 +80,8 @@ def _urgency(row: dict[str, Any]) -> int:
     if row["status"] == "failed":
         return 0
     if row["status"] != FINISHED:
-        return 4
-    verdict = row["verdict"]
-    return 3 if verdict == "reliable" else 2 if not verdict else 1
+        return 5
+    return {UNUSABLE: 1, LIMITED: 2, RELIABLE: 4}.get(row["verdict"], 3)
 
 
 def _redshift(d_luminosity: np.ndarray) -> np.ndarray:

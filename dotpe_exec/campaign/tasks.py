@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import signal
+import threading
 import time
 import traceback
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from ..errors import DotpeExecError, RunDirectoryError
@@ -56,6 +59,8 @@ class EventJob:
         Replace what another analysis left in the run directory.
     limits : Injections or None
         Those that the event is one of.
+    campaign_pid : int
+        Of the process whose campaign it is.
     """
 
     name: str
@@ -65,6 +70,7 @@ class EventJob:
     arguments: Mapping[str, Any]
     overwrite: bool = False
     limits: Injections | None = None
+    campaign_pid: int = field(default_factory=os.getpid)
 
 
 @dataclass(frozen=True)
@@ -125,7 +131,24 @@ def _sourced(source: str, folder: Path) -> Any:
 
 def analyse(job: EventJob) -> Outcome:
     """Analyse one event, serially, going on where an earlier attempt ended."""
+    if os.getpid() != job.campaign_pid:
+        _end_when_told()
     return outcome_of(job.name, lambda: _analyse(job))
+
+
+def _end_when_told() -> None:
+    """Let SIGTERM end this worker, as it would outside of a run.
+
+    A run takes it for its own end, and the campaign would for the event's; a worker that is
+    gone is replaced, and its event goes on.
+    """
+
+    def end(number: int, frame: FrameType | None) -> None:
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
+
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, end)
 
 
 def _analyse(job: EventJob) -> dict[str, Any]:

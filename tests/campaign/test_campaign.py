@@ -1,4 +1,4 @@
-"""Campaigns from beginning to end: same as single runs, resumable, no event stops others."""
+"""Campaigns from beginning to end: as single runs, resumable, no event stops others."""
 
 from __future__ import annotations
 
@@ -113,9 +113,11 @@ class TestResults:
             assert all(0 <= below <= 1 for below in values["below"].values())
 
     def test_table_and_page_hold_all_events(self, copied):
-        outcome = copied.outcome("injection_00001")
-        outcome["values"] |= {"verdict": "unreliable", "findings": ["too few"]}
-        copied.files.outcome("injection_00001").write_text(json.dumps(outcome))
+        for name in copied.names:
+            outcome = copied.outcome(name)
+            verdict = "limited" if name == "injection_00001" else "reliable"
+            outcome["values"] |= {"verdict": verdict, "findings": [f"{verdict} indeed"]}
+            copied.files.outcome(name).write_text(json.dumps(outcome))
         path = copied.report(pages=False, progress=False)
         table = pd.read_csv(copied.files.table_csv)
         assert table["name"].tolist()[0] == "injection_00001"  # not reliable: first
@@ -124,7 +126,7 @@ class TestResults:
         assert parquet["ln_evidence"].tolist() == pytest.approx(table["ln_evidence"])
         assert (table["redshift"] > 0).all()
         page = path.read_text()
-        assert "too few" in page and "http" not in page.replace("http-equiv", "")
+        assert "limited indeed" in page and "http" not in page.replace("http-equiv", "")
         assert all(name in page for name in copied.names)
 
     def test_pages_of_events_are_linked(self, copied):
