@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
     from .campaign import Campaign
 
-_FIRST = ("name", "status", "verdict", "findings", "sentence", "ended", "seconds", "snr")
+_FIRST = ("name", "status", "verdict", "findings", "sentence", "ended", "seconds",
+          "memory_gb", "snr")  # fmt: skip
 _RUN = ("ln_evidence", "ln_evidence_error", "n_effective", "n_effective_i",
         "n_effective_e", "bestfit_lnlike_max")  # fmt: skip
 _SPANS = ("", "_low", "_high")
@@ -27,9 +28,9 @@ def events_table(campaign: Campaign) -> pd.DataFrame:
 
     Columns: name, ``status`` (see :data:`~dotpe_exec.campaign.campaign.STATUSES`),
     ``verdict`` and ``findings`` of the run's diagnostics, ``sentence`` (why it failed),
-    time of its end, seconds it took, optimal signal-to-noise ratio (injections), evidence
-    and effective numbers, medians and 90% intervals (``_low``, ``_high``) of parameters,
-    redshift and source-frame chirp mass for the median distance; for injections
+    time of its end, seconds it took, memory of its worker, optimal signal-to-noise ratio
+    (injections), evidence and effective numbers, medians and 90% intervals (``_low``,
+    ``_high``) of parameters, redshift and source-frame chirp mass for the median distance; for injections
     ``true_*``, ``below_*`` (posterior probability below the true value) and ``bias_*`` (in
     standard deviations).
     """
@@ -60,6 +61,7 @@ def _row(campaign: Campaign, name: str) -> dict[str, Any]:
         "status": state,
         "sentence": outcome.get("sentence") or "",
         "seconds": outcome.get("seconds"),
+        "memory_gb": outcome.get("memory_gb"),
         "ended": values.get("ended"),
         "verdict": values.get("verdict") or "",
         "findings": "; ".join([*values.get("findings", []), *values.get("warnings", [])]),

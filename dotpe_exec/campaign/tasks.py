@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import threading
 import time
@@ -89,6 +90,8 @@ class Outcome:
         Numbers of the analysis, see :func:`~dotpe_exec.campaign.evaluate.evaluate`.
     trace : str
         Traceback of an error that is not one of this package's.
+    memory_gb : float
+        Most memory that the worker's process ever held, with what it shares [GB].
     """
 
     name: str
@@ -97,6 +100,7 @@ class Outcome:
     seconds: float = 0.0
     values: dict[str, Any] = field(default_factory=dict)
     trace: str = ""
+    memory_gb: float = 0.0
 
 
 def make_data(job: DataJob) -> Outcome:
@@ -195,4 +199,5 @@ def outcome_of(name: str, work: Callable[[], dict[str, Any]]) -> Outcome:
         time.perf_counter() - began,
         values,
         trace,
+        resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9,
     )
