@@ -4,8 +4,8 @@
 
 Two detectors, 8 s, IMRPhenomXPHM, signal-to-noise ratio 8 to 25, chirp mass 20 to 40.
 ``infer`` aims at 500 effective waveforms; ``run`` takes one bank of 16384 for all events.
-With ``--compare`` the same campaign is run by one worker as well: efficiency is the ratio of
-worker-seconds, start of the workers included.
+With ``--compare`` the same campaign is run by one worker as well: efficiency is the ratio
+of worker-seconds, start of the workers included.
 """
 
 from __future__ import annotations

@@ -30,9 +30,9 @@ def events_table(campaign: Campaign) -> pd.DataFrame:
     ``verdict`` and ``findings`` of the run's diagnostics, ``sentence`` (why it failed),
     time of its end, seconds it took, memory of its worker, optimal signal-to-noise ratio
     (injections), evidence and effective numbers, medians and 90% intervals (``_low``,
-    ``_high``) of parameters, redshift and source-frame chirp mass for the median distance; for injections
-    ``true_*``, ``below_*`` (posterior probability below the true value) and ``bias_*`` (in
-    standard deviations).
+    ``_high``) of parameters, redshift and source-frame chirp mass for the median distance;
+    for injections ``true_*``, ``below_*`` (posterior probability below the true value) and
+    ``bias_*`` (in standard deviations).
     """
     import pandas as pd
 

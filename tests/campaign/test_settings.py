@@ -40,6 +40,12 @@ def test_relative_paths_are_seen_from_the_campaign(tmp_path):
     assert arguments["n_phi"] == 100  # as on the command line
 
 
+def test_adaptive_analysis_has_its_own_arguments():
+    assert Analysis("infer", {"n_effective": 500.0}).method == "infer"
+    with pytest.raises(InputError, match="n_int is no argument of infer"):
+        Analysis("infer", {"n_int": 5})
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
