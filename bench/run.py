@@ -54,6 +54,9 @@ BENCHMARKS = {
     "growth": Benchmark(
         "endtoend.py", "whole runs against the size of the bank, line fitted", ("--growth",)
     ),
+    "campaign": Benchmark(
+        "campaign.py", "a hundred injections: throughput and memory of a campaign"
+    ),
     "profile": Benchmark("profiled.py", "what profiling costs, whole runs in pairs"),
     "banks": Benchmark(
         "many_banks.py",

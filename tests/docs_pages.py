@@ -56,7 +56,10 @@ SMALLER = [
         ("(?:--n-phi|n_phi)", 16),
         ("(?:--n-t|n_t)", 32),
     )
-] + [(re.compile(r"((?:--n-procs|n_procs)[=\s]+)\d+"), r"\g<1>2")]
+] + [
+    (re.compile(r"((?:--n-procs|n_procs)[=\s]+)\d+"), r"\g<1>2"),
+    (re.compile(r"(--injections )\d+"), r"\g<1>1"),
+]
 
 _COMMENT = re.compile(r"<!--\s*(.*?)\s*-->\s*", re.DOTALL)
 _FENCE = re.compile(

@@ -13,6 +13,7 @@ from typing import Any
 from ..atomic import read_json, to_json, write_json
 from ..digests import file_digest
 from ..errors import InputError, RunDirectoryError
+from ..interrupts import terminations_raise
 from ..rundir.files import RunFiles
 from ..seeds import generator
 from .changes import Changes
@@ -145,16 +146,17 @@ class Campaign:
             raise InputError(self._changed(changes))
         if len(jobs) <= 4:
             executor = "serial"  # done before workers are ready
-        for job, outcome in map_jobs(
-            "data of events", make_data, jobs, executor=executor, n_procs=n_procs,
-            progress=progress,
-        ):  # fmt: skip
-            outcome = _settled(job.name, outcome)
-            if outcome.status == FINISHED:
-                write_json(self.files.origin(job.name), wanted[job.name])
-                self.files.outcome(job.name).unlink(missing_ok=True)
-            else:
-                write_json(self.files.outcome(job.name), outcome)
+        with terminations_raise():
+            for job, result in map_jobs(
+                "data of events", make_data, jobs, executor=executor, n_procs=n_procs,
+                progress=progress,
+            ):  # fmt: skip
+                outcome = _settled(job.name, result)
+                if outcome.status == FINISHED:
+                    write_json(self.files.origin(job.name), wanted[job.name])
+                    self.files.outcome(job.name).unlink(missing_ok=True)
+                else:
+                    write_json(self.files.outcome(job.name), outcome)
 
     def _origin(self, name: str) -> dict[str, Any]:
         """Return what an event's data depend on."""
@@ -260,12 +262,12 @@ class Campaign:
                 self._forget(job.name)
             write_json(self.files.job(job.name), records[job.name])
         jobs = [dataclasses.replace(job, overwrite=False) for job in jobs]
-        if jobs:
-            for job, outcome in map_jobs(
+        with terminations_raise():
+            for job, result in map_jobs(
                 "events", analyse, jobs, executor=executor, n_procs=n_procs,
                 progress=progress,
             ):  # fmt: skip
-                outcome = _settled(job.name, outcome)
+                outcome = _settled(job.name, result)
                 if outcome.status != BUSY:
                     write_json(self.files.outcome(job.name), outcome)
         return self.counts()

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..loading import StoredRun
+from ..verdict import verdict_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -51,9 +52,9 @@ def evaluate(rundir: Path, limits: Injections | None) -> dict[str, Any]:
             strict=True,
         ):
             found[f"{name}{key}"] = value
-    diagnostics = run.summary.get("diagnostics") or {}
-    found["verdict"] = diagnostics.get("status")
-    found["findings"] = [_text(one) for one in diagnostics.get("findings", [])]
+    verdict = verdict_of(run.summary)
+    found["verdict"] = verdict.status
+    found["findings"] = [one.title for one in verdict.findings]
     truth, snr = _truth(run)
     found["snr"] = snr
     if truth is not None:
@@ -72,12 +73,6 @@ def evaluate(rundir: Path, limits: Injections | None) -> dict[str, Any]:
                 found["below"][name] = probability_below(values, kept, truth[name])
                 found["bias"][name] = _bias(values, kept, truth[name])
     return found
-
-
-def _text(finding: Any) -> str:
-    if isinstance(finding, Mapping):
-        return str(finding.get("text") or finding.get("message") or dict(finding))
-    return str(finding)
 
 
 def with_ratios(samples: pd.DataFrame) -> pd.DataFrame:

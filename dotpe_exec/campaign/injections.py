@@ -18,7 +18,7 @@ from .settings import Injections, injection_name
 if TYPE_CHECKING:
     from cogwheel.data import EventData
 
-_N_PILOT = 256
+_N_PILOT = 64
 _MARGIN = 1.05  # of the farthest distance over that of the loudest pilot signal
 _MOST_DRAWS = 20_000
 # Distances end here in the prior of the analyses: cogwheel's table of their integral.
@@ -95,7 +95,8 @@ def with_distance(injections: Injections, folder: Path) -> Injections:
         network = Network(_noise(unit, k, folder), unit.approximant)
         rng = generator(injections.seed, "pilot", k)
         for _ in range(_N_PILOT // len(injections.detectors)):
-            snr = network.snr_at_one_mpc(draw_parameters(unit, rng))
+            face_on = draw_parameters(unit, rng) | {"iota": 0.0}
+            snr = network.snr_at_one_mpc(face_on)
             loudest = max(loudest, snr)
     lowest = max(injections.snr_range[0], 1.0)
     distance = min(_MARGIN * loudest / lowest, _FARTHEST)

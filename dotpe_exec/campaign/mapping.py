@@ -71,6 +71,8 @@ def map_jobs(
     ExecutorError
         No worker can be used.
     """
+    if not jobs:
+        return
     tasks = [Task(job.name, job) for job in jobs]
     if executor is None:
         executor = "serial" if min(n_procs or usable_cores(), len(jobs)) <= 1 else "loky"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from .._version import __version__
 from ..atomic import atomic_write
+from ..verdict import RELIABLE
 from .mapping import map_jobs
 from .statistics import LEVELS, calibrations, combined_p_value
 from .tasks import FINISHED, Outcome, outcome_of
@@ -106,9 +107,7 @@ def _page(campaign: Campaign, table: pd.DataFrame) -> str:
         version=__version__,
         counts=campaign.counts(),
         n_events=len(table),
-        n_doubtful=int(
-            ((finished["verdict"] != "reliable") & (finished["verdict"] != "")).sum()
-        ),
+        n_doubtful=int((finished["verdict"] != RELIABLE).sum()),
         columns=[label for _, label, _ in _COLUMNS],
         rows=[_shown(campaign, row) for row in table.to_dict("records")],
         calibrations=[_shown_calibration(one) for one in some],

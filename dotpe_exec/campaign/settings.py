@@ -96,21 +96,11 @@ def _from_folder(value: Any, folder: Path) -> Any:
 
 
 def analysis_function(method: str) -> Callable[..., Path]:
-    """Return the public function of a method.
+    """Return the public function of a method."""
+    from ..inference import infer, run
 
-    Raises
-    ------
-    InputError
-        This version has no such function.
-    """
-    import dotpe_exec
-
-    try:
-        return getattr(dotpe_exec, method)
-    except AttributeError as error:
-        raise InputError(
-            f"the method {method!r} is not in this version of dotpe-exec; give bank_folder"
-        ) from error
+    functions: dict[str, Callable[..., Path]] = {"infer": infer, "run": run}
+    return functions[method]
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..verdict import LIMITED, RELIABLE, UNUSABLE
 from .evaluate import QUANTITIES, TESTED
 from .tasks import FINISHED
 
@@ -15,7 +16,8 @@ if TYPE_CHECKING:
 
     from .campaign import Campaign
 
-_FIRST = ("name", "status", "verdict", "findings", "sentence", "ended", "seconds", "snr")
+_FIRST = ("name", "status", "verdict", "findings", "sentence", "ended", "seconds",
+          "memory_gb", "snr")  # fmt: skip
 _RUN = ("ln_evidence", "ln_evidence_error", "n_effective", "n_effective_i",
         "n_effective_e", "bestfit_lnlike_max")  # fmt: skip
 _SPANS = ("", "_low", "_high")
@@ -26,11 +28,11 @@ def events_table(campaign: Campaign) -> pd.DataFrame:
 
     Columns: name, ``status`` (see :data:`~dotpe_exec.campaign.campaign.STATUSES`),
     ``verdict`` and ``findings`` of the run's diagnostics, ``sentence`` (why it failed),
-    time of its end, seconds it took, optimal signal-to-noise ratio (injections), evidence
-    and effective numbers, medians and 90% intervals (``_low``, ``_high``) of parameters,
-    redshift and source-frame chirp mass for the median distance; for injections
-    ``true_*``, ``below_*`` (posterior probability below the true value) and ``bias_*`` (in
-    standard deviations).
+    time of its end, seconds it took, memory of its worker, optimal signal-to-noise ratio
+    (injections), evidence and effective numbers, medians and 90% intervals (``_low``,
+    ``_high``) of parameters, redshift and source-frame chirp mass for the median distance;
+    for injections ``true_*``, ``below_*`` (posterior probability below the true value) and
+    ``bias_*`` (in standard deviations).
     """
     import pandas as pd
 
@@ -59,6 +61,7 @@ def _row(campaign: Campaign, name: str) -> dict[str, Any]:
         "status": state,
         "sentence": outcome.get("sentence") or "",
         "seconds": outcome.get("seconds"),
+        "memory_gb": outcome.get("memory_gb"),
         "ended": values.get("ended"),
         "verdict": values.get("verdict") or "",
         "findings": "; ".join([*values.get("findings", []), *values.get("warnings", [])]),
@@ -79,9 +82,8 @@ def _urgency(row: dict[str, Any]) -> int:
     if row["status"] == "failed":
         return 0
     if row["status"] != FINISHED:
-        return 4
-    verdict = row["verdict"]
-    return 3 if verdict == "reliable" else 2 if not verdict else 1
+        return 5
+    return {UNUSABLE: 1, LIMITED: 2, RELIABLE: 4}.get(row["verdict"], 3)
 
 
 def _redshift(d_luminosity: np.ndarray) -> np.ndarray:

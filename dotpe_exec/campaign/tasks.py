@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import resource
+import signal
+import threading
 import time
 import traceback
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from ..errors import DotpeExecError, RunDirectoryError
@@ -56,6 +60,8 @@ class EventJob:
         Replace what another analysis left in the run directory.
     limits : Injections or None
         Those that the event is one of.
+    campaign_pid : int
+        Of the process whose campaign it is.
     """
 
     name: str
@@ -65,6 +71,7 @@ class EventJob:
     arguments: Mapping[str, Any]
     overwrite: bool = False
     limits: Injections | None = None
+    campaign_pid: int = field(default_factory=os.getpid)
 
 
 @dataclass(frozen=True)
@@ -83,6 +90,8 @@ class Outcome:
         Numbers of the analysis, see :func:`~dotpe_exec.campaign.evaluate.evaluate`.
     trace : str
         Traceback of an error that is not one of this package's.
+    memory_gb : float
+        Most memory that the worker's process ever held, with what it shares [GB].
     """
 
     name: str
@@ -91,6 +100,7 @@ class Outcome:
     seconds: float = 0.0
     values: dict[str, Any] = field(default_factory=dict)
     trace: str = ""
+    memory_gb: float = 0.0
 
 
 def make_data(job: DataJob) -> Outcome:
@@ -125,13 +135,32 @@ def _sourced(source: str, folder: Path) -> Any:
 
 def analyse(job: EventJob) -> Outcome:
     """Analyse one event, serially, going on where an earlier attempt ended."""
+    if os.getpid() != job.campaign_pid:
+        _end_when_told()
     return outcome_of(job.name, lambda: _analyse(job))
+
+
+def _end_when_told() -> None:
+    """Let SIGTERM end this worker, as it would outside of a run.
+
+    A run takes it for its own end, and the campaign would for the event's; a worker that is
+    gone is replaced, and its event goes on.
+    """
+
+    def end(number: int, frame: FrameType | None) -> None:
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
+
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, end)
 
 
 def _analyse(job: EventJob) -> dict[str, Any]:
     from .evaluate import evaluate
 
     function = analysis_function(job.method)
+    # Campaigns draw a fixed number of samples: repeated ones do no harm to a P-P test.
+    warnings.filterwarnings("ignore", message=r"\d+ samples are drawn from a posterior")
     rundir = function(
         job.event_file,
         rundir=job.rundir,
@@ -170,4 +199,5 @@ def outcome_of(name: str, work: Callable[[], dict[str, Any]]) -> Outcome:
         time.perf_counter() - began,
         values,
         trace,
+        resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9,
     )
