@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..loading import Run
+from ..loading import StoredRun as Run
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -20,6 +20,7 @@ from ..errors import DotpeExecError, ExecutorError, TaskError, WorkerCrashError
 from ..interrupts import terminations_raise
 from .banks import bank
 from .campaign import campaign
+from .cite import cite
 from .events import event
 from .results import export, plot, report
 from .runs import demo, run
@@ -87,5 +88,17 @@ def main(debug: bool, verbose: bool) -> None:
     atexit.register(gc.freeze)
 
 
-for _command in (autotune, bank, campaign, demo, event, export, info, plot, report, run):
+for _command in (
+    autotune,
+    bank,
+    campaign,
+    demo,
+    event,
+    export,
+    info,
+    plot,
+    report,
+    run,
+    cite,
+):
     main.add_command(_command)
