@@ -22,8 +22,8 @@ from .detectors import interferometer_name
 if TYPE_CHECKING:
     import pandas as pd
 
-_MAX_POINTS = 2000
-_MAX_CLUSTERS, _TRIALS = 12, 2
+_MAX_POINTS = 1000
+_MAX_CLUSTERS, _TRIALS = 8, 2
 _MIN_POINTS = 50
 LEVELS = (0.5, 0.9)
 
@@ -80,7 +80,11 @@ def make_skymap(run: StoredRun) -> SkyMap:
             points, max_k=_MAX_CLUSTERS, trials=_TRIALS, jobs=1
         )
         table = density.as_healpix()
-    table.meta["creator"] = "dotpe-exec"
+    table.meta |= {
+        "creator": "dotpe-exec",
+        "distmean": float(points[:, 2].mean()),
+        "diststd": float(points[:, 2].std()),
+    }
     if run.event_file is not None:
         names = {interferometer_name(name) for name in run.event.detector_names}
         table.meta |= {
