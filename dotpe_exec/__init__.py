@@ -10,6 +10,7 @@ from ._version import __version__
 if TYPE_CHECKING:
     from .config import MulticoreConfig, load_cached_config
     from .inference import (
+        infer,
         run,
         run_and_profile,
         run_and_profile_multicore,
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from .tuning.autotune import autotune_multicore_config
 
 _PUBLIC = {
+    "infer": "inference",
     "run": "inference",
     "run_multicore": "inference",
     "run_and_profile": "inference",
@@ -34,6 +36,7 @@ __all__ = [
     "Run",
     "__version__",
     "autotune_multicore_config",
+    "infer",
     "load",
     "load_cached_config",
     "run",

@@ -213,6 +213,14 @@ class Monitor:
                 phase, record.n_tasks, record.n_restored, record.seconds,
             )  # fmt: skip
 
+    def say(self, text: str) -> None:
+        """Show a line of text among the progress, and log it."""
+        logger.info("%s", text)
+        if self._bars:
+            from tqdm.auto import tqdm
+
+            tqdm.write(text, file=sys.stderr)
+
     # What comes out
 
     def tasks_frame(self) -> pd.DataFrame:

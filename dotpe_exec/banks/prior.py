@@ -78,7 +78,7 @@ class Proposal:
         """Return parameters (n, 9) for points (n, 9) of the unit cube."""
         u = iter(uniforms_iu.T)
         mchirp = powerlaw_quantile(next(u), self.mchirp_range, self.alpha)
-        q = np.exp(_lnq_quantile(next(u), self.q_min))
+        q = np.exp(lnq_quantile(next(u), self.q_min))
         m1 = mchirp * (1 + q) ** 0.2 / q**0.6
         chieff = 2 * next(u) - 1
         s1z_min = np.maximum((1 + q) * chieff - q, -1)
@@ -140,7 +140,7 @@ def powerlaw_lndensity(
     return alpha * ln_x - (k * np.log(low) + ln_norm)
 
 
-def _lnq_quantile(u: np.ndarray, q_min: float) -> np.ndarray:
+def lnq_quantile(u: np.ndarray, q_min: float) -> np.ndarray:
     """Return quantiles of the density proportional to cosh(ln q / 2)^0.4.
 
     The density varies by less than a factor of two over any sensible range, so linear

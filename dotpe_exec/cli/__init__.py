@@ -22,7 +22,7 @@ from .banks import bank
 from .campaign import campaign
 from .events import event
 from .results import export, plot, report
-from .runs import demo, run
+from .runs import demo, infer, run
 from .tuning import autotune, info
 
 _CONTEXT = {
@@ -87,5 +87,6 @@ def main(debug: bool, verbose: bool) -> None:
     atexit.register(gc.freeze)
 
 
-for _command in (autotune, bank, campaign, demo, event, export, info, plot, report, run):
+_COMMANDS = (autotune, bank, campaign, demo, event, export, infer, info, plot, report, run)
+for _command in _COMMANDS:
     main.add_command(_command)

@@ -1,4 +1,4 @@
-"""``dotpe-exec bank build`` and ``bank check``."""
+"""``dotpe-exec bank build``, ``bank adapt`` and ``bank check``."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from .options import executor_options
+from .runs import adaptive_options
 
 
 @click.group()
@@ -43,6 +44,27 @@ def bank_build(**arguments: Any) -> None:
 
     for folder in build_bank_command(**arguments):
         click.echo(folder)
+
+
+@bank.command("adapt")
+@click.argument("event")
+@click.argument("rundir")
+@adaptive_options
+@click.option("--resume", is_flag=True, help="Continue what is in RUNDIR.")
+@click.option("--overwrite", is_flag=True, help="Replace what is in RUNDIR.")
+@executor_options
+def bank_adapt(**arguments: Any) -> None:
+    """Draw a bank for EVENT, with its waveforms, in RUNDIR/banks/adapted.
+
+    \b
+    Example:
+      dotpe-exec bank adapt GW150914 runs/GW150914
+    """
+    from ..inference import infer
+    from ..rundir.files import RunFiles
+
+    rundir = infer(**arguments, save_waveforms=True)
+    click.echo(RunFiles(rundir).bank("adapted"))
 
 
 @bank.command("check")

@@ -1,9 +1,10 @@
-"""``dotpe-exec run`` and ``dotpe-exec demo``."""
+"""``dotpe-exec run``, ``infer`` and ``demo``."""
 
 from __future__ import annotations
 
 import contextlib
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +107,78 @@ def run(multicore: str | None, autotune_only: bool, strict: bool, **arguments: A
     with without_cached_config() if multicore == "manual" else contextlib.nullcontext():
         rundir = run_multicore(**arguments)
     show_results(rundir, strict=strict)
+
+
+def adaptive_options(command: Callable) -> Callable:
+    """Add the options of an analysis that draws its own bank."""
+    for option in reversed(
+        [
+            click.option(
+                "--n-effective", type=float, default=4000, show_default=True,
+                help="Effective waveforms at which to stop.",
+            ),
+            click.option(
+                "--max-waveforms", type=int, default=100_000, show_default=True,
+                help="Waveforms at which to stop in any case.",
+            ),
+            click.option(
+                "--mchirp-range", type=float, nargs=2,
+                help="Prior range [solar masses] (default: searched in the data).",
+            ),
+            click.option("--q-min", type=float, default=0.1, show_default=True),
+            click.option("--approximant", default="IMRPhenomXPHM", show_default=True),
+            click.option(
+                "--f-ref", type=float, default=50.0, show_default=True, help="[Hz]"
+            ),
+            click.option(
+                "--pn-phase-tol", type=float, default=0.1, show_default=True, help="[rad]"
+            ),
+            click.option(
+                "--n-ext", type=int, default=1024, show_default=True,
+                help="Extrinsic samples.",
+            ),
+            click.option(
+                "--n-phi", type=int, default=32, show_default=True, help="Orbital phases."
+            ),
+            click.option(
+                "--n-t", type=int, default=64, show_default=True, help="Arrival times."
+            ),
+            click.option("--seed", type=int, help="Default: drawn and recorded."),
+            click.option(
+                "--par-dic-0", help="JSON file with the reference waveform's parameters."
+            ),
+            click.option(
+                "--coherent-posterior-kwargs", type=VALUE, help="JSON dictionary."
+            ),
+        ]
+    ):  # fmt: skip
+        command = option(command)
+    return command
+
+
+@click.command()
+@click.argument("event")
+@click.option("--rundir", help="Run directory.")
+@click.option("--event-dir", help="Parent of run directories run_0, run_1, ...")
+@adaptive_options
+@click.option("--n-draws", type=int, help="Samples to draw (default: n_effective // 2).")
+@click.option("--save-waveforms", is_flag=True, help="Also write the bank's waveforms.")
+@click.option("--resume", is_flag=True, help="Continue the run in --rundir.")
+@click.option("--overwrite", is_flag=True, help="Replace results in --rundir.")
+@click.option(
+    "--profile", is_flag=True, help="Also profile all processes, and write trace.json."
+)
+@executor_options
+def infer(**arguments: Any) -> None:
+    """Infer the parameters of EVENT (an .npz, or a bundled event) without a bank.
+
+    \b
+    Example:
+      dotpe-exec infer GW150914 --rundir runs/GW150914
+    """
+    from ..inference import infer
+
+    show_results(infer(**arguments))
 
 
 @click.command()

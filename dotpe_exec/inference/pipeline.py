@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from ..stages.binning_error import (
 )
 from ..stages.coherent import batch_size, coherent_sets
 from ..stages.coherent_set import CoherentSet
+from ..stages.evidence import EvidenceSums
 from ..stages.extrinsic import (
     ExtrinsicSamples,
     draw_extrinsic_samples,
@@ -29,13 +31,14 @@ from ..stages.extrinsic import (
 from ..stages.incoherent import incoherent_lnlikes
 from ..stages.reference import Reference, find_reference, save_posterior
 from ..stages.reliability import reliability
-from ..stages.results import aggregate, marginalize_bank
+from ..stages.results import BankPosterior, aggregate, marginalize_bank
 from ..stages.run_summary import injection_summary, summarize
 from ..stages.sample_rows import draw_subset, typical_samples, written_samples
 from ..stages.samples import standardize, standardized_chunks, to_frame
 from ..stages.selection import Survivors, select
 from ..stages.standardize import Standardizer
 from ..stages.warmup import start_workers
+from .inputs import RunInputs
 from .memory_model import worker_bytes_by_phase
 from .output import SampleWriter, write_extrinsic, write_survivors
 from .resolved import ResolvedRun
@@ -206,48 +209,88 @@ def _results(
                 )
             )
             write.bank(banks[-1])
-        posterior = aggregate(banks, size_limit=arguments.size_limit)
-        samples = written = written_samples(posterior)
-        write.prob_samples(written)
-        if arguments.draw_subset:
-            samples = draw_subset(posterior, seed=run.seed, n_draws=arguments.n_draws)
-        standardizer = Standardizer(
-            reference.posterior.prior,
-            tgps=inputs.event.tgps,
-            f_ref=inputs.bank_config.f_ref,
+        return write_posterior(
+            write,
+            banks,
+            runner,
+            inputs,
+            reference,
+            extrinsic,
+            table,
             n_phi=arguments.n_phi,
-            extrinsic_samples=extrinsic.table,
+            seed=run.seed,
+            size_limit=arguments.size_limit,
+            draw=arguments.draw_subset,
+            n_draws=arguments.n_draws,
+            exact_likelihoods=arguments.exact_likelihoods,
+        )
+
+
+def write_posterior(
+    write: SampleWriter,
+    banks: Sequence[BankPosterior],
+    runner: PhaseRunner,
+    inputs: RunInputs,
+    reference: Reference,
+    extrinsic: ExtrinsicSamples,
+    table: DistanceTable,
+    *,
+    n_phi: int,
+    seed: int,
+    size_limit: int,
+    draw: bool,
+    n_draws: int | None,
+    exact_likelihoods: bool,
+    evidence_sums: EvidenceSums | None = None,
+) -> dict[str, Any]:
+    """Write the samples of all banks together, and return the run's summary.
+
+    With ``draw``, samples are drawn by weight. ``evidence_sums`` is needed where the banks'
+    samples are draws from all that was evaluated, see :func:`.run_summary.summarize`.
+    """
+    posterior = aggregate(banks, size_limit=size_limit)
+    samples = written = written_samples(posterior)
+    write.prob_samples(written)
+    if draw:
+        samples = draw_subset(posterior, seed=seed, n_draws=n_draws)
+    standardizer = Standardizer(
+        reference.posterior.prior,
+        tgps=inputs.event.tgps,
+        f_ref=inputs.bank_config.f_ref,
+        n_phi=n_phi,
+        extrinsic_samples=extrinsic.table,
+        table=table,
+    )
+    bank_tables = {bank_id: bank.table() for bank_id, bank in inputs.banks.items()}
+    chunks = standardized_chunks(samples, bank_tables, standardizer, seed=seed)
+    likelihood = reference.posterior.likelihood
+    exact = None
+    if exact_likelihoods and len(samples):
+        drawn = list(chunks)
+        differences = binning_differences(runner, likelihood, to_frame(drawn))
+        exact = exact_evidence(differences)
+        chunks = reweighted(drawn, differences)
+    else:
+        typical = typical_samples(posterior, seed=seed, n=N_SAMPLES)
+        frame = standardize(typical, bank_tables, standardizer, seed=seed)
+        differences = binning_differences(runner, likelihood, frame)
+    write.samples(chunks)
+    return summarize(
+        samples,
+        n_written=len(written),
+        n_ext=len(extrinsic.table),
+        n_phi=n_phi,
+        expected_counts_e=extrinsic.expected_counts_e,
+        relative_binning_error=binning_error(differences),
+        exact=exact,
+        injection=injection_summary(inputs.event, reference.summary.asd_drift_d, table),
+        reliability=reliability(
+            posterior,
+            bank_tables,
+            extrinsic,
+            reference.posterior,
             table=table,
-        )
-        bank_tables = {bank_id: bank.table() for bank_id, bank in inputs.banks.items()}
-        chunks = standardized_chunks(samples, bank_tables, standardizer, seed=run.seed)
-        likelihood = reference.posterior.likelihood
-        exact = None
-        if arguments.exact_likelihoods and len(samples):
-            drawn = list(chunks)
-            differences = binning_differences(runner, likelihood, to_frame(drawn))
-            exact = exact_evidence(differences)
-            chunks = reweighted(drawn, differences)
-        else:
-            typical = typical_samples(posterior, seed=run.seed, n=N_SAMPLES)
-            frame = standardize(typical, bank_tables, standardizer, seed=run.seed)
-            differences = binning_differences(runner, likelihood, frame)
-        write.samples(chunks)
-        return summarize(
-            samples,
-            n_written=len(written),
-            n_ext=arguments.n_ext,
-            n_phi=arguments.n_phi,
-            expected_counts_e=extrinsic.expected_counts_e,
-            relative_binning_error=binning_error(differences),
-            exact=exact,
-            injection=injection_summary(inputs.event, reference.summary.asd_drift_d, table),
-            reliability=reliability(
-                posterior,
-                bank_tables,
-                extrinsic,
-                reference.posterior,
-                table=table,
-                size_limit=arguments.size_limit,
-            ),
-        )
+            size_limit=size_limit,
+        ),
+        evidence_sums=evidence_sums,
+    )

@@ -154,6 +154,61 @@ def inplane_spin_coordinates(
     return {"costheta_jn": costheta_jn, "x1": x1, "y1": y1, "x2": x2, "y2": y2}
 
 
+def inclination_and_inplane_spins(
+    m1: np.ndarray,
+    m2: np.ndarray,
+    aligned_spins: tuple[np.ndarray, np.ndarray],
+    inplane_spins: tuple[np.ndarray, np.ndarray],
+    *,
+    costheta_jn: np.ndarray,
+    phi_jl_hat: np.ndarray,
+    phi12: np.ndarray,
+    f_ref: float,
+) -> dict[str, np.ndarray]:
+    """Return inclination and in-plane spins; the inverse of the angles above.
+
+    LALSimulation's ``SimInspiralTransformPrecessingNewInitialConditions`` at orbital
+    phase 0, written out for arrays.
+
+    Parameters
+    ----------
+    m1, m2 : (...) float
+    aligned_spins, inplane_spins : pairs of (...) float
+        Of both bodies: components along L, and lengths across it.
+    costheta_jn, phi_jl_hat, phi12 : (...) float
+        See :func:`inplane_spin_coordinates`.
+    f_ref : float
+        Reference frequency of the spins [Hz].
+
+    Returns
+    -------
+    dict
+        ``iota, s1x_n, s1y_n, s2x_n, s2y_n``.
+    """
+    s1z, s2z = aligned_spins
+    s1, s2 = inplane_spins
+    # First in the frame of L whose x axis is along the first in-plane spin.
+    spins = (s1, np.zeros_like(s1), s1z, s2 * np.cos(phi12), s2 * np.sin(phi12), s2z)
+    jx, jy, cos_jl = total_angular_momentum(m1, m2, spins, f_ref)
+    sin_jl = np.hypot(jx, jy)
+    sin_jn = np.sqrt(1 - costheta_jn**2)
+    phi_jl = phi_jl_hat + np.pi * (costheta_jn < 0)
+    cos_iota = sin_jl * np.sin(phi_jl) * sin_jn + cos_jl * costheta_jn
+    # Azimuth about L from J to the line of sight, which then becomes the y axis.
+    from_j = np.arctan2(
+        -np.cos(phi_jl) * sin_jn,
+        sin_jl * costheta_jn - cos_jl * np.sin(phi_jl) * sin_jn,
+    )
+    azimuth = np.pi / 2 - np.arctan2(jy, jx) - from_j
+    return {
+        "iota": np.arccos(np.clip(cos_iota, -1, 1)),
+        "s1x_n": s1 * np.cos(azimuth),
+        "s1y_n": s1 * np.sin(azimuth),
+        "s2x_n": s2 * np.cos(azimuth + phi12),
+        "s2y_n": s2 * np.sin(azimuth + phi12),
+    }
+
+
 def _disk_radius(sx: np.ndarray, sy: np.ndarray, sz: np.ndarray) -> np.ndarray:
     inplane = np.hypot(sx, sy)
     largest = np.sqrt(1 - sz**2)

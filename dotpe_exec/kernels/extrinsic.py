@@ -51,6 +51,9 @@ def marginalized_lnlike(
     response_qdp: np.ndarray,
     ln_weight_q: np.ndarray,
     data: FilterData,
+    *,
+    negligible: float = NEGLIGIBLE,
+    negligible_phases: float = NEGLIGIBLE_PHASES,
 ) -> np.ndarray:
     """Return the likelihood at points, marginalised over orbital phase and distance.
 
@@ -67,12 +70,15 @@ def marginalized_lnlike(
     ln_weight_q : (n_q,) float
         ln of the weights with which the points will be summed: tells what is negligible.
     data : FilterData
+    negligible, negligible_phases : float
+        Points, and phases of a point, left out contribute together less than this share of
+        what the best one contributes.
 
     Returns
     -------
     (n_q,) float
         ln of the phase-averaged, distance-marginalised likelihood; -inf at points that
-        together contribute less than ``NEGLIGIBLE`` of what the best point contributes.
+        were left out.
     """
     n_k, n_d = norms_kds.shape[:2]
     norms_dsk = np.moveaxis(norms_kds, 0, -1).reshape(n_d * 3, n_k).astype(np.complex64)
@@ -88,8 +94,8 @@ def marginalized_lnlike(
         np.array(data.sin_ko, dtype=np.float32),
         np.array(data.ln_distance_xy, dtype=np.float32),
         float(data.d_luminosity_max),
-        math.log(len(times_qd) / NEGLIGIBLE),
-        math.log(data.cos_ko.shape[1] / NEGLIGIBLE_PHASES),
+        math.log(len(times_qd) / negligible),
+        math.log(data.cos_ko.shape[1] / negligible_phases),
     )
 
 

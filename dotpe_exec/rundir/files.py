@@ -33,7 +33,10 @@ _BANK_FILES = (
     "intrinsic_samples.npz",
     "prob_samples.feather",
     "intrinsic_sample_processor_cache.json",
+    "bank_config.json",
+    "intrinsic_sample_bank.feather",
 )
+_BANK_WAVEFORMS = ("waveforms/amplitudes_block_*.npy", "waveforms/phase_block_*.npy")
 
 
 class RunFiles:
@@ -140,6 +143,11 @@ class RunFiles:
         return self.bank(bank_id) / "intrinsic_sample_processor_cache.json"
 
     @property
+    def adapting_folder(self) -> Path:
+        """Waveforms that an adaptive bank needs for a moment, while the run lasts."""
+        return self.path / "adapting"
+
+    @property
     def checkpoint_folder(self) -> Path:
         """Results of finished tasks, while the run lasts."""
         return self.path / "checkpoint"
@@ -196,6 +204,8 @@ class RunFiles:
     def _of_banks(self) -> Iterator[Path]:
         for folder in self.bank_folders():
             yield from (folder / name for name in _BANK_FILES)
+            for pattern in _BANK_WAVEFORMS:
+                yield from sorted(folder.glob(pattern))
 
 
 def check_name(what: str, name: str) -> str:

@@ -186,17 +186,65 @@ def ln_evidence_error(
     i, e, y = _sum_phases(terms, largest, n_ext)
     y = y / n_phi
     rows_i = np.bincount(i, weights=y) / n_ext
-    columns_e = np.bincount(e, weights=y, minlength=n_ext) / terms.n_int
-    mean = float(rows_i.sum()) / terms.n_int
-    n_cells = terms.n_int * n_ext
+    sums = EvidenceSums(
+        np.bincount(e, weights=y, minlength=n_ext),
+        float((rows_i**2).sum()),
+        float((y**2).sum()),
+        terms.n_int,
+    )
+    return evidence_error(sums, expected_counts_e)
+
+
+@dataclass(frozen=True)
+class EvidenceSums:
+    """What the evidence is made of, summed up; see :func:`ln_evidence_error`.
+
+    Parameters
+    ----------
+    columns_e : (n_ext,) float
+        Sums over waveforms of Y_ie, up to a common factor.
+    rows_squared : float
+        Sum over waveforms of (mean over e of Y_ie)^2.
+    cells_squared : float
+        Sum of Y_ie^2.
+    n_int : int
+        Number of waveforms considered.
+    """
+
+    columns_e: np.ndarray
+    rows_squared: float
+    cells_squared: float
+    n_int: int
+
+
+def evidence_error(
+    sums: EvidenceSums, expected_counts_e: np.ndarray | None = None
+) -> EvidenceError | None:
+    """Return the error that :func:`ln_evidence_error` describes, from sums.
+
+    Parameters
+    ----------
+    sums : EvidenceSums
+    expected_counts_e : (n_ext,) float, optional
+
+    Returns
+    -------
+    EvidenceError or None
+    """
+    n_int, n_ext = sums.n_int, len(sums.columns_e)
+    columns_e = sums.columns_e / n_int
+    if n_ext < 2 or n_int < 2 or not columns_e.any():
+        return None
+    mean = float(columns_e.sum()) / n_ext
+    n_cells = n_int * n_ext
     # Sums of squared deviations; cells and rows that are not listed are zero.
-    rows = float((rows_i**2).sum()) - terms.n_int * mean**2
+    rows = sums.rows_squared - n_int * mean**2
     columns = float((columns_e**2).sum()) - n_ext * mean**2
-    total = float((y**2).sum()) - n_cells * mean**2
-    residuals = total - n_ext * rows - terms.n_int * columns
-    variance_rows = rows / (terms.n_int - 1) / terms.n_int
+    total = sums.cells_squared - n_cells * mean**2
+    residuals = total - n_ext * rows - n_int * columns
+    variance_rows = rows / (n_int - 1) / n_int
     variance_columns = columns / (n_ext - 1) / n_ext
-    variance_residuals = residuals / ((terms.n_int - 1) * (n_ext - 1)) / n_cells
+    variance_residuals = residuals / ((n_int - 1) * (n_ext - 1)) / n_cells
     variance = max(
         variance_rows + variance_columns - variance_residuals, variance_residuals
     )

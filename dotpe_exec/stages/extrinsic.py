@@ -32,7 +32,12 @@ from ..kernels.extrinsic_filter import prepare_filter
 from ..kernels.proposals import Points, draw_points, halton, n_sequence_dimensions
 from ..kernels.sky import SkyDictionary, make_sky_dictionary
 from ..seeds import generator
-from .extrinsic_candidates import draw_parents, rank_survivors, typical_integrand
+from .extrinsic_candidates import (
+    PARENT_TEMPERATURE,
+    draw_parents,
+    rank_survivors,
+    typical_integrand,
+)
 from .extrinsic_samples import (
     COLUMNS,
     ExtrinsicSamples,
@@ -59,9 +64,6 @@ __all__ = [
 POOL_SIZE, POOL_POINTS_PER_SAMPLE = 2**16, 128
 """Points of the pool: at least, and per sample to be drawn."""
 
-THINNED_SIZE, THINNED_POINTS_PER_SAMPLE = 2**15, 64
-"""Points that are left of it for the carriers: at least, and per sample."""
-
 TIME_HALF_RANGE = 0.07
 """Arrival times considered, around that of the reference at geocenter [s]."""
 
@@ -86,6 +88,8 @@ def draw_extrinsic_samples(
     log_prior_weights: Mapping[str, np.ndarray],
     coherent_score_min_n_effective_prior: float = 100,
     n_int: Mapping[str, int] | None = None,
+    parent_temperature: float = PARENT_TEMPERATURE,
+    pool_size: int | None = None,
 ) -> ExtrinsicSamples:
     """Draw extrinsic samples where the posterior of the surviving waveforms is.
 
@@ -111,6 +115,11 @@ def draw_extrinsic_samples(
     n_int : dict of int, optional
         Number of waveforms considered of each bank, by which it is normalised; default:
         its size.
+    parent_temperature : float
+        Waveforms that make proposals are drawn by likelihood to the power of its inverse.
+    pool_size : int, optional
+        Points of the pool, of which half are kept for the carriers; default: ``POOL_SIZE``
+        or ``POOL_POINTS_PER_SAMPLE`` for each sample.
 
     Returns
     -------
@@ -124,7 +133,9 @@ def draw_extrinsic_samples(
     summary = reference.summary
     detector_names = tuple(event_data.detector_names)
     candidates = rank_survivors(banks, survivors, log_prior_weights, n_int)
-    parents = draw_parents(candidates, generator(seed, "extrinsic", "parents"))
+    parents = draw_parents(
+        candidates, generator(seed, "extrinsic", "parents"), parent_temperature
+    )
 
     t_start = float(reference.par_dic_0["t_geocenter"]) - TIME_HALF_RANGE
     filter_data = prepare_filter(
@@ -152,9 +163,9 @@ def draw_extrinsic_samples(
         min_effective_prior=coherent_score_min_n_effective_prior,
         seed=seed,
     )
-    points = _draw_pool(
-        proposals, max(POOL_SIZE, POOL_POINTS_PER_SAMPLE * n_ext), sky, seed
-    )
+    if pool_size is None:
+        pool_size = max(POOL_SIZE, POOL_POINTS_PER_SAMPLE * n_ext)
+    points = _draw_pool(proposals, pool_size, sky, seed)
     pool = make_pool(points, sky, filter_data.expand_rt.shape[1])
     kept, ln_ratio, ln_mixture = score_pool(
         runner,
@@ -162,7 +173,7 @@ def draw_extrinsic_samples(
         proposals,
         pool,
         data_handle,
-        max(THINNED_SIZE, THINNED_POINTS_PER_SAMPLE * n_ext),
+        pool_size // 2,
         generator(seed, "extrinsic", "carriers"),
     )
     drawn, weights = draw_from_pool(

@@ -80,12 +80,16 @@ def rank_survivors(
     )
 
 
-def draw_parents(candidates: RankedSurvivors, rng: np.random.Generator) -> np.ndarray:
+def draw_parents(
+    candidates: RankedSurvivors,
+    rng: np.random.Generator,
+    temperature: float = PARENT_TEMPERATURE,
+) -> np.ndarray:
     """Return all candidates in random order, by tempered likelihood times prior weight.
 
     Drawing without replacement by the exponential race (Gumbel's trick).
     """
-    ln_share_k = candidates.lnlike_k / PARENT_TEMPERATURE + candidates.ln_prior_k
+    ln_share_k = candidates.lnlike_k / temperature + candidates.ln_prior_k
     return np.argsort(-(ln_share_k + rng.gumbel(size=len(ln_share_k))), kind="stable")
 
 

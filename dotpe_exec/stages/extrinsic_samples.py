@@ -105,6 +105,20 @@ def antenna_and_shifts(
     return np.ascontiguousarray(response_dpe), np.exp(-2j * np.pi * cycles_dbe)
 
 
+def arrival_times(table: pd.DataFrame, detector_names: Sequence[str]) -> np.ndarray:
+    """Return when a signal arrives at each detector, (n_e, n_d) [s, from the event's time].
+
+    Parameters are those of :func:`antenna_and_shifts`.
+    """
+    from cogwheel import gw_utils
+
+    lat, lon, t_geocenter = (
+        table[name].to_numpy(float) for name in ("lat", "lon", "t_geocenter")
+    )
+    delays_de = gw_utils.get_geocenter_delays(tuple(detector_names), lat, lon)
+    return (t_geocenter + delays_de).T
+
+
 def load_extrinsic_samples(
     path: Any,
     n_ext: int,

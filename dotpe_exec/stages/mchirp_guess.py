@@ -53,15 +53,49 @@ def guess_mchirp(
         None of the waveforms could be generated.
     """
     templates = _spread_over(banks, n_templates)
-    mchirp_i = _mchirp(templates[:, 0], templates[:, 1])
-    stretch = _Stretch(event_data, float(mchirp_i.min()), time_range)
     config = next(iter(banks.values())).config
-    lnlike_i = stretch.lnlikes(templates, config.approximant, config.f_ref)
-    if not np.isfinite(lnlike_i).any():
+    mchirp = best_mchirp(
+        event_data, templates, config.approximant, config.f_ref, time_range=time_range
+    )
+    if mchirp is None:
         raise InputError(
             f"mchirp_guess is not given, and {config.approximant} could generate none of "
             f"{len(templates)} waveforms of the bank to guess it from; give one"
         )
+    return mchirp
+
+
+def best_mchirp(
+    event_data: EventData,
+    templates: np.ndarray,
+    approximant: str,
+    f_ref: float,
+    *,
+    time_range: tuple[float, float] = (-0.1, 0.1),
+) -> float | None:
+    """Return the chirp mass of the best matching template.
+
+    Parameters
+    ----------
+    event_data : cogwheel.data.EventData
+    templates : (n, 4) float
+        m1, m2 [solar masses], s1z, s2z.
+    approximant : str
+    f_ref : float
+        [Hz]
+    time_range : (float, float)
+        Arrival times considered, relative to the event's time [s].
+
+    Returns
+    -------
+    float or None
+        [solar masses]; None where no template could be generated.
+    """
+    mchirp_i = _mchirp(templates[:, 0], templates[:, 1])
+    stretch = _Stretch(event_data, float(mchirp_i.min()), time_range)
+    lnlike_i = stretch.lnlikes(templates, approximant, f_ref)
+    if not np.isfinite(lnlike_i).any():
+        return None
     return float(mchirp_i[np.nanargmax(lnlike_i)])
 
 

@@ -10,7 +10,14 @@ import numpy as np
 
 from ..kernels.distance import DistanceTable, lnlike_marginalized
 from ..verdict import judge
-from .evidence import EvidenceTerms, combined_terms, ln_evidence_error, logsumexp
+from .evidence import (
+    EvidenceSums,
+    EvidenceTerms,
+    combined_terms,
+    evidence_error,
+    ln_evidence_error,
+    logsumexp,
+)
 from .sample_rows import SampleRows
 
 if TYPE_CHECKING:
@@ -28,6 +35,7 @@ def summarize(
     exact: Mapping[str, float] | None = None,
     injection: Mapping[str, float] | None = None,
     reliability: Mapping[str, Any] | None = None,
+    evidence_sums: EvidenceSums | None = None,
 ) -> dict[str, Any]:
     """Return the content of ``summary_results.json``.
 
@@ -46,6 +54,8 @@ def summarize(
         :func:`.exact_evidence`: changes the evidence and adds to its error.
     reliability : mapping, optional
         Other numbers that the verdict looks at, by their keys in the summary.
+    evidence_sums : EvidenceSums, optional
+        What the error is made of where samples are draws from all that was evaluated.
 
     Returns
     -------
@@ -55,19 +65,21 @@ def summarize(
     """
     posterior = samples.posterior
     banks = posterior.banks
-    error = ln_evidence_error(
-        combined_terms(
-            [
-                EvidenceTerms(
-                    bank.coherent_set.i, bank.coherent_set.e, bank.ln_posterior, bank.n_int
-                )
-                for bank in banks
-            ]
-        ),
-        n_ext=n_ext,
-        n_phi=n_phi,
-        expected_counts_e=expected_counts_e,
-    )
+    if evidence_sums is not None:
+        error = evidence_error(evidence_sums, expected_counts_e)
+    else:
+        terms = [
+            EvidenceTerms(
+                bank.coherent_set.i, bank.coherent_set.e, bank.ln_posterior, bank.n_int
+            )
+            for bank in banks
+        ]
+        error = ln_evidence_error(
+            combined_terms(terms),
+            n_ext=n_ext,
+            n_phi=n_phi,
+            expected_counts_e=expected_counts_e,
+        )
     summary: dict[str, Any] = {
         "n_effective": posterior.n_effective,
         "n_effective_i": posterior.n_effective_i,

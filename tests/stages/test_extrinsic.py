@@ -38,7 +38,6 @@ def small(monkeypatch):
     """Smaller pools than in production: what is tested does not depend on size."""
     monkeypatch.setattr(extrinsic, "N_SKY", 2**16)
     monkeypatch.setattr(extrinsic, "POOL_SIZE", 2**14)
-    monkeypatch.setattr(extrinsic, "THINNED_SIZE", 2**13)
     monkeypatch.setattr(extrinsic_scoring, "MAX_PROPOSAL_POINTS", 2**13)
 
 

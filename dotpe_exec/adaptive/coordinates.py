@@ -1,0 +1,118 @@
+"""Coordinates in which the prior is a standard normal distribution.
+
+The prior is that of :mod:`dotpe_exec.banks.prior` (cogwheel's ``IntrinsicIASPrior``). Its
+sampling coordinates, each uniform in its own distribution function, become normal
+deviates; the in-plane spins, which are uniform in a disk (its radius by ``cums1r_s1z`` or
+``cums2r_s2z``, its azimuth ``phi_jl_hat`` or ``phi12``), become two normal deviates each,
+so that there is neither an edge nor a seam where an azimuth begins anew:
+
+====  ==========================================================================
+z     stands for
+====  ==========================================================================
+0     chirp mass
+1     ln of the mass ratio
+2     effective spin
+3     s1z at given effective spin (``cumchidiff``)
+4     cosine of the inclination of the total angular momentum (``costheta_jn``)
+5, 6  in-plane spin of the heavier body, azimuth ``phi_jl_hat``
+7, 8  in-plane spin of the lighter body, azimuth ``phi12``
+====  ==========================================================================
+
+Without precession there are only the first five.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..banks.prior import Proposal, lnq_quantile, powerlaw_quantile
+from ..kernels.coordinates import inclination_and_inplane_spins
+from ..waveforms.parameters import PARAMETERS
+
+_LN_2PI = float(np.log(2 * np.pi))
+
+
+@dataclass(frozen=True)
+class PriorCoordinates:
+    """The map from normal deviates to intrinsic parameters.
+
+    Parameters
+    ----------
+    mchirp_range : (float, float)
+        Detector-frame chirp mass [solar masses].
+    q_min : float
+        Smallest mass ratio m2 / m1.
+    f_ref : float
+        Reference frequency of the spins [Hz].
+    aligned_spins : bool
+        Whether in-plane spins are zero.
+
+    Raises
+    ------
+    InputError
+        The range is empty or not positive, or ``q_min`` is not between 0 and 1.
+    """
+
+    mchirp_range: tuple[float, float]
+    q_min: float
+    f_ref: float
+    aligned_spins: bool = False
+
+    def __post_init__(self) -> None:
+        Proposal(self.mchirp_range, self.q_min, 1.0)  # checks both
+
+    @property
+    def n_dim(self) -> int:
+        """Number of coordinates: 9, or 5 without precession."""
+        return 5 if self.aligned_spins else 9
+
+    def draw(self, n: int, rng: np.random.Generator) -> np.ndarray:
+        """Return ``n`` draws from the prior, (n, n_dim)."""
+        return rng.standard_normal((n, self.n_dim))
+
+    def ln_prior(self, z_ik: np.ndarray) -> np.ndarray:
+        """Return ln of the prior density of the coordinates, (n,)."""
+        return -0.5 * np.einsum("ik,ik->i", z_ik, z_ik) - 0.5 * self.n_dim * _LN_2PI
+
+    def parameters(self, z_ik: np.ndarray) -> np.ndarray:
+        """Return parameters (n, 9), columns as ``PARAMETERS``."""
+        from scipy.special import ndtr
+
+        u = ndtr(z_ik[:, :5]).T
+        mchirp = powerlaw_quantile(u[0], self.mchirp_range, 1.0)
+        q = np.exp(lnq_quantile(u[1], self.q_min))
+        m1 = mchirp * (1 + q) ** 0.2 / q**0.6
+        chieff = 2 * u[2] - 1
+        lowest = np.maximum((1 + q) * chieff - q, -1)
+        highest = np.minimum((1 + q) * chieff + q, 1)
+        s1z = lowest + u[3] * (highest - lowest)
+        # Rounding may take the other spin beyond 1 by some 1e-16 / q.
+        s2z = np.clip(((1 + q) * chieff - s1z) / q, -1, 1)
+        columns = {"m1": m1, "m2": q * m1, "s1z": s1z, "s2z": s2z}
+        if self.aligned_spins:
+            zero = np.zeros(len(q))
+            columns |= dict.fromkeys(("s1x_n", "s1y_n", "s2x_n", "s2y_n"), zero)
+            columns["iota"] = np.arccos(2 * u[4] - 1)
+        else:
+            s1_inplane, phi_jl_hat = _disk(z_ik[:, 5], z_ik[:, 6], s1z)
+            s2_inplane, phi12 = _disk(z_ik[:, 7], z_ik[:, 8], s2z)
+            columns |= inclination_and_inplane_spins(
+                m1, columns["m2"], (s1z, s2z), (s1_inplane, s2_inplane),
+                costheta_jn=2 * u[4] - 1, phi_jl_hat=phi_jl_hat, phi12=phi12,
+                f_ref=self.f_ref,
+            )  # fmt: skip
+        return np.stack([columns[name] for name in PARAMETERS], axis=1)
+
+    def mchirp_quantiles(self, z_ik: np.ndarray) -> np.ndarray:
+        """Return the chirp masses' quantiles in the prior, (n,)."""
+        from scipy.special import ndtr
+
+        return ndtr(z_ik[:, 0])
+
+
+def _disk(x: np.ndarray, y: np.ndarray, sz: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return length and azimuth of an in-plane spin: uniform in its disk."""
+    share = -np.expm1(-0.5 * (x**2 + y**2))
+    return np.sqrt(share * (1 - sz**2)), np.arctan2(y, x)

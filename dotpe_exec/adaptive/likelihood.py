@@ -1,0 +1,447 @@
+"""The event's likelihood as the explorer sees it: from coordinates to numbers.
+
+What is behind it are tasks over an executor (:mod:`.tasks`) and extrinsic samples that
+move to where the weighted waveforms are.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..banks.waveforms import BankHandle
+from ..errors import SelectionError
+from ..executors.phases import PhaseRunner
+from ..executors.task import Task
+from ..executors.threads import OneThread
+from ..kernels.distance import DistanceTable
+from ..kernels.draws import expected_counts, systematic_draw
+from ..kernels.extrinsic import N_TAPS
+from ..kernels.extrinsic_filter import prepare_filter
+from ..kernels.incoherent import compile_incoherent, prepare_incoherent
+from ..seeds import generator
+from ..stages.extrinsic import ExtrinsicSamples, draw_extrinsic_samples
+from ..stages.extrinsic_samples import arrival_times
+from ..stages.extrinsic_tasks import Pool
+from ..stages.selection import Survivors
+from .coordinates import PriorCoordinates
+from .tasks import (
+    FinalResult,
+    FinalTask,
+    GenerateTask,
+    LikelihoodTask,
+    RoughTask,
+    WaveformModel,
+    final_likelihoods,
+    generate,
+    likelihoods,
+    rough_likelihoods,
+)
+
+if TYPE_CHECKING:
+    from ..stages.reference import Reference
+
+BATCH = 64
+"""Waveforms per task: some tens of milliseconds."""
+
+N_CARRIERS = 512
+"""Waveforms, drawn by weight, for which extrinsic samples are drawn."""
+
+N_EXT_EXPLORING = 256
+"""Extrinsic samples while exploring."""
+
+POOL_EXPLORING, POOL_POINTS_PER_SAMPLE = 2**14, 64
+"""Points from which extrinsic samples are drawn: while exploring, and at the end."""
+
+F_SAMPLING = 8192.0
+"""Of the matched-filter series between which arrival times are interpolated [Hz]."""
+
+_MARGIN_BINS = 2 * N_TAPS
+
+
+@dataclass(frozen=True)
+class GeneratedBank:
+    """Some waveforms in files, as far as the extrinsic stage looks at a bank."""
+
+    handle: BankHandle
+
+
+@dataclass(frozen=True)
+class _Placed:
+    """Extrinsic samples, and handles of what tasks need of them."""
+
+    samples: ExtrinsicSamples
+    filter_data: Any
+    points: Any
+
+
+class EventLikelihood:
+    """The likelihood of an event's waveforms, marginalised over extrinsic parameters.
+
+    Parameters
+    ----------
+    runner : PhaseRunner
+    coordinates : PriorCoordinates
+    reference : Reference
+    event_data : cogwheel.data.EventData
+    model : WaveformModel
+    table : DistanceTable
+    n_phi : int
+        Orbital phases.
+    seed : int
+    folder : path
+        Where waveforms are kept while extrinsic samples are drawn for them; seen by all
+        workers.
+    label : str
+        Under which results of tasks are kept, and random numbers drawn.
+    """
+
+    def __init__(
+        self,
+        runner: PhaseRunner,
+        coordinates: PriorCoordinates,
+        reference: Reference,
+        event_data: Any,
+        model: WaveformModel,
+        table: DistanceTable,
+        *,
+        n_phi: int,
+        seed: int,
+        folder: Path,
+        label: str = "",
+    ):
+        self.runner = runner
+        self.coordinates = coordinates
+        self.reference = reference
+        self.event_data = event_data
+        self.model = model
+        self.table = table
+        self.n_phi = n_phi
+        self.seed = seed
+        self.folder = folder
+        self.label = label
+        self.n_waveforms = 0
+        self.n_likelihoods = 0
+        self._n_calls = 0
+        self._n_placed = 0
+        self._placed: _Placed | None = None
+
+    # What the explorer calls
+
+    def rough(self, z_ik: np.ndarray) -> np.ndarray:
+        """Return single-detector ln likelihoods, summed over detectors, (n,)."""
+        with OneThread():
+            prepared = prepare_incoherent(self.reference.incoherent, self.n_phi)
+            compile_incoherent(prepared)
+        handle = self.runner.store.put(prepared)
+        lnlike_i = self._map(
+            "pilot",
+            rough_likelihoods,
+            z_ik,
+            lambda parameters_ik: RoughTask(self.model, parameters_ik, handle),
+        )
+        return lnlike_i
+
+    def __call__(self, z_ik: np.ndarray) -> np.ndarray:
+        """Return ln likelihoods over the present extrinsic samples, (n,)."""
+        assert self._placed is not None
+        placed = self._placed
+        self.n_likelihoods += len(z_ik)
+        return self._map(
+            "likelihoods",
+            likelihoods,
+            z_ik,
+            lambda parameters_ik: LikelihoodTask(
+                self.model, parameters_ik, placed.filter_data, placed.points
+            ),
+        )
+
+    def adapt(
+        self, z_ik: np.ndarray, lnlike_i: np.ndarray, ln_weight_i: np.ndarray
+    ) -> None:
+        """Draw extrinsic samples afresh for weighted points.
+
+        Parameters
+        ----------
+        z_ik : (n, n_dim) float
+        lnlike_i : (n,) float
+            Their ln likelihoods, as far as known.
+        ln_weight_i : (n,) float
+            ln of prior over proposal density.
+        """
+        self._place(z_ik, lnlike_i, ln_weight_i, N_EXT_EXPLORING, POOL_EXPLORING)
+
+    # What the result is made of
+
+    def final(
+        self,
+        z_ik: np.ndarray,
+        lnlike_i: np.ndarray,
+        ln_weight_i: np.ndarray,
+        *,
+        n_ext: int,
+        n_draws: int,
+    ) -> tuple[ExtrinsicSamples, FinalResult, float]:
+        """Return likelihoods over extrinsic samples drawn afresh, and draws of samples.
+
+        Parameters
+        ----------
+        z_ik, lnlike_i, ln_weight_i
+            As in :meth:`adapt`.
+        n_ext : int
+            Extrinsic samples.
+        n_draws : int
+            Draws of extrinsic samples and phases for each waveform.
+
+        Returns
+        -------
+        samples : ExtrinsicSamples
+        result : FinalResult
+            Of all waveforms.
+        ln_scale : float
+            What was taken off ``ln_weight_i`` for the sums in it.
+        """
+        self._place(z_ik, lnlike_i, ln_weight_i, n_ext, POOL_POINTS_PER_SAMPLE * n_ext)
+        placed = self._placed
+        assert placed is not None
+        store = self.runner.store
+        handles = {
+            "summary": store.put(self.reference.summary),
+            "response_dpe": store.put(placed.samples.response_dpe),
+            "timeshift_dbe": store.put(placed.samples.timeshift_dbe),
+            "table": store.put(self.table),
+        }
+        ln_scale = float(np.max(ln_weight_i + lnlike_i))
+        rng = self._rng("samples", self._n_placed)
+        uniforms_ijx = rng.random((len(z_ik), n_draws, 2))
+        parameters_ik = self.coordinates.parameters(z_ik)
+        self._n_calls += 1
+        tasks = [
+            Task(
+                f"{self.label}{self._n_calls:03d}/{start // BATCH:06d}",
+                FinalTask(
+                    LikelihoodTask(
+                        self.model,
+                        parameters_ik[start : start + BATCH],
+                        placed.filter_data,
+                        placed.points,
+                    ),
+                    ln_weight_i=ln_weight_i[start : start + BATCH] - ln_scale,
+                    uniforms_ijx=uniforms_ijx[start : start + BATCH],
+                    **handles,
+                ),
+            )
+            for start in range(0, len(z_ik), BATCH)
+        ]
+        results: dict[str, FinalResult] = {}
+        for task, result in self.runner.map(
+            "final likelihoods",
+            final_likelihoods,
+            tasks,
+            n_tasks=len(tasks),
+            work=lambda payload: len(payload.ln_weight_i),
+            unit="waveform",
+        ):
+            results[task.key] = result
+        self.n_waveforms += len(z_ik)
+        self.n_likelihoods += len(z_ik)
+        return placed.samples, _joined([results[task.key] for task in tasks]), ln_scale
+
+    def waveforms(self, phase: str, parameters_ik: np.ndarray) -> tuple:
+        """Return amplitudes and phases of all parameters."""
+        results = {}
+        tasks = self._tasks(
+            parameters_ik, lambda some_ik: GenerateTask(self.model, some_ik)
+        )
+        for task, result in self.runner.map(
+            phase,
+            generate,
+            tasks,
+            n_tasks=len(tasks),
+            work=lambda payload: len(payload.parameters_ik),
+            unit="waveform",
+        ):
+            results[task.key] = result
+        made = [results[task.key] for task in tasks]
+        self.n_waveforms += len(parameters_ik)
+        return (
+            np.concatenate([some.amplitudes_impb for some in made]),
+            np.concatenate([some.phases_impb for some in made]),
+        )
+
+    # How it is done
+
+    def _rng(self, *path: str | int) -> np.random.Generator:
+        return generator(self.seed, "adaptive", self.label, *path)
+
+    def _map(
+        self,
+        phase: str,
+        function: Callable,
+        z_ik: np.ndarray,
+        make: Callable[[np.ndarray], Any],
+    ) -> np.ndarray:
+        parameters_ik = self.coordinates.parameters(z_ik)
+        tasks = self._tasks(parameters_ik, make)
+        lnlike_i = np.full(len(z_ik), np.nan)
+        for task, result in self.runner.map(
+            phase,
+            function,
+            tasks,
+            n_tasks=len(tasks),
+            work=lambda payload: len(payload.parameters_ik),
+            unit="waveform",
+        ):
+            start = int(task.key.rsplit("/", 1)[1]) * BATCH
+            lnlike_i[start : start + len(result.lnlike_i)] = np.where(
+                result.ok_i, result.lnlike_i, np.nan
+            )
+        self.n_waveforms += len(z_ik)
+        return lnlike_i
+
+    def _tasks(
+        self, parameters_ik: np.ndarray, make: Callable[[np.ndarray], Any]
+    ) -> list[Task]:
+        # Results are kept under these keys, each call's own.
+        self._n_calls += 1
+        return [
+            Task(
+                f"{self.label}{self._n_calls:03d}/{start // BATCH:06d}",
+                make(parameters_ik[start : start + BATCH]),
+            )
+            for start in range(0, len(parameters_ik), BATCH)
+        ]
+
+    def _place(
+        self,
+        z_ik: np.ndarray,
+        lnlike_i: np.ndarray,
+        ln_weight_i: np.ndarray,
+        n_ext: int,
+        pool_size: int,
+    ) -> None:
+        """Draw extrinsic samples for waveforms drawn by weight."""
+        self._n_placed += 1
+        number = self._n_placed
+        chosen, ln_stand_in = _choose_carriers(
+            lnlike_i, ln_weight_i, self._rng("carriers", number)
+        )
+        bank_id = f"carriers_{self.label}{number}"
+        bank = self._write_bank(bank_id, self.coordinates.parameters(z_ik[chosen]))
+        lnlike_k = lnlike_i[chosen]
+        try:
+            samples = draw_extrinsic_samples(
+                self.runner,
+                {bank_id: bank},  # type: ignore[dict-item]
+                {bank_id: Survivors(np.arange(len(chosen)), lnlike_k[None], lnlike_k)},
+                self.reference,
+                self.event_data,
+                n_ext=n_ext,
+                n_phi=self.n_phi,
+                seed=int(self._rng("place", number).integers(2**31)),
+                distance_table=self.table,
+                log_prior_weights={bank_id: ln_weight_i[chosen] + ln_stand_in},
+                n_int={bank_id: len(z_ik)},
+                pool_size=pool_size,
+                parent_temperature=1.0,  # they were drawn by weight already
+            )
+        finally:
+            shutil.rmtree(bank.handle.folder, ignore_errors=True)
+        filter_data, points = self._points(samples)
+        store = self.runner.store
+        self._placed = _Placed(samples, store.put(filter_data), store.put(points))
+
+    def _write_bank(self, bank_id: str, parameters_ik: np.ndarray) -> GeneratedBank:
+        amplitudes_impb, phases_impb = self.waveforms("carriers", parameters_ik)
+        handle = BankHandle(
+            folder=str(self.folder / bank_id),
+            bank_id=bank_id,
+            n_waveforms=len(parameters_ik),
+            blocksize=len(parameters_ik),
+            n_m=amplitudes_impb.shape[1],
+            n_b=amplitudes_impb.shape[3],
+        )
+        for kind, array in (("amplitudes", amplitudes_impb), ("phase", phases_impb)):
+            path = handle.block_path(kind, 0)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            np.save(path, array)
+        return GeneratedBank(handle)
+
+    def _points(self, samples: ExtrinsicSamples) -> tuple:
+        """Return what :func:`.marginalized_lnlike` needs for extrinsic samples."""
+        summary = self.reference.summary
+        arrival_ed = arrival_times(samples.table, self.event_data.detector_names)
+        dt = 1 / F_SAMPLING
+        t_start = float(arrival_ed.min()) - _MARGIN_BINS * dt
+        n_grid = int(np.ceil((float(arrival_ed.max()) - t_start) / dt)) + _MARGIN_BINS
+        bins_ed = (arrival_ed - t_start) / dt
+        first_d = np.floor(bins_ed.min(axis=0)).astype(np.int64) - N_TAPS
+        n_t = int(np.ceil(np.max(bins_ed - first_d))) + N_TAPS
+        first_d = np.minimum(first_d, n_grid - n_t)
+        typical_b = np.abs(summary.dh_weights_dmpb).sum(axis=(0, 1, 2))
+        with OneThread():
+            data = prepare_filter(
+                summary,
+                typical_b * np.abs(summary.line_fit.h2plus0_b),
+                self.table,
+                t_start=t_start,
+                dt=dt,
+                n_t=n_grid,
+                tcoarse=float(self.event_data.tcoarse),
+                n_phi=self.n_phi,
+            )
+        points = Pool(
+            times_qd=(bins_ed - first_d).astype(np.float32),
+            response_qdp=np.ascontiguousarray(
+                np.moveaxis(samples.response_dpe, -1, 0), dtype=np.float32
+            ),
+            ln_ratio_q=samples.table["log_prior_weights"].to_numpy(float),
+            first_d=first_d,
+            n_t=n_t,
+            n_total=len(arrival_ed),
+        )
+        return data, points
+
+
+def _choose_carriers(
+    lnlike_i: np.ndarray, ln_weight_i: np.ndarray, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Draw waveforms by weight, and by its square root.
+
+    Returns
+    -------
+    chosen : (n,) int
+    ln_stand_in : (n,) float
+        ln of how many waveforms each stands for.
+    """
+    ln_share_i = lnlike_i + ln_weight_i
+    if not np.max(ln_share_i, initial=-np.inf) > -np.inf:
+        raise SelectionError(
+            "no waveform has any likelihood: the approximant failed for all that were "
+            "tried; check mchirp_range, q_min and the approximant"
+        )
+    share_i = np.exp(ln_share_i - np.max(ln_share_i))
+    wanted_i = share_i / np.sum(share_i) + np.sqrt(share_i) / np.sum(np.sqrt(share_i))
+    wanted_i[share_i < 1e-12] = 0.0
+    counts_i = expected_counts(wanted_i, min(N_CARRIERS, int(np.count_nonzero(wanted_i))))
+    chosen = np.unique(systematic_draw(counts_i, rng.random()))
+    return chosen, -np.log(counts_i[chosen])
+
+
+def _joined(results: list[FinalResult]) -> FinalResult:
+    """Return the results of all batches as one, summed in their order."""
+    names = ("lnlike_i", "ok_i", "dt_i", "e_ij", "o_ij", "dh_ij", "hh_ij", "bestfit_ij",
+             "lnlike_ij")  # fmt: skip
+    columns_e = results[0].columns_e.copy()
+    for result in results[1:]:
+        columns_e += result.columns_e
+    return FinalResult(
+        columns_e=columns_e,
+        squares=sum(result.squares for result in results),
+        **{name: np.concatenate([getattr(r, name) for r in results]) for name in names},
+    )

@@ -1,0 +1,336 @@
+"""From parameters to the marginalised likelihood: the tasks of an adaptive bank.
+
+Each generates the waveforms of a few sets of parameters and reduces them on the spot;
+workers load LALSimulation for it, and cogwheel only for approximants that are its own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..executors.store import ArrayHandle, BundleHandle
+from ..kernels.coherent_dense import bestfit_lnlike
+from ..kernels.distance import DistanceTable, lnlike_marginalized
+from ..kernels.extrinsic import marginalized_lnlike
+from ..kernels.extrinsic_filter import FilterData, filter_series, mode_norms
+from ..kernels.incoherent import PreparedIncoherent, incoherent_lnlike
+from ..kernels.summary import Summary
+from ..kernels.waveforms import linear_free_waveforms
+from ..stages.extrinsic_tasks import Pool
+from ..waveforms import ModeGenerator, WaveformSet, generate_waveform_set
+
+_LEFT_OUT = 1e-3
+"""Share of the likelihood of a waveform's best point, and of a point's best phase, that
+the final likelihoods may leave out."""
+
+
+@dataclass(frozen=True)
+class WaveformModel:
+    """What waveforms are made with, besides their parameters.
+
+    Parameters
+    ----------
+    approximant : str
+    harmonic_modes : tuple of (l, m)
+    f_ref : float
+        Reference frequency of the spins [Hz].
+    way : str
+        How waveforms are made, see :mod:`dotpe_exec.waveforms`.
+    fbin : ArrayHandle
+        Frequencies (n_b,) [Hz].
+    """
+
+    approximant: str
+    harmonic_modes: tuple[tuple[int, int], ...]
+    f_ref: float
+    way: str
+    fbin: ArrayHandle
+
+    def generator(self) -> ModeGenerator:
+        """Return what makes the waveforms."""
+        return ModeGenerator(
+            self.approximant,
+            self.harmonic_modes,
+            self.f_ref,
+            np.array(self.fbin.load()),
+            self.way,
+        )
+
+
+@dataclass(frozen=True)
+class Waveforms:
+    """Waveforms as a bank keeps them.
+
+    Parameters
+    ----------
+    amplitudes_impb, phases_impb : (n_i, n_m, 2, n_b) float
+        At 1 Mpc and orbital phase 0; zero where there is none.
+    ok_i : (n_i,) bool
+        Whether there is a waveform for the parameters.
+    """
+
+    amplitudes_impb: np.ndarray
+    phases_impb: np.ndarray
+    ok_i: np.ndarray
+
+
+@dataclass(frozen=True)
+class GenerateTask:
+    """Waveforms to make, for ``parameters_ik`` (n_i, 9), columns as ``PARAMETERS``."""
+
+    model: WaveformModel
+    parameters_ik: np.ndarray
+
+
+@dataclass(frozen=True)
+class RoughTask:
+    """Waveforms whose single-detector likelihoods are wanted; see :class:`GenerateTask`.
+
+    ``prepared`` is a :class:`.PreparedIncoherent`.
+    """
+
+    model: WaveformModel
+    parameters_ik: np.ndarray
+    prepared: BundleHandle
+
+
+@dataclass(frozen=True)
+class LikelihoodTask:
+    """Waveforms whose likelihoods over a set of extrinsic samples are wanted.
+
+    Parameters
+    ----------
+    model, parameters_ik
+        See :class:`GenerateTask`.
+    filter_data, points : BundleHandle
+        Of :class:`.FilterData` and, for the extrinsic samples, :class:`.Pool`.
+    """
+
+    model: WaveformModel
+    parameters_ik: np.ndarray
+    filter_data: BundleHandle
+    points: BundleHandle
+
+
+@dataclass(frozen=True)
+class FinalTask:
+    """Waveforms of the result: likelihoods, sums over them, and draws of their samples.
+
+    Parameters
+    ----------
+    likelihood : LikelihoodTask
+    ln_weight_i : (n_i,) float
+        ln of the waveforms' weights, less a constant that keeps sums in range.
+    summary : BundleHandle
+        Of a :class:`.Summary`.
+    response_dpe, timeshift_dbe : ArrayHandle
+        Of the extrinsic samples.
+    table : BundleHandle
+        Of a :class:`.DistanceTable`.
+    uniforms_ijx : (n_i, n_j, 2) float
+        Random numbers that choose extrinsic sample and phase of ``n_j`` draws.
+    """
+
+    likelihood: LikelihoodTask
+    ln_weight_i: np.ndarray
+    summary: BundleHandle
+    response_dpe: ArrayHandle
+    timeshift_dbe: ArrayHandle
+    table: BundleHandle
+    uniforms_ijx: np.ndarray
+
+
+@dataclass(frozen=True)
+class Likelihoods:
+    """ln likelihoods (n_i,) of waveforms; -inf, and not ``ok_i``, where there is none."""
+
+    lnlike_i: np.ndarray
+    ok_i: np.ndarray
+
+
+@dataclass(frozen=True)
+class FinalResult:
+    """What a batch of waveforms contributes to the result.
+
+    Parameters
+    ----------
+    lnlike_i, ok_i : (n_i,)
+        As :class:`Likelihoods`.
+    dt_i : (n_i,) float
+        Shifts onto the reference [s].
+    columns_e : (n_e,) float
+        Sums over the waveforms of weight times likelihood times weight of each sample.
+    squares : float
+        Sum of the squares of these terms.
+    e_ij, o_ij : (n_i, n_j) int
+        Draws from each waveform's conditional: extrinsic sample and phase.
+    dh_ij, hh_ij, bestfit_ij, lnlike_ij : (n_i, n_j) float
+        Their inner products at 1 Mpc, and ln likelihoods maximised and marginalised over
+        distance.
+    """
+
+    lnlike_i: np.ndarray
+    ok_i: np.ndarray
+    dt_i: np.ndarray
+    columns_e: np.ndarray
+    squares: float
+    e_ij: np.ndarray
+    o_ij: np.ndarray
+    dh_ij: np.ndarray
+    hh_ij: np.ndarray
+    bestfit_ij: np.ndarray
+    lnlike_ij: np.ndarray
+
+
+def generate(task: GenerateTask) -> Waveforms:
+    """Return the waveforms of a task."""
+    made = _generate(task.model, task.parameters_ik)
+    return Waveforms(made.amplitudes_impb, made.phases_impb, made.ok_i)
+
+
+def rough_likelihoods(task: RoughTask) -> Likelihoods:
+    """Return single-detector likelihoods summed over detectors: an upper bound, nearly."""
+    prepared: PreparedIncoherent = task.prepared.load()
+    made = _generate(task.model, task.parameters_ik)
+    lnlike_i = np.full(len(made.ok_i), -np.inf)
+    if made.ok_i.any():
+        lnlike_i[made.ok_i] = incoherent_lnlike(
+            made.amplitudes_impb[made.ok_i], made.phases_impb[made.ok_i], prepared
+        ).sum(axis=0)
+    return Likelihoods(np.where(np.isnan(lnlike_i), -np.inf, lnlike_i), made.ok_i)
+
+
+def likelihoods(task: LikelihoodTask) -> Likelihoods:
+    """Return likelihoods marginalised over the extrinsic samples, phase and distance."""
+    data: FilterData = task.filter_data.load()
+    points: Pool = task.points.load()
+    made = _generate(task.model, task.parameters_ik)
+    lnlike_i = np.full(len(made.ok_i), -np.inf)
+    ok = np.flatnonzero(made.ok_i)
+    if len(ok):
+        h_impb, _ = linear_free_waveforms(
+            made.amplitudes_impb[ok], made.phases_impb[ok], data.line_fit
+        )
+        for i, ln_terms_q in zip(ok, _ln_terms(h_impb, data, points), strict=True):
+            lnlike_i[i] = _ln_sum(ln_terms_q) - np.log(points.n_total)
+    return Likelihoods(lnlike_i, made.ok_i)
+
+
+def final_likelihoods(task: FinalTask) -> FinalResult:
+    """Return likelihoods, and draws from the extrinsic posterior of every waveform."""
+    given = task.likelihood
+    data: FilterData = given.filter_data.load()
+    points: Pool = given.points.load()
+    summary: Summary = task.summary.load()
+    table: DistanceTable = task.table.load()
+    response_dpe, timeshift_dbe = task.response_dpe.load(), task.timeshift_dbe.load()
+    made = _generate(given.model, given.parameters_ik)
+    n_i, n_j = task.uniforms_ijx.shape[:2]
+    n_e = len(points.ln_ratio_q)
+    lnlike_i, dt_i = np.full(n_i, -np.inf), np.zeros(n_i)
+    columns_e, squares = np.zeros(n_e), 0.0
+    e_ij, o_ij = np.zeros((2, n_i, n_j), dtype=np.int32)
+    dh_ij, hh_ij, bestfit_ij, lnlike_ij = np.zeros((4, n_i, n_j))
+    ok = np.flatnonzero(made.ok_i)
+    if len(ok):
+        h_impb, dt_i[ok] = linear_free_waveforms(
+            made.amplitudes_impb[ok], made.phases_impb[ok], data.line_fit
+        )
+        norms_ikds = mode_norms(h_impb, data)
+        terms = _ln_terms(h_impb, data, points, _LEFT_OUT)
+        for h_mpb, norms_kds, i, ln_terms_q in zip(
+            h_impb, norms_ikds, ok, terms, strict=True
+        ):
+            lnlike_i[i] = _ln_sum(ln_terms_q) - np.log(points.n_total)
+            if lnlike_i[i] == -np.inf:
+                continue
+            terms_e = np.exp(ln_terms_q + task.ln_weight_i[i])
+            columns_e += terms_e
+            squares += float(terms_e @ terms_e)
+            uniforms_jx = task.uniforms_ijx[i]
+            e_j = _choose(ln_terms_q[None], uniforms_jx[:, 0])
+            dh_jo, hh_jo = _inner_products(
+                h_mpb, norms_kds, summary, data,
+                response_dpe[:, :, e_j], timeshift_dbe[:, :, e_j],
+            )  # fmt: skip
+            lnlike_jo = lnlike_marginalized(_within(dh_jo, hh_jo), hh_jo, table)
+            o_j = _choose(lnlike_jo, uniforms_jx[:, 1])
+            j = np.arange(n_j)
+            e_ij[i], o_ij[i] = e_j, o_j
+            dh_ij[i], hh_ij[i] = dh_jo[j, o_j], hh_jo[j, o_j]
+            bestfit_ij[i] = bestfit_lnlike(dh_ij[i], hh_ij[i])
+            lnlike_ij[i] = lnlike_jo[j, o_j]
+    return FinalResult(
+        lnlike_i, made.ok_i, dt_i, columns_e, squares,
+        e_ij, o_ij, dh_ij, hh_ij, bestfit_ij, lnlike_ij,
+    )  # fmt: skip
+
+
+def _generate(model: WaveformModel, parameters_ik: np.ndarray) -> WaveformSet:
+    return generate_waveform_set(model.generator(), parameters_ik)
+
+
+def _ln_terms(
+    h_impb: np.ndarray, data: FilterData, points: Pool, left_out: float | None = None
+) -> np.ndarray:
+    """Return ln of weight times likelihood at each point, (n_i, n_q)."""
+    series_idtc = filter_series(h_impb, data, points.first_d, points.n_t)
+    norms_ikds = mode_norms(h_impb, data)
+    shares = (
+        {} if left_out is None else {"negligible": left_out, "negligible_phases": left_out}
+    )
+    return points.ln_ratio_q + np.array(
+        [
+            marginalized_lnlike(
+                series_dtc, norms_kds, points.times_qd, points.response_qdp,
+                points.ln_ratio_q, data, **shares,
+            )
+            for series_dtc, norms_kds in zip(series_idtc, norms_ikds, strict=True)
+        ]
+    )  # fmt: skip
+
+
+def _inner_products(
+    h_mpb: np.ndarray,
+    norms_kds: np.ndarray,
+    summary: Summary,
+    data: FilterData,
+    response_dpj: np.ndarray,
+    timeshift_dbj: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return (d|h) and (h|h) of a waveform with all frequency bins, (n_j, n_phi) each."""
+    asd_drift_d = np.asarray(summary.asd_drift_d)
+    products_dmpb = summary.dh_weights_dmpb * h_mpb.conj()
+    products_dmpb = products_dmpb / asd_drift_d[:, None, None, None] ** 2
+    dh_dmpj = np.matmul(products_dmpb, timeshift_dbj.conj()[:, None])
+    dh_jm = np.einsum("dmpj,dpj->jm", dh_dmpj, response_dpj)
+    plus_dj, cross_dj = response_dpj[:, 0], response_dpj[:, 1]
+    squares_dsj = np.stack([plus_dj**2, plus_dj * cross_dj, cross_dj**2], axis=1)
+    hh_jk = np.einsum("kds,dsj->jk", norms_kds, squares_dsj)
+    phasor_ko = data.cos_ko + 1j * data.sin_ko
+    dh_jo = (dh_jm @ phasor_ko[np.asarray(data.m_arr)].conj()).real
+    return dh_jo, (hh_jk @ phasor_ko).real
+
+
+def _within(dh: np.ndarray, hh: np.ndarray) -> np.ndarray:
+    """Return (d|h), not below where the table of distances ends: ten sigma."""
+    return np.maximum(dh, -10 * np.sqrt(np.maximum(hh, 0.0)))
+
+
+def _choose(ln_terms_jq: np.ndarray, uniform_j: np.ndarray) -> np.ndarray:
+    """Return indices drawn by exp(ln_terms), one for each row or uniform number."""
+    terms_jq = np.exp(ln_terms_jq - ln_terms_jq.max(axis=1, keepdims=True))
+    cumulative_jq = np.cumsum(terms_jq, axis=1)
+    marks_j = uniform_j * cumulative_jq[:, -1]
+    return np.minimum(
+        (cumulative_jq <= marks_j[:, None]).sum(axis=1), terms_jq.shape[1] - 1
+    )
+
+
+def _ln_sum(ln_terms: np.ndarray) -> float:
+    largest = float(np.max(ln_terms))
+    if largest == -np.inf:
+        return largest
+    return largest + float(np.log(np.sum(np.exp(ln_terms - largest))))

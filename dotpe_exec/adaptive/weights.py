@@ -1,0 +1,65 @@
+"""What importance weights are worth: effective number, mean, tempering."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+
+def effective_number_of_ln(ln_weight_i: np.ndarray) -> float:
+    """Return (sum w)^2 / sum w^2 (Kish 1965) of weights given by their ln; 0 for none."""
+    largest = float(np.max(ln_weight_i, initial=-np.inf))
+    if largest == -np.inf:
+        return 0.0
+    weight_i = np.exp(ln_weight_i - largest)
+    return float(weight_i.sum() ** 2 / (weight_i @ weight_i))
+
+
+def ln_mean_and_error(ln_weight_i: np.ndarray) -> tuple[float, float]:
+    """Return ln of the mean of weights given by their ln, and its standard error."""
+    largest = float(np.max(ln_weight_i, initial=-np.inf))
+    if largest == -np.inf:
+        return -np.inf, np.inf
+    n = len(ln_weight_i)
+    ln_mean = largest + math.log(float(np.mean(np.exp(ln_weight_i - largest))))
+    relative = 1 / effective_number_of_ln(ln_weight_i) - 1 / n
+    return ln_mean, math.sqrt(max(relative, 0.0))
+
+
+def temper(
+    lnlike_i: np.ndarray, ln_ratio_i: np.ndarray, n_effective: float
+) -> tuple[np.ndarray, float]:
+    """Return ln weights with the likelihood to a power, so that enough points count.
+
+    Parameters
+    ----------
+    lnlike_i, ln_ratio_i : (n,) float
+        ln of likelihood and of prior over proposal density.
+    n_effective : float
+        Points that are to count at least.
+
+    Returns
+    -------
+    ln_weight_i : (n,) float
+        beta lnlike_i + ln_ratio_i.
+    beta : float
+        1 where enough count anyhow; else the largest power with which they do.
+    """
+    allowed = lnlike_i > -np.inf
+
+    def at(beta: float) -> np.ndarray:
+        ln_weight_i = np.full(len(lnlike_i), -np.inf)
+        ln_weight_i[allowed] = beta * lnlike_i[allowed] + ln_ratio_i[allowed]
+        return ln_weight_i
+
+    if effective_number_of_ln(at(1.0)) >= n_effective:
+        return at(1.0), 1.0
+    low, high = 0.0, 1.0
+    for _ in range(30):
+        middle = 0.5 * (low + high)
+        if effective_number_of_ln(at(middle)) >= n_effective:
+            low = middle
+        else:
+            high = middle
+    return at(low), low

@@ -1,0 +1,97 @@
+"""The arguments of ``infer``: one frozen dataclass, checked before any work starts."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from ..banks.recipe import parse_mchirp_range
+from ..errors import InputError
+from ..validation import (
+    check_path,
+    flag,
+    integer,
+    jsonable,
+    load_par_dic,
+    number,
+    positive_integer,
+)
+
+BANK_ID = "adapted"
+
+
+@dataclass(frozen=True)
+class InferArguments:
+    """Arguments of :func:`dotpe_exec.infer` that shape its results; see there."""
+
+    event: Any
+    n_effective: float = 4000
+    max_waveforms: int = 100_000
+    mchirp_range: Any = None
+    q_min: float = 0.1
+    approximant: str = "IMRPhenomXPHM"
+    f_ref: float = 50.0
+    pn_phase_tol: float = 0.1
+    n_ext: int = 1024
+    n_phi: int = 32
+    n_t: int = 64
+    seed: int | None = None
+    n_draws: int | None = None
+    event_dir: Any = None
+    rundir: Any = None
+    par_dic_0: Any = None
+    coherent_posterior_kwargs: Any = None
+    save_waveforms: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("max_waveforms", "n_ext", "n_phi", "n_t"):
+            self._set(name, positive_integer(name, getattr(self, name)))
+        if self.n_draws is not None:
+            self._set("n_draws", positive_integer("n_draws", self.n_draws))
+        if self.seed is not None:
+            self._set("seed", integer("seed", self.seed, minimum=0))
+        self._set("n_effective", number("n_effective", self.n_effective, minimum=1.0))
+        if not self.n_effective < self.max_waveforms:
+            raise InputError(
+                f"n_effective is {self.n_effective:g}, expected fewer than max_waveforms, "
+                f"which is {self.max_waveforms}"
+            )
+        if self.n_ext < 2:
+            raise InputError(f"n_ext is {self.n_ext}, expected at least 2")
+        if self.mchirp_range is not None:
+            self._set("mchirp_range", parse_mchirp_range("mchirp_range", self.mchirp_range))
+        self._set("q_min", number("q_min", self.q_min, minimum=0.0))
+        if not 0 < self.q_min < 1:
+            raise InputError(f"q_min is {self.q_min:g}, expected a number between 0 and 1")
+        for name in ("f_ref", "pn_phase_tol"):
+            self._set(name, number(name, getattr(self, name), minimum=0.0))
+            if not 0 < getattr(self, name) < math.inf:
+                raise InputError(
+                    f"{name} is {getattr(self, name):g}, expected a positive number"
+                )
+        flag("save_waveforms", self.save_waveforms)
+        for name in ("event_dir", "rundir"):
+            if getattr(self, name) is not None:
+                check_path(name, getattr(self, name))
+        if self.par_dic_0 is not None:
+            self._set("par_dic_0", load_par_dic(self.par_dic_0))
+        if self.event_dir is None and self.rundir is None:
+            raise InputError(
+                "neither rundir nor event_dir is given: give rundir (the run directory) or "
+                "event_dir (its parent, in which run_0, run_1, ... are made)"
+            )
+        kwargs = self.coherent_posterior_kwargs
+        if kwargs is not None and not isinstance(kwargs, Mapping):
+            raise InputError(
+                f"coherent_posterior_kwargs is a {type(kwargs).__name__}, expected a "
+                "dictionary"
+            )
+
+    def _set(self, name: str, value: Any) -> None:
+        object.__setattr__(self, name, value)
+
+    def record(self) -> dict[str, Any]:
+        """Return the arguments as they are written to ``run_kwargs.json``."""
+        return {item.name: jsonable(getattr(self, item.name)) for item in fields(self)}

@@ -1,0 +1,220 @@
+"""From an event to posterior samples without a bank: it is drawn where the posterior is."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+import logging
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from .. import types
+from ..config import MulticoreConfig, resolve_config
+from ..errors import InputError
+from ..events import load_event
+from ..executors.phases import PhaseRunner
+from ..executors.resolve import HeldExecutor
+from ..executors.store import ArrayStore
+from ..interrupts import terminations_raise
+from ..monitor import Monitor
+from ..profiling import ProfilingRunner
+from ..rundir.directory import RunDirectory, RunState, choose
+from ..rundir.identity import RunIdentity, event_digest
+from ..seeds import draw_seed
+from ..stages.reference import check_reference_arguments
+from ..validation import flag
+from .infer_arguments import BANK_ID, InferArguments
+from .infer_stages import bank_config_for, infer_stages
+
+logger = logging.getLogger(__name__)
+
+
+def infer(
+    event: types.Event,
+    *,
+    n_effective: float = 4000,
+    max_waveforms: int = 100_000,
+    mchirp_range: Sequence[float] | None = None,
+    q_min: float = 0.1,
+    approximant: str = "IMRPhenomXPHM",
+    f_ref: float = 50.0,
+    pn_phase_tol: float = 0.1,
+    n_ext: int = 1024,
+    n_phi: int = 32,
+    n_t: int = 64,
+    seed: int | None = None,
+    n_draws: int | None = None,
+    event_dir: types.Path | None = None,
+    rundir: types.Path | None = None,
+    par_dic_0: Mapping[str, float] | types.Path | None = None,
+    coherent_posterior_kwargs: Mapping[str, Any] | None = None,
+    save_waveforms: bool = False,
+    executor: str | types.Submits | None = None,
+    multicore_config: MulticoreConfig | Mapping[str, Any] | None = None,
+    n_procs: int | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    progress: bool = True,
+    profile: bool = False,
+) -> Path:
+    """Infer the parameters of an event without a bank.
+
+    Waveforms are drawn from the prior, then from mixtures fitted to the weighted waveforms
+    so far, until ``n_effective`` of them count. What is left is a run directory as that of
+    :func:`dotpe_exec.run_multicore`, and in its ``banks/adapted`` a bank. The prior is
+    cogwheel's ``IntrinsicIASPrior``: uniform in the detector-frame component masses, in
+    the effective spin, and isotropic in inclination; times an isotropic sky, and distances
+    uniform in volume.
+
+    Parameters
+    ----------
+    event : path, cogwheel.data.EventData or str
+        Event file (``.npz``), event object, or the name of a bundled event.
+    n_effective : float
+        Effective number of waveforms, 1 / sum of squared shares of the evidence, at which
+        to stop.
+    max_waveforms : int
+        Number of waveforms at which to stop in any case.
+    mchirp_range : (float, float), optional
+        Prior range of the detector-frame chirp mass [solar masses]. None: a coarse search
+        of the data finds one, which is widened where the posterior reaches its edge.
+    q_min : float
+        Smallest mass ratio m2 / m1 of the prior.
+    approximant : str
+        One that cogwheel knows.
+    f_ref : float
+        Reference frequency of the spins [Hz].
+    pn_phase_tol : float
+        Post-Newtonian phase tolerance of the frequency bins [rad].
+    n_ext, n_phi, n_t : int
+        Number of extrinsic samples of the final likelihoods, of orbital phases, and of
+        arrival times on the single-detector grids.
+    seed : int, optional
+        Of every random draw; None draws one, which is recorded in the run directory.
+    n_draws : int, optional
+        How many samples are drawn by weight; default: half the effective number.
+    event_dir, rundir : path
+        ``rundir`` is the run directory; with ``event_dir`` alone it is ``event_dir/run_0``,
+        ``run_1``, ..., the first that does not exist.
+    par_dic_0 : dict, path of a JSON file, optional
+        Parameters of the reference waveform; skips the search for one.
+    coherent_posterior_kwargs : dict, optional
+        Overrides of the arguments of ``cogwheel.posterior.Posterior.from_event``.
+    save_waveforms : bool
+        Also write the waveforms of the bank: some 25 kB each.
+    executor, multicore_config, n_procs
+        Where tasks run, as in :func:`dotpe_exec.run_multicore`.
+    resume : bool
+        Continue the run in ``rundir``; with an empty or absent directory, start it.
+    overwrite : bool
+        Replace results in ``rundir``, which is refused otherwise.
+    progress : bool
+        Show progress.
+    profile : bool
+        Also write ``profile_output.prof`` and ``.txt`` and ``trace.json``.
+
+    Returns
+    -------
+    pathlib.Path
+        The run directory.
+
+    Raises
+    ------
+    DotpeExecError
+        Subclasses of it and of the fitting built-in, see :mod:`dotpe_exec.errors`. Bad
+        input is refused before any work starts.
+    """
+    arguments = InferArguments(
+        event=event,
+        n_effective=n_effective,
+        max_waveforms=max_waveforms,
+        mchirp_range=mchirp_range,
+        q_min=q_min,
+        approximant=approximant,
+        f_ref=f_ref,
+        pn_phase_tol=pn_phase_tol,
+        n_ext=n_ext,
+        n_phi=n_phi,
+        n_t=n_t,
+        seed=seed,
+        n_draws=n_draws,
+        event_dir=event_dir,
+        rundir=rundir,
+        par_dic_0=par_dic_0,
+        coherent_posterior_kwargs=coherent_posterior_kwargs,
+        save_waveforms=save_waveforms,
+    )
+    for name, value in (
+        ("resume", resume),
+        ("overwrite", overwrite),
+        ("progress", progress),
+    ):
+        flag(name, value)
+    if resume and overwrite:
+        raise InputError("resume and overwrite exclude each other, expected one of them")
+    config = resolve_config(multicore_config=multicore_config, n_procs=n_procs)
+    event_data = load_event(arguments.event)
+    bank_config = bank_config_for(event_data, arguments)
+    check_reference_arguments(
+        bank_config, arguments.par_dic_0, arguments.coherent_posterior_kwargs
+    )
+    with terminations_raise(), contextlib.ExitStack() as held:
+        workers = held.enter_context(HeldExecutor(executor, config.n_procs))
+        directory = choose(rundir, event_dir, resume=resume)
+        arguments = _with_seed(arguments, directory, resume)
+        held.enter_context(directory)
+        given = arguments.event
+        state = directory.prepare(
+            _identity(arguments, event_data),
+            resume=resume,
+            overwrite=overwrite,
+            keep=[given] if isinstance(given, str | Path) else [],
+        )
+        if state is RunState.FINISHED:
+            return directory.path
+        held.callback(shutil.rmtree, directory.adapting_folder, ignore_errors=True)
+        make_runner = (
+            functools.partial(ProfilingRunner, files=directory) if profile else PhaseRunner
+        )
+        with directory.checkpoint() as checkpoint:
+            with (
+                Monitor(progress, workers.n_workers) as monitor,
+                ArrayStore() as store,
+                make_runner(
+                    store, workers, checkpoint=checkpoint, monitor=monitor
+                ) as runner,
+            ):
+                summary = infer_stages(
+                    arguments, event_data, bank_config, directory, runner, monitor
+                )
+            # Last: a directory with a summary is a finished run.
+            directory.finish(summary)
+        checkpoint.remove()
+    return directory.path
+
+
+def _with_seed(
+    arguments: InferArguments, directory: RunDirectory, resume: bool
+) -> InferArguments:
+    """Return the arguments with a seed: given, the earlier attempt's, or a fresh one."""
+    if arguments.seed is not None:
+        return arguments
+    seed = directory.stored_seed() if resume else None
+    return dataclasses.replace(arguments, seed=draw_seed() if seed is None else seed)
+
+
+def _identity(arguments: InferArguments, event_data: Any) -> RunIdentity:
+    elsewhere = {"event", "event_dir", "rundir"}
+    parameters = {k: v for k, v in vars(arguments).items() if k not in elsewhere}
+    parameters["coherent_posterior_kwargs"] = arguments.record()[
+        "coherent_posterior_kwargs"
+    ]
+    return RunIdentity(
+        event_name=event_data.eventname,
+        event=event_digest(event_data),
+        banks={BANK_ID: "drawn for the event"},
+        parameters=parameters,
+    )

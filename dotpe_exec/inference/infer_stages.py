@@ -1,0 +1,423 @@
+"""The stages of ``infer``, in order: reads like the method."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..adaptive.bank import BLOCKSIZE, AdaptedBank
+from ..adaptive.coordinates import PriorCoordinates
+from ..adaptive.explorer import Draws, Explorer, Produced, Progress
+from ..adaptive.likelihood import EventLikelihood
+from ..adaptive.mchirp_range import range_around, search_mchirp, widened
+from ..adaptive.results import bank_posterior, carrying, evidence_sums
+from ..adaptive.tasks import FinalResult, WaveformModel
+from ..adaptive.weights import effective_number_of_ln
+from ..atomic import write_feather, write_json
+from ..banks.bins import pn_bins
+from ..banks.config import BankConfig, approximant_modes, first_appearance
+from ..distance_table import load_distance_table
+from ..executors.phases import PhaseRunner
+from ..machine import describe_machine, driver_threads
+from ..monitor import Monitor
+from ..rundir.directory import RunDirectory
+from ..seeds import generator
+from ..stages.evidence import logsumexp
+from ..stages.extrinsic import ExtrinsicSamples
+from ..stages.incoherent import Candidates
+from ..stages.reference import Reference, find_reference, save_posterior
+from ..stages.selection import Survivors
+from ..stages.warmup import start_workers
+from ..verdict import MAX_PARETO_K
+from ..waveforms import generation_way
+from .infer_arguments import BANK_ID, InferArguments
+from .inputs import RunInputs
+from .output import SampleWriter, write_extrinsic, write_survivors
+from .pipeline import write_posterior
+
+if TYPE_CHECKING:
+    from cogwheel.data import EventData
+
+logger = logging.getLogger(__name__)
+
+SIZE_LIMIT = 10**7
+"""Samples that are kept at most: more than there ever are."""
+
+N_DRAWS = 4
+"""Samples of extrinsic parameters and phase drawn from each waveform's conditional."""
+
+LEFT_OUT = 5e-4
+"""Share of the evidence, by the exploring likelihoods, of waveforms whose final likelihood
+is not computed."""
+
+MARGIN = 1.03
+"""Effective waveforms to explore for, over those wanted."""
+
+EDGE, EDGE_SHARE = 0.01, 0.02
+"""The posterior reaches an end of a range that was found if more than the second share of
+it lies in the first share of the prior."""
+
+MAX_RANGES, MAX_FINALS = 4, 3
+UNINFORMED = 0.5
+"""Nats by which the data must have narrowed the prior down for there to be a signal."""
+
+
+def bank_config_for(event_data: EventData, arguments: InferArguments) -> BankConfig:
+    """Return what all waveforms of the bank to be drawn have in common.
+
+    Raises
+    ------
+    InputError, BankError
+        The approximant is unknown, or the bins cannot be made.
+    """
+    from cogwheel import waveform
+
+    modes = approximant_modes(arguments.approximant, "infer")
+    entry = waveform.APPROXIMANTS[arguments.approximant]
+    fbin = pn_bins(
+        event_data.frequencies, event_data.fbounds, arguments.pn_phase_tol, entry.tides
+    )
+    return BankConfig(
+        approximant=arguments.approximant,
+        f_ref=arguments.f_ref,
+        fbin=fbin,
+        m_arr=np.array(first_appearance(modes)),
+        harmonic_modes=tuple(modes),
+        blocksize=BLOCKSIZE,
+        info={"q_min": arguments.q_min, "q_max": 1.0, "seed": arguments.seed},
+    )
+
+
+def infer_stages(
+    arguments: InferArguments,
+    event_data: EventData,
+    bank_config: BankConfig,
+    directory: RunDirectory,
+    runner: PhaseRunner,
+    monitor: Monitor,
+) -> dict[str, Any]:
+    """Do all stages, write their results, and return the run's summary."""
+    assert arguments.seed is not None
+    bank_folder = directory.bank(BANK_ID)
+    write_json(
+        directory.run_kwargs,
+        arguments.record() | {"bank_folder": {BANK_ID: str(bank_folder)}},
+    )
+    start_workers(runner.executor)
+    table = load_distance_table()
+
+    with monitor.stage("chirp mass"):
+        mchirp_range, mchirp_guess = _mchirp_range(arguments, event_data, monitor)
+
+    with monitor.stage("reference"):
+        reference = find_reference(
+            event_data,
+            bank_config,
+            n_t=arguments.n_t,
+            mchirp_guess=mchirp_guess,
+            par_dic_0=arguments.par_dic_0,
+            coherent_posterior_kwargs=arguments.coherent_posterior_kwargs,
+        )
+        save_posterior(reference.posterior, directory.path)
+
+    model = WaveformModel(
+        bank_config.approximant,
+        bank_config.harmonic_modes,
+        bank_config.f_ref,
+        generation_way(bank_config.approximant, bank_config.harmonic_modes),
+        runner.store.put(np.asarray(bank_config.fbin)),
+    )
+    for attempt in range(MAX_RANGES):
+        coordinates = PriorCoordinates(
+            mchirp_range,
+            arguments.q_min,
+            bank_config.f_ref,
+            aligned_spins=_aligned_spins(bank_config.approximant),
+        )
+        likelihood = EventLikelihood(
+            runner,
+            coordinates,
+            reference,
+            event_data,
+            model,
+            table,
+            n_phi=arguments.n_phi,
+            seed=arguments.seed,
+            folder=directory.adapting_folder,
+            label=f"{attempt}-",
+        )
+        explorer = _explorer(arguments, coordinates, likelihood, attempt, monitor)
+        with monitor.stage("learning"):
+            draws = explorer.learn()
+            below, above = _at_edges(coordinates, draws)
+        if arguments.mchirp_range is not None or not (below or above):
+            break
+        if attempt + 1 < MAX_RANGES:
+            mchirp_range = widened(mchirp_range, below, above)
+            monitor.say(
+                "the posterior reaches the edge of the chirp masses, which are now "
+                f"{mchirp_range[0]:g} to {mchirp_range[1]:g}"
+            )
+
+    target = arguments.n_effective
+    for _ in range(MAX_FINALS):
+        with monitor.stage("production"):
+            produced = explorer.produce(MARGIN * target)
+        with monitor.stage("likelihoods"):
+            final = _Final(arguments, produced, likelihood)
+        exhausted = explorer.n_drawn >= arguments.max_waveforms
+        if final.n_effective >= arguments.n_effective or exhausted:
+            break
+        target *= 1.1 * arguments.n_effective / final.n_effective
+    reached = final.n_effective >= arguments.n_effective
+
+    with monitor.stage("results"):
+        bank = AdaptedBank(
+            _with_range(bank_config, mchirp_range),
+            coordinates.parameters(produced.z_ik[final.valid]),
+            final.log_prior_weights,
+        )
+        bank.write(bank_folder)
+        if arguments.save_waveforms:
+            bank.write_waveforms(bank_folder, likelihood.waveforms)
+        summary = _write(
+            arguments, event_data, bank, directory, reference, final, table, runner
+        )
+        k = summary["pareto_k"]
+        information = final.information()
+        summary["adaptive"] = {
+            "mchirp_range": list(mchirp_range),
+            "mchirp_range_found": arguments.mchirp_range is None,
+            "q_min": arguments.q_min,
+            "stopped_by": "n_effective" if reached else "max_waveforms",
+            "n_effective_waveforms": final.n_effective,
+            "n_learning": explorer.n_drawn - len(produced),
+            "n_drawn": len(produced),
+            "n_failed": int(np.count_nonzero(produced.failed_i)),
+            "n_waveforms_generated": likelihood.n_waveforms,
+            "n_likelihoods": likelihood.n_likelihoods,
+            "information": information,
+            "rounds": [vars(progress) for progress in explorer.history],
+        }
+        _tell(arguments, final, reached, k, information, monitor)
+
+    write_feather(directory.tasks, monitor.tasks_frame())
+    report = monitor.report() | {
+        "executor": runner.executor.name,
+        "n_proposals": final.extrinsic.n_proposals,
+        "n_proposals_tried": final.extrinsic.n_proposals_tried,
+        "machine": describe_machine(),
+    }
+    write_json(directory.report, report)
+    return summary
+
+
+class _Final:
+    """The final likelihoods of all waveforms that carry weight.
+
+    Waveforms that could not be generated are left out of the bank, and the weights of the
+    others lowered by ln of the fraction that could: they count as likelihood zero.
+    """
+
+    def __init__(
+        self, arguments: InferArguments, produced: Produced, likelihood: EventLikelihood
+    ):
+        self.valid = np.flatnonzero(~produced.failed_i)
+        self.n_int = len(self.valid)
+        self.log_prior_weights = produced.ln_ratio_i[self.valid] + np.log(
+            self.n_int / len(produced)
+        )
+        self.explored = produced.lnlike_i[self.valid]
+        contributions = self.explored + self.log_prior_weights
+        self.inds = carrying(contributions, LEFT_OUT)
+        others = np.ones(self.n_int, dtype=bool)
+        others[self.inds] = False
+        self.ln_discarded = logsumexp(contributions[others])
+        self.extrinsic: ExtrinsicSamples
+        self.result: FinalResult
+        self.extrinsic, self.result, self.ln_scale = likelihood.final(
+            produced.z_ik[self.valid[self.inds]],
+            self.explored[self.inds],
+            self.log_prior_weights[self.inds],
+            n_ext=arguments.n_ext,
+            n_draws=N_DRAWS,
+        )
+        self.n_effective = effective_number_of_ln(self.ln_contributions())
+
+    def ln_contributions(self) -> np.ndarray:
+        """Return ln of weight times likelihood of all waveforms, (n_int,)."""
+        ln_i = np.full(self.n_int, -np.inf)
+        ln_i[self.inds] = self.log_prior_weights[self.inds] + self.result.lnlike_i
+        return ln_i
+
+    def information(self) -> float:
+        """Return the Kullback-Leibler divergence of posterior from prior [nats]."""
+        ln_i = self.ln_contributions()[self.inds]
+        total = logsumexp(ln_i)
+        share_i = np.exp(ln_i - total)
+        ln_evidence = total - np.log(self.n_int)
+        used = share_i > 0
+        return float(share_i[used] @ (self.result.lnlike_i[used] - ln_evidence))
+
+
+def _mchirp_range(
+    arguments: InferArguments, event_data: EventData, monitor: Monitor
+) -> tuple[tuple[float, float], float | None]:
+    """Return the range of chirp masses, and a guess within it unless none is needed."""
+    given = arguments.mchirp_range
+    if given is not None:
+        if arguments.par_dic_0 is not None:
+            return given, None
+        guess = search_mchirp(event_data, arguments.approximant, arguments.f_ref, given)
+        return given, guess
+    guess = search_mchirp(event_data, arguments.approximant, arguments.f_ref)
+    found = range_around(guess)
+    monitor.say(
+        f"chirp masses {found[0]:g} to {found[1]:g}, around the best template's {guess:.3g}"
+    )
+    return found, guess
+
+
+def _explorer(
+    arguments: InferArguments,
+    coordinates: PriorCoordinates,
+    likelihood: EventLikelihood,
+    attempt: int,
+    monitor: Monitor,
+) -> Explorer:
+    seed = arguments.seed
+    assert seed is not None
+
+    def tell(progress: Progress) -> None:
+        goal = f" of {arguments.n_effective:g}" if progress.part == "production" else ""
+        monitor.say(
+            f"{progress.part}, round {progress.round}: {progress.n_effective:.0f}{goal} "
+            f"effective waveforms, {progress.n_drawn} drawn, "
+            f"ln Z {progress.ln_evidence:.2f} +- {progress.ln_evidence_error:.2f}"
+        )
+
+    return Explorer(
+        coordinates,
+        likelihood,
+        lambda *path: generator(seed, "explorer", attempt, *path),
+        max_points=arguments.max_waveforms,
+        report=tell,
+    )
+
+
+def _at_edges(coordinates: PriorCoordinates, draws: Draws) -> tuple[bool, bool]:
+    """Return whether the posterior reaches the lower and upper end of chirp masses."""
+    ln_i = draws.lnlike_i + draws.ln_ratio()
+    share_i = np.exp(ln_i - logsumexp(ln_i))
+    quantile_i = coordinates.mchirp_quantiles(draws.z_ik)
+    return (
+        bool(share_i[quantile_i < EDGE].sum() > EDGE_SHARE),
+        bool(share_i[quantile_i > 1 - EDGE].sum() > EDGE_SHARE),
+    )
+
+
+def _aligned_spins(approximant: str) -> bool:
+    from cogwheel import waveform
+
+    return bool(waveform.APPROXIMANTS[approximant].aligned_spins)
+
+
+def _with_range(config: BankConfig, mchirp_range: tuple[float, float]) -> BankConfig:
+    info = {**config.info, "mchirp_min": mchirp_range[0], "mchirp_max": mchirp_range[1]}
+    return BankConfig(
+        config.approximant, config.f_ref, config.fbin, config.m_arr,
+        config.harmonic_modes, config.blocksize, info,
+    )  # fmt: skip
+
+
+def _write(
+    arguments: InferArguments,
+    event_data: EventData,
+    bank: AdaptedBank,
+    directory: RunDirectory,
+    reference: Reference,
+    final: _Final,
+    table: Any,
+    runner: PhaseRunner,
+) -> dict[str, Any]:
+    """Write the files of a run, and return the summary."""
+    assert arguments.seed is not None
+    write_extrinsic(directory, final.extrinsic)
+    lnlike_i = final.result.lnlike_i
+    write_survivors(directory, {BANK_ID: Survivors(final.inds, lnlike_i[None], lnlike_i)})
+    weights = final.log_prior_weights
+    posterior = bank_posterior(
+        BANK_ID,
+        final.inds,
+        final.result,
+        ln_weight_i=weights[final.inds],
+        n_int=final.n_int,
+        n_phi=arguments.n_phi,
+        ln_discarded=final.ln_discarded,
+    )
+    sums = evidence_sums(
+        final.result,
+        ln_weight_i=weights[final.inds],
+        ln_scale=final.ln_scale,
+        n_int=final.n_int,
+    )
+    inputs = RunInputs(
+        event=event_data,
+        banks={BANK_ID: bank},  # type: ignore[dict-item]
+        candidates=dict[str, Candidates](),
+        n_int={BANK_ID: final.n_int},
+        log_prior_weights={BANK_ID: weights},
+    )
+    with SampleWriter(directory, driver_threads(runner.executor.n_workers)) as write:
+        write.bank(posterior)
+        return write_posterior(
+            write,
+            [posterior],
+            runner,
+            inputs,
+            reference,
+            final.extrinsic,
+            table,
+            n_phi=arguments.n_phi,
+            seed=arguments.seed,
+            size_limit=SIZE_LIMIT,
+            draw=True,
+            n_draws=arguments.n_draws,
+            exact_likelihoods=False,
+            evidence_sums=sums,
+        )
+
+
+def _tell(
+    arguments: InferArguments,
+    final: _Final,
+    reached: bool,
+    k: float | None,
+    information: float,
+    monitor: Monitor,
+) -> None:
+    """Say why it ended, and warn of what makes the result doubtful."""
+    if reached:
+        monitor.say(f"{final.n_effective:.0f} effective waveforms: enough")
+    else:
+        warnings.warn(
+            f"{final.n_effective:.0f} effective waveforms, not the "
+            f"{arguments.n_effective:g} asked for, after max_waveforms="
+            f"{arguments.max_waveforms}: raise it, or ask for fewer",
+            stacklevel=2,
+        )
+    if k is not None and k > MAX_PARETO_K:
+        warnings.warn(
+            f"Pareto's k of the waveforms' weights is {k:.2f}, above {MAX_PARETO_K}: a few "
+            "waveforms decide the evidence, and its error may be larger than stated",
+            stacklevel=2,
+        )
+    if information < UNINFORMED:
+        warnings.warn(
+            f"the posterior of the intrinsic parameters is hardly narrower than the prior "
+            f"({information:.2f} nats): there is no signal here, or it is too weak",
+            stacklevel=2,
+        )

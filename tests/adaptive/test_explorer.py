@@ -1,0 +1,158 @@
+"""Adaptive importance sampling of likelihoods whose evidence is known."""
+
+import numpy as np
+import pytest
+
+from dotpe_exec.adaptive.explorer import PRIOR_SHARE, Explorer
+from dotpe_exec.adaptive.weights import effective_number_of_ln, ln_mean_and_error
+from dotpe_exec.kernels.pareto import pareto_k
+from dotpe_exec.seeds import generator
+
+
+class Normal:
+    """A standard normal prior."""
+
+    def __init__(self, n_dim):
+        self.n_dim = n_dim
+
+    def draw(self, n, rng):
+        return rng.standard_normal((n, self.n_dim))
+
+    def ln_prior(self, z_ik):
+        return -0.5 * np.sum(z_ik**2, axis=1) - 0.5 * self.n_dim * np.log(2 * np.pi)
+
+
+class Gaussians:
+    """Equal Gaussian peaks; the evidence under the standard normal prior is known."""
+
+    def __init__(self, centres, width, ln_height=50.0):
+        self.centres, self.width, self.ln_height = np.array(centres), width, ln_height
+        self.n_evaluated = self.n_adapted = 0
+
+    def __call__(self, z_ik):
+        self.n_evaluated += len(z_ik)
+        square_ic = np.sum((z_ik[:, None] - self.centres) ** 2, axis=2)
+        terms_ic = -0.5 * square_ic / self.width**2
+        return self.ln_height + np.logaddexp.reduce(terms_ic, axis=1)
+
+    def rough(self, z_ik):
+        return self(z_ik) + np.sin(17 * z_ik[:, 0])  # near enough to begin with
+
+    def adapt(self, z_ik, lnlike_i, ln_weight_i):
+        self.n_adapted += 1
+
+    @property
+    def ln_evidence(self):
+        variance = 1 + self.width**2
+        n_k = self.centres.shape[1]
+        terms_c = (
+            -0.5 * np.sum(self.centres**2, axis=1) / variance
+            - 0.5 * n_k * np.log(variance)
+            + n_k * np.log(self.width)
+        )
+        return self.ln_height + np.logaddexp.reduce(terms_c)
+
+
+def explore(likelihood, n_dim, seed, n_effective=1000, max_points=60000):
+    explorer = Explorer(
+        Normal(n_dim),
+        likelihood,
+        lambda *path: generator(seed, *path),
+        max_points=max_points,
+    )
+    explorer.learn()
+    return explorer, explorer.produce(n_effective)
+
+
+def test_narrow_peak_in_nine_dimensions():
+    """A posterior e^20 times smaller than the prior."""
+    likelihood = Gaussians([np.linspace(-1, 1, 9)], 0.1)
+    explorer, points = explore(likelihood, 9, seed=1)
+    ln_weight_i = points.ln_weights()
+    ln_evidence, error = ln_mean_and_error(ln_weight_i)
+    assert effective_number_of_ln(ln_weight_i) >= 1000
+    assert error < 0.04
+    assert ln_evidence == pytest.approx(likelihood.ln_evidence, abs=4 * error)
+    assert pareto_k(ln_weight_i) < 0.7
+    assert likelihood.n_adapted > 1
+    assert explorer.history[0].beta < 1 == explorer.history[-1].beta
+
+
+def test_both_of_two_peaks_are_found():
+    likelihood = Gaussians([[-1.5, 0, 0, 0], [1.5, 0.5, 0, 0]], 0.15)
+    _, points = explore(likelihood, 4, seed=2)
+    ln_weight_i = points.ln_weights()
+    ln_evidence, error = ln_mean_and_error(ln_weight_i)
+    assert ln_evidence == pytest.approx(likelihood.ln_evidence, abs=4 * error)
+    weight_i = np.exp(ln_weight_i - ln_weight_i.max())
+    expected = 1 / (1 + np.exp(-0.5 * 0.25 / (1 + 0.15**2)))
+    left = weight_i[points.z_ik[:, 0] < 0].sum() / weight_i.sum()
+    assert left == pytest.approx(expected, abs=0.05)
+
+
+@pytest.mark.slow
+def test_evidence_and_error_are_unbiased():
+    """Over many seeds: the mean is the truth, the scatter the stated error."""
+    likelihood = Gaussians([[0.5, -0.5, 1.0]], 0.2)
+    pulls = []
+    for seed in range(60):
+        _, points = explore(likelihood, 3, seed, n_effective=400)
+        ln_evidence, error = ln_mean_and_error(points.ln_weights())
+        pulls.append((ln_evidence - likelihood.ln_evidence) / error)
+    assert abs(np.mean(pulls)) < 4 / np.sqrt(60)
+    assert 0.6 < np.std(pulls) < 1.4
+
+
+def test_weights_integrate_the_prior_whatever_the_proposals():
+    """The mean of prior over mixture is one, and the prior is part of the mixture."""
+    _, points = explore(Gaussians([[1.0, 1.0]], 0.3), 2, seed=3)
+    ratio_i = np.exp(points.ln_ratio_i)
+    error = ratio_i.std() / np.sqrt(len(points))
+    assert ratio_i.mean() == pytest.approx(1, abs=5 * error)
+    assert ratio_i.max() <= 2 / PRIOR_SHARE
+
+
+def test_same_seed_same_bits():
+    runs = [explore(Gaussians([[1.0, 0, 0]], 0.2), 3, seed=4)[1] for _ in range(2)]
+    np.testing.assert_array_equal(runs[0].z_ik, runs[1].z_ik)
+    np.testing.assert_array_equal(runs[0].ln_weights(), runs[1].ln_weights())
+
+
+def test_it_never_draws_more_than_allowed():
+    explorer, points = explore(Gaussians([np.ones(9)], 0.1), 9, seed=5, max_points=3000)
+    assert explorer.n_drawn == 3000
+    assert 1000 < len(points) < 3000
+
+
+def test_it_goes_on_when_more_is_wanted():
+    explorer, points = explore(Gaussians([[1.0, 0]], 0.2), 2, seed=6, n_effective=200)
+    before = len(points)
+    after = explorer.produce(5000)
+    assert len(after) > before
+    assert effective_number_of_ln(after.ln_weights()) >= 5000
+
+
+def test_flat_likelihood_gives_the_prior():
+    class Flat(Gaussians):
+        def __call__(self, z_ik):
+            return np.full(len(z_ik), 3.0)
+
+    _, points = explore(Flat([[0.0, 0]], 1.0), 2, seed=7, n_effective=3000)
+    ln_evidence, error = ln_mean_and_error(points.ln_weights())
+    assert ln_evidence == pytest.approx(3, abs=max(4 * error, 0.02))
+
+
+def test_points_without_a_model_count_as_zero():
+    class Half(Gaussians):
+        def __call__(self, z_ik):
+            return np.where(z_ik[:, 0] > 0, super().__call__(z_ik), np.nan)
+
+    likelihood = Half([[0.0, 0.5]], 0.3)
+    _, points = explore(likelihood, 2, seed=8)
+    ln_evidence, error = ln_mean_and_error(points.ln_weights())
+    expected = likelihood.ln_evidence - np.log(2)
+    assert ln_evidence == pytest.approx(expected, abs=4 * error)
+    np.testing.assert_array_equal(
+        points.failed_i & (points.z_ik[:, 0] > 0), np.zeros(len(points), dtype=bool)
+    )
+    assert points.failed_i.any()

@@ -1,0 +1,149 @@
+"""Likelihood tasks against the coherent likelihood written out, on real data."""
+
+import numpy as np
+import pytest
+
+from dotpe_exec.adaptive.coordinates import PriorCoordinates
+from dotpe_exec.adaptive.likelihood import EventLikelihood
+from dotpe_exec.adaptive.results import bank_posterior, carrying, evidence_sums
+from dotpe_exec.adaptive.tasks import LikelihoodTask, WaveformModel, likelihoods
+from dotpe_exec.banks.bins import pn_bins
+from dotpe_exec.banks.config import BankConfig, approximant_modes, first_appearance
+from dotpe_exec.distance_table import load_distance_table
+from dotpe_exec.events import load_event
+from dotpe_exec.executors.phases import PhaseRunner
+from dotpe_exec.executors.store import ArrayStore
+from dotpe_exec.kernels.coherent_dense import coherent_dense
+from dotpe_exec.kernels.distance import lnlike_marginalized
+from dotpe_exec.kernels.waveforms import linear_free_waveforms
+from dotpe_exec.stages.evidence import evidence_error, logsumexp
+from dotpe_exec.stages.reference import find_reference
+
+PAR_DIC_0 = {
+    "m1": 42.3, "m2": 28.2, "s1x_n": 0.0, "s1y_n": 0.0, "s1z": -0.1, "s2x_n": 0.0,
+    "s2y_n": 0.0, "s2z": -0.1, "l1": 0.0, "l2": 0.0, "iota": 2.1416, "d_luminosity": 327.4,
+    "phi_ref": 3.95, "psi": 0.0, "ra": 1.6933, "dec": -1.2897, "t_geocenter": 0.00939,
+    "f_ref": 50.0,
+}  # fmt: skip
+N_PHI, N_EXT = 16, 48
+
+
+@pytest.fixture(scope="module")
+def problem(tmp_path_factory):
+    """The event's likelihood, waveforms near the peak, and the final result for them."""
+    event = load_event("GW150914")
+    modes = approximant_modes("IMRPhenomXPHM", "test")
+    config = BankConfig(
+        "IMRPhenomXPHM", 50.0, pn_bins(event.frequencies, event.fbounds, 0.5),
+        np.array(first_appearance(modes)), tuple(modes), 64, {},
+    )  # fmt: skip
+    reference = find_reference(event, config, n_t=16, par_dic_0=PAR_DIC_0)
+    coordinates = PriorCoordinates((29.0, 31.5), 0.5, 50.0)
+    table = load_distance_table()
+    with PhaseRunner(ArrayStore(), "serial") as runner:
+        model = WaveformModel(
+            "IMRPhenomXPHM", config.harmonic_modes, 50.0, "direct",
+            runner.store.put(config.fbin),
+        )  # fmt: skip
+        likelihood = EventLikelihood(
+            runner, coordinates, reference, event, model, table, n_phi=N_PHI, seed=1,
+            folder=tmp_path_factory.mktemp("carriers"),
+        )  # fmt: skip
+        z_ik = coordinates.draw(40, np.random.default_rng(1))
+        z_ik[:, 2] *= 0.2  # effective spins that fit
+        rough_i = likelihood.rough(z_ik)
+        zero_i = np.zeros(len(z_ik))
+        extrinsic, result, ln_scale = likelihood.final(
+            z_ik, rough_i, zero_i, n_ext=N_EXT, n_draws=3
+        )
+        yield likelihood, z_ik, rough_i, extrinsic, result, ln_scale
+
+
+def dense(problem):
+    """Return dh, hh (i, e, o), and ln of weight times likelihood."""
+    likelihood, z_ik, _, extrinsic, *_ = problem
+    summary = likelihood.reference.summary
+    amplitudes, phases = likelihood.waveforms(
+        "test", likelihood.coordinates.parameters(z_ik)
+    )
+    h_impb, _ = linear_free_waveforms(amplitudes, phases, summary.line_fit)
+    dh_ieo, hh_ieo = coherent_dense(
+        h_impb, summary, extrinsic.response_dpe, extrinsic.timeshift_dbe, N_PHI
+    )
+    lnlike_ieo = lnlike_marginalized(
+        np.maximum(dh_ieo, -10 * np.sqrt(hh_ieo)), hh_ieo, likelihood.table
+    )
+    ln_weight_e = extrinsic.table["log_prior_weights"].to_numpy()
+    return dh_ieo, hh_ieo, lnlike_ieo + ln_weight_e[:, None]
+
+
+def test_likelihoods_are_those_of_the_formula(problem):
+    result = problem[4]
+    *_, ln_terms_ieo = dense(problem)
+    expected_i = np.array([logsumexp(terms.ravel()) for terms in ln_terms_ieo])
+    expected_i -= np.log(N_EXT * N_PHI)
+    near = expected_i > expected_i.max() - 15
+    assert near.sum() > 5
+    np.testing.assert_allclose(result.lnlike_i[near], expected_i[near], atol=5e-3)
+
+
+def test_draws_carry_the_exact_inner_products(problem):
+    result = problem[4]
+    dh_ieo, hh_ieo, _ = dense(problem)
+    i = np.arange(len(result.e_ij))[:, None]
+    np.testing.assert_allclose(
+        result.dh_ij, dh_ieo[i, result.e_ij, result.o_ij], rtol=1e-9, atol=1e-6
+    )
+    np.testing.assert_allclose(result.hh_ij, hh_ieo[i, result.e_ij, result.o_ij], rtol=1e-9)
+
+
+def test_exploring_and_final_likelihoods_agree(problem):
+    """Over the same extrinsic samples; what they leave out is negligible."""
+    likelihood, z_ik, *_, result, _ = problem
+    np.testing.assert_allclose(likelihood(z_ik), result.lnlike_i, atol=2e-2)
+
+
+def test_rough_likelihoods_bound_the_others(problem):
+    _, _, rough_i, _, result, _ = problem
+    assert np.all(rough_i > result.lnlike_i)
+
+
+def test_sums_give_evidence_and_its_error(problem):
+    *_, result, ln_scale = problem
+    inds = np.arange(100, 100 + len(result.lnlike_i))
+    ln_weight_i = np.linspace(-1, 1, len(inds))
+    bank = bank_posterior(
+        "adapted", inds, result, ln_weight_i=ln_weight_i, n_int=1000, n_phi=N_PHI,
+        ln_discarded=-np.inf,
+    )  # fmt: skip
+    expected = logsumexp(ln_weight_i + result.lnlike_i) - np.log(1000)
+    assert bank.ln_evidence == pytest.approx(expected)
+    assert logsumexp(bank.ln_posterior) - np.log(bank.n_total) == pytest.approx(expected)
+    assert np.all(np.diff(bank.coherent_set.bestfit_lnlike) >= 0)
+    assert set(bank.coherent_set.i) <= set(inds)
+    # With the weights that the sums were made with, they are the evidence.
+    sums = evidence_sums(
+        result, ln_weight_i=np.zeros(len(inds)), ln_scale=ln_scale, n_int=1000
+    )
+    mean = np.log(sums.columns_e.sum() / N_EXT) + ln_scale
+    assert mean == pytest.approx(logsumexp(result.lnlike_i), abs=1e-9)
+    error = evidence_error(sums)
+    assert error is not None and 0 < error.intrinsic < error.total
+
+
+def test_parameters_without_a_waveform_are_told(problem):
+    likelihood, z_ik, *_ = problem
+    placed = likelihood._placed
+    parameters_ik = likelihood.coordinates.parameters(z_ik[:3])
+    parameters_ik[1, 2] = 1.5  # a spin beyond the extremal
+    result = likelihoods(
+        LikelihoodTask(likelihood.model, parameters_ik, placed.filter_data, placed.points)
+    )
+    np.testing.assert_array_equal(result.ok_i, [True, False, True])
+    assert result.lnlike_i[1] == -np.inf
+
+
+def test_carrying_leaves_out_the_lightest():
+    shares = np.array([0.5, 1e-4, 0.3, 2e-4, 0.1997])
+    np.testing.assert_array_equal(carrying(np.log(shares), 5e-4), [0, 2, 4])
+    np.testing.assert_array_equal(carrying(np.log(shares), 0.0), np.arange(5))

@@ -1,0 +1,43 @@
+"""What importance weights are worth."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dotpe_exec.adaptive.weights import (
+    effective_number_of_ln,
+    ln_mean_and_error,
+    temper,
+)
+
+
+def test_mean_and_error_of_lognormal_weights():
+    """The stated error is the scatter over repetitions."""
+    rng = np.random.default_rng(4)
+    found = np.array([ln_mean_and_error(rng.normal(size=2000)) for _ in range(200)])
+    assert found[:, 0].mean() == pytest.approx(0.5, abs=0.01)
+    assert found[:, 1].mean() == pytest.approx(found[:, 0].std(), rel=0.2)
+
+
+def test_nothing_counts():
+    assert effective_number_of_ln(np.full(4, -np.inf)) == 0
+    assert ln_mean_and_error(np.full(4, -np.inf)) == (-np.inf, np.inf)
+
+
+@given(st.integers(0, 999), st.floats(0.1, 100))
+def test_temper_reaches_the_number_asked_for(seed, scale):
+    rng = np.random.default_rng(seed)
+    lnlike_i = scale * rng.normal(size=500)
+    lnlike_i[:100] = -np.inf
+    ln_weight_i, beta = temper(lnlike_i, 0.1 * rng.normal(size=500), 60.0)
+    assert 0 <= beta <= 1
+    assert effective_number_of_ln(ln_weight_i) >= 60 * (1 - 1e-6)
+    assert np.all(ln_weight_i[:100] == -np.inf)
+
+
+def test_temper_leaves_enough_alone():
+    lnlike_i = np.random.default_rng(5).random(500)
+    ln_weight_i, beta = temper(lnlike_i, np.zeros(500), 60.0)
+    assert beta == 1
+    np.testing.assert_array_equal(ln_weight_i, lnlike_i)

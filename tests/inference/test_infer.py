@@ -1,0 +1,183 @@
+"""From an event to a run directory without a bank."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import warnings
+
+import numpy as np
+import pandas as pd
+import psutil
+import pytest
+
+from dotpe_exec import infer, run_multicore
+from dotpe_exec.errors import InputError, RunDirectoryError
+from dotpe_exec.loading import load_run
+
+# A pilot of 768 and about three rounds: a whole run in some seconds.
+SMALL = {
+    "event": "GW150914", "mchirp_range": (26.0, 36.0), "q_min": 0.3,
+    "n_effective": 300, "max_waveforms": 3072, "pn_phase_tol": 0.5, "n_ext": 64,
+    "n_phi": 16, "n_t": 16, "seed": 3, "progress": False,
+}  # fmt: skip
+
+FILES = ("summary_results.json", "samples.feather", "prob_samples.feather",
+         "extrinsic_samples.feather", "banks/adapted/intrinsic_sample_bank.feather",
+         "banks/adapted/bank_config.json", "banks/adapted/prob_samples.feather",
+         "banks/adapted/intrinsic_samples.npz", "response_dpe.npy")  # fmt: skip
+
+RUN = """
+import json, sys
+from dotpe_exec import infer
+if __name__ == "__main__":
+    arguments, rundir, executor = sys.argv[1:]
+    infer(
+        **json.loads(arguments), rundir=rundir, executor=executor, n_procs=2, resume=True
+    )
+"""
+
+
+def content(rundir):
+    return {name: (rundir / name).read_bytes() for name in FILES}
+
+
+@pytest.fixture(scope="module")
+def serial_run(tmp_path_factory):
+    """A small run of one process, its bank's waveforms kept."""
+    rundir = tmp_path_factory.mktemp("infer") / "run"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # it is too small to be good
+        return infer(**SMALL, rundir=rundir, executor="serial", save_waveforms=True)
+
+
+@pytest.mark.slow
+def test_it_leaves_an_ordinary_run_directory(serial_run):
+    run = load_run(serial_run)
+    adaptive = run.summary["adaptive"]
+    assert adaptive["stopped_by"] in ("n_effective", "max_waveforms")
+    assert adaptive["n_drawn"] + adaptive["n_learning"] <= SMALL["max_waveforms"]
+    assert adaptive["n_effective_waveforms"] == pytest.approx(run.summary["n_effective_i"])
+    assert run.summary["ln_evidence_error"] > 0
+    assert not (serial_run / "adapting").exists()
+    assert not (serial_run / "checkpoint").exists()
+    samples = run.samples
+    assert samples["mchirp"].between(26, 36).all()
+    assert (samples["lnq"] > np.log(0.3)).all()
+    table = pd.read_feather(serial_run / "banks/adapted/intrinsic_sample_bank.feather")
+    assert len(table) == adaptive["n_drawn"] - adaptive["n_failed"]
+    rows = run.prob_samples
+    np.testing.assert_allclose(rows["weights"].sum(), 1)
+    assert not rows.duplicated(["i", "e", "o"]).any()
+    ln_z = np.logaddexp.reduce(rows["ln_weight_unnormalized"])
+    assert ln_z == pytest.approx(run.summary["ln_evidence"], abs=1e-9)
+
+
+@pytest.mark.slow
+def test_weights_integrate_the_prior(serial_run):
+    table = pd.read_feather(serial_run / "banks/adapted/intrinsic_sample_bank.feather")
+    weight_i = np.exp(table["log_prior_weights"])
+    assert weight_i.mean() == pytest.approx(1, abs=5 * weight_i.std() / len(table) ** 0.5)
+
+
+@pytest.mark.slow
+def test_the_bank_gives_the_same_evidence(serial_run, tmp_path):
+    """The ordinary pipeline on the adapted bank is an independent computation."""
+    run = load_run(serial_run)
+    par_dic_0 = json.loads((serial_run / "Posterior.json").read_text())
+    par_dic_0 = par_dic_0["init_kwargs"]["likelihood"]["init_kwargs"]["par_dic_0"]
+    again = run_multicore(
+        "GW150914", serial_run / "banks/adapted", 256, 16, 16, seed=4, executor="serial",
+        rundir=tmp_path / "again", par_dic_0=par_dic_0, max_incoherent_lnlike_drop=30,
+        progress=False,
+    )  # fmt: skip
+    summary = load_run(again).summary
+    # The waveforms are the same; what differs are the extrinsic samples.
+    errors = [s["ln_evidence_error_parts"]["extrinsic"] for s in (summary, run.summary)]
+    assert summary["ln_evidence"] == pytest.approx(
+        run.summary["ln_evidence"], abs=4 * float(np.hypot(*errors))
+    )
+
+
+@pytest.mark.slow
+def test_same_bits_on_another_executor(serial_run, tmp_path):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        other = infer(
+            **SMALL, rundir=tmp_path / "run", executor="loky", n_procs=2,
+            save_waveforms=True,
+        )  # fmt: skip
+    assert content(other) == content(serial_run)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("wait", ["pilot", "likelihoods", "final_likelihoods"])
+def test_killed_tree_goes_on_to_the_same_bits(serial_run, tmp_path, wait):
+    script, rundir = tmp_path / "run.py", tmp_path / "run"
+    script.write_text(RUN)
+    arguments = json.dumps(SMALL | {"save_waveforms": True})
+    command = [sys.executable, script, arguments, rundir, "loky"]
+    process = subprocess.Popen(command, start_new_session=True, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and process.poll() is None:
+        segments = list((rundir / "checkpoint").glob(f"{wait}*-*.ckpt"))
+        if any(path.stat().st_size > 1000 for path in segments):
+            break
+        time.sleep(0.02)
+    tree = [psutil.Process(process.pid), *psutil.Process(process.pid).children(True)]
+    for member in tree:
+        os.kill(member.pid, signal.SIGKILL)
+    process.wait()
+    assert not (rundir / "summary_results.json").exists()
+    subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
+    assert content(rundir) == content(serial_run)
+
+
+@pytest.mark.parametrize(
+    ("bad", "named"),
+    [
+        ({"mchirp_range": (30, 20)}, "mchirp_range"),
+        ({"mchirp_range": (30, 30)}, "mchirp_range"),
+        ({"mchirp_range": (-1, 30)}, "mchirp_range"),
+        ({"mchirp_range": 30}, "mchirp_range"),
+        ({"q_min": 0}, "q_min"),
+        ({"q_min": 1.5}, "q_min"),
+        ({"n_effective": 0}, "n_effective"),
+        ({"n_effective": 5000}, "max_waveforms"),
+        ({"max_waveforms": 0}, "max_waveforms"),
+        ({"n_ext": 1}, "n_ext"),
+        ({"n_phi": -1}, "n_phi"),
+        ({"seed": -1}, "seed"),
+        ({"f_ref": 0}, "f_ref"),
+        ({"pn_phase_tol": float("nan")}, "pn_phase_tol"),
+        ({"approximant": "Nonsense"}, "Nonsense"),
+        ({"event": "no_such_event"}, "no_such_event"),
+        ({"save_waveforms": 1}, "save_waveforms"),
+        ({"par_dic_0": {"m1": 30.0}}, "par_dic_0"),
+        ({"resume": True, "overwrite": True}, "resume"),
+    ],
+)
+def test_bad_input_is_refused_in_a_sentence(tmp_path, bad, named):
+    rundir = tmp_path / "run"
+    with pytest.raises((InputError, ValueError, FileNotFoundError), match=named):
+        infer(**SMALL | bad, rundir=rundir, executor="serial")
+    assert not rundir.exists()
+
+
+def test_a_directory_is_needed():
+    with pytest.raises(InputError, match="rundir"):
+        infer(**SMALL)
+
+
+@pytest.mark.slow
+def test_results_are_not_replaced_unasked(serial_run):
+    with pytest.raises(RunDirectoryError, match="overwrite"):
+        infer(**SMALL, rundir=serial_run, executor="serial", save_waveforms=True)
+    before = (serial_run / "summary_results.json").stat().st_mtime_ns
+    finished = infer(
+        **SMALL, rundir=serial_run, executor="serial", save_waveforms=True, resume=True
+    )
+    assert finished == serial_run
+    assert (serial_run / "summary_results.json").stat().st_mtime_ns == before
