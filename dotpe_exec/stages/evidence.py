@@ -239,7 +239,7 @@ def evidence_error(
     n_cells = n_int * n_ext
     # Sums of squared deviations; cells and rows that are not listed are zero.
     rows = sums.rows_squared - n_int * mean**2
-    columns = float((columns_e**2).sum()) - n_ext * mean**2
+    columns = float(((columns_e - mean) ** 2).sum())
     total = sums.cells_squared - n_cells * mean**2
     residuals = total - n_ext * rows - n_int * columns
     variance_rows = rows / (n_int - 1) / n_int
