@@ -235,6 +235,9 @@ class Explorer:
         From labels to a random generator: see :func:`dotpe_exec.seeds.generator`.
     max_points : int
         Never draw more.
+    pilot : (n, n_dim) and (n,) float, optional
+        Points to learn from first, and ln of prior over the density that they were drawn
+        from, instead of draws from the prior. No part of the result.
     report : callable, optional
         Told of the progress after each round.
     """
@@ -246,12 +249,14 @@ class Explorer:
         rng: Callable[..., np.random.Generator],
         *,
         max_points: int,
+        pilot: tuple[np.ndarray, np.ndarray] | None = None,
         report: Callable[[Progress], None] = lambda progress: None,
     ):
         self.prior = prior
         self.likelihood = likelihood
         self.rng = rng
         self.max_points = max_points
+        self.pilot = pilot
         self.report = report
         self.history: list[Progress] = []
         self.draws: Draws | None = None
@@ -331,8 +336,12 @@ class Explorer:
             self._adapt(counting)
 
     def _pilot(self) -> Draws:
-        n_pilot = min(N_PILOT, max(int(PILOT_SHARE * self.max_points), 1))
-        z_ik = self.prior.draw(n_pilot, self.rng("pilot"))
+        if self.pilot is None:
+            n_pilot = min(N_PILOT, max(int(PILOT_SHARE * self.max_points), 1))
+            z_ik = self.prior.draw(n_pilot, self.rng("pilot"))
+            ln_ratio_i = np.zeros(n_pilot)
+        else:
+            z_ik, ln_ratio_i = self.pilot
         ln_prior_i = self.prior.ln_prior(z_ik)
         rough_i = self.likelihood.rough(z_ik)
         draws = Draws(
@@ -341,7 +350,8 @@ class Explorer:
             ln_prior_i,
             np.isnan(rough_i),
             [len(z_ik)],
-            ln_density_ti=[ln_prior_i],
+            # Elsewhere taken for the prior's: weights of learning need not be exact.
+            ln_density_ti=[ln_prior_i - ln_ratio_i],
         )
         rough_i[draws.failed_i] = -np.inf
         self.likelihood.adapt(z_ik, rough_i, draws.ln_ratio())

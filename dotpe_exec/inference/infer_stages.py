@@ -33,6 +33,7 @@ from ..stages.selection import Survivors
 from ..stages.warmup import start_workers
 from ..verdict import MAX_PARETO_K
 from ..waveforms import generation_way
+from .bank_pilot import BankPilot
 from .infer_arguments import BANK_ID, InferArguments
 from .inputs import RunInputs
 from .output import SampleWriter, write_extrinsic, write_survivors
@@ -98,6 +99,7 @@ def infer_stages(
     directory: RunDirectory,
     runner: PhaseRunner,
     monitor: Monitor,
+    pilot: BankPilot | None = None,
 ) -> dict[str, Any]:
     """Do all stages, write their results, and return the run's summary."""
     assert arguments.seed is not None
@@ -149,7 +151,7 @@ def infer_stages(
             folder=directory.adapting_folder,
             label=f"{attempt}-",
         )
-        explorer = _explorer(arguments, coordinates, likelihood, attempt, monitor)
+        explorer = _explorer(arguments, coordinates, likelihood, attempt, monitor, pilot)
         with monitor.stage("learning"):
             draws = explorer.learn()
             below, above = _at_edges(coordinates, draws)
@@ -287,6 +289,7 @@ def _explorer(
     likelihood: EventLikelihood,
     attempt: int,
     monitor: Monitor,
+    pilot: BankPilot | None,
 ) -> Explorer:
     seed = arguments.seed
     assert seed is not None
@@ -299,11 +302,17 @@ def _explorer(
             f"ln Z {progress.ln_evidence:.2f} +- {progress.ln_evidence_error:.2f}"
         )
 
+    def rng(*path: str | int) -> np.random.Generator:
+        return generator(seed, "explorer", attempt, *path)
+
     return Explorer(
         coordinates,
         likelihood,
-        lambda *path: generator(seed, "explorer", attempt, *path),
+        rng,
         max_points=arguments.max_waveforms,
+        pilot=None
+        if pilot is None
+        else pilot.draw(coordinates, arguments.max_waveforms, rng("bank waveforms")),
         report=tell,
     )
 

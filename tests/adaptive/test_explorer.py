@@ -156,3 +156,17 @@ def test_points_without_a_model_count_as_zero():
         points.failed_i & (points.z_ik[:, 0] > 0), np.zeros(len(points), dtype=bool)
     )
     assert points.failed_i.any()
+
+
+def test_a_pilot_from_elsewhere_does_not_bias():
+    """Its points only teach: also where their weights are all wrong."""
+    likelihood = Gaussians([[1.0, 0.5]], 0.2)
+    rng = np.random.default_rng(9)
+    explorer = Explorer(
+        Normal(2), likelihood, lambda *path: generator(9, *path), max_points=20000,
+        pilot=(0.5 + rng.normal(size=(500, 2)), rng.normal(size=500)),
+    )  # fmt: skip
+    explorer.learn()
+    points = explorer.produce(1000)
+    ln_evidence, error = ln_mean_and_error(points.ln_weights())
+    assert ln_evidence == pytest.approx(likelihood.ln_evidence, abs=4 * error)

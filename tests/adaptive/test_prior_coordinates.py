@@ -56,6 +56,25 @@ def test_angles_come_back(seed):
     )
 
 
+@given(st.integers(0, 2**32 - 1), st.booleans())
+@settings(max_examples=20, deadline=None)
+def test_coordinates_come_back(seed, aligned):
+    coordinates = PriorCoordinates((15.0, 40.0), 0.1, 50.0, aligned_spins=aligned)
+    z_ik = coordinates.draw(50, np.random.default_rng(seed))
+    back_ik = coordinates.of_parameters(coordinates.parameters(z_ik))
+    np.testing.assert_allclose(back_ik, z_ik, atol=1e-4)
+
+
+def test_parameters_outside_of_the_prior_have_no_coordinates():
+    wider = PriorCoordinates((10.0, 60.0), 0.05, 50.0)
+    parameters_ik = wider.parameters(wider.draw(500, np.random.default_rng(5)))
+    par = columns(parameters_ik)
+    mchirp = kernels.mass_coordinates(par["m1"], par["m2"])["mchirp"]
+    inside = (mchirp > 15) & (mchirp < 40) & (par["m2"] > 0.1 * par["m1"])
+    z_ik = COORDINATES.of_parameters(parameters_ik)
+    np.testing.assert_array_equal(np.isfinite(z_ik).all(axis=1), inside)
+
+
 def test_agrees_with_cogwheel():
     from cogwheel.gw_prior import IntrinsicIASPrior
 
