@@ -75,7 +75,7 @@ def measure(options: dict[str, Any]) -> dict[str, Any]:
         "n_drawn": adaptive["n_drawn"],
         "n_waveforms_generated": adaptive["n_waveforms_generated"],
         "n_likelihoods": adaptive["n_likelihoods"],
-        "pareto_k": adaptive["pareto_k"],
+        "pareto_k": summary["pareto_k"],
         "ln_evidence": summary["ln_evidence"],
         "ln_evidence_error": summary["ln_evidence_error"],
         "seconds": seconds,

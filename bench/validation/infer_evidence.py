@@ -99,7 +99,7 @@ def compare(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
         "ln_evidence_error": summary["ln_evidence_error"],
         "n_effective_waveforms": adaptive["n_effective_waveforms"],
         "n_drawn": adaptive["n_drawn"],
-        "pareto_k": adaptive["pareto_k"],
+        "pareto_k": summary["pareto_k"],
         **nested(rundir, mchirp_range, arguments.n_live),
     }
 

@@ -28,7 +28,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..banks.prior import Proposal, lnq_quantile, powerlaw_quantile
-from ..kernels.coordinates import inclination_and_inplane_spins
+from ..kernels.coordinates import (
+    aligned_spin_coordinates,
+    inclination_and_inplane_spins,
+    mass_coordinates,
+    precession_angles,
+)
 from ..waveforms.parameters import PARAMETERS
 
 _LN_2PI = float(np.log(2 * np.pi))
@@ -105,11 +110,58 @@ class PriorCoordinates:
             )  # fmt: skip
         return np.stack([columns[name] for name in PARAMETERS], axis=1)
 
+    def of_parameters(self, parameters_ik: np.ndarray) -> np.ndarray:
+        """Return the coordinates (n, n_dim) of parameters; NaN outside of the prior.
+
+        The inverse of :meth:`parameters`, to about 1e-6 at the edges of the prior.
+        """
+        from scipy.special import ndtri
+
+        par = dict(zip(PARAMETERS, np.asarray(parameters_ik, dtype=float).T, strict=True))
+        m1, m2 = par["m1"], par["m2"]
+        masses = mass_coordinates(m1, m2)
+        low, high = self.mchirp_range
+        spins = aligned_spin_coordinates(m1, m2, par["s1z"], par["s2z"])
+        uniform = [
+            (masses["mchirp"] ** 2 - low**2) / (high**2 - low**2),
+            _lnq_uniform(masses["lnq"], self.q_min),
+            (1 + spins["chieff"]) / 2,
+            spins["cumchidiff"],
+            (1 + np.cos(par["iota"])) / 2,
+        ]
+        disks = []
+        if not self.aligned_spins:
+            all_spins = tuple(
+                par[name] for name in ("s1x_n", "s1y_n", "s1z", "s2x_n", "s2y_n", "s2z")
+            )
+            angles = precession_angles(m1, m2, all_spins, par["iota"], self.f_ref)
+            uniform[4] = (1 + angles["costheta_jn"]) / 2
+            for body, azimuth in ((1, "phi_jl_hat"), (2, "phi12")):
+                sx, sy, sz = (par[f"s{body}{end}"] for end in ("x_n", "y_n", "z"))
+                with np.errstate(divide="ignore", invalid="ignore"):
+                    share = np.minimum((sx**2 + sy**2) / (1 - sz**2), 1 - 1e-12)
+                    radius = np.sqrt(-2 * np.log1p(-share))
+                disks += [
+                    radius * np.cos(angles[azimuth]),
+                    radius * np.sin(angles[azimuth]),
+                ]
+        with np.errstate(invalid="ignore"):
+            inside = [np.where((u > -1e-9) & (u < 1 + 1e-9), u, np.nan) for u in uniform]
+        normal = [ndtri(np.clip(u, 1e-12, 1 - 1e-12)) for u in inside]
+        return np.stack([*normal, *disks], axis=1)
+
     def mchirp_quantiles(self, z_ik: np.ndarray) -> np.ndarray:
         """Return the chirp masses' quantiles in the prior, (n,)."""
         from scipy.special import ndtr
 
         return ndtr(z_ik[:, 0])
+
+
+def _lnq_uniform(lnq: np.ndarray, q_min: float) -> np.ndarray:
+    """Return quantiles of ln mass ratios: the inverse of :func:`.lnq_quantile`."""
+    u = np.linspace(0, 1, 2**12 + 1)
+    outside = (lnq < np.log(q_min) - 1e-9) | (lnq > 1e-9)
+    return np.where(outside, np.nan, np.interp(lnq, lnq_quantile(u, q_min), u))
 
 
 def _disk(x: np.ndarray, y: np.ndarray, sz: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

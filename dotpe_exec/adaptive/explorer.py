@@ -10,12 +10,13 @@ Robert, arXiv:0907.1254). While too few points count, the likelihood is tempered
 fit. The likelihood may be approximate, and may be asked to adapt itself to where the
 weighted points are; those so far are then evaluated again.
 
-*Production.* Points to which a mixture was fitted have a density that is too high there,
-and weights that are too low: by 10% in a test in nine dimensions. So none of them is part
-of the result, which is made of fresh points, all drawn from the last mixture: whatever was
-learnt, the mean of their weights times likelihoods is the evidence, without bias, and its
-scatter is that of independent draws. A part of the mixture is the prior itself, and a
-tempered posterior, so that weights are bounded (Owen & Zhou 2000).
+*Production.* Points to which a mixture was fitted see a density that is too high, and have
+weights that are too low: by 10% in a test in nine dimensions. So in the result a point is
+weighted by the prior over the density of the very mixture that it was drawn from, which
+was fitted before. The mean of weight times likelihood of each round is then the evidence,
+without bias, whatever was learnt; rounds are averaged by how many of their points count. A
+part of each mixture is the prior itself, and a tempered posterior, so that weights are
+bounded (Owen & Zhou 2000). Rounds of learning are not part of the result.
 """
 
 from __future__ import annotations
@@ -34,8 +35,8 @@ N_PILOT, PILOT_SHARE = 8192, 0.25
 """Draws from the prior to begin with: at most, and of all that may be drawn."""
 
 N_FIRST, N_ROUND, N_PRODUCED = 1024, 4096, 8192
-"""Points of a round: while the likelihood is tempered, then at most; and of production at
-a time, at most."""
+"""Points of a round: while the likelihood is tempered, then at most; of production, at
+most."""
 
 MIN_EFFECTIVE = 60.0
 """Points that count in a fit, by tempering."""
@@ -55,9 +56,9 @@ ADAPT_FACTOR = 3.0
 """While learning, the likelihood adapts when so many times as many points count as when it
 last did."""
 
-LEARN_SHARE, LEARN_LEAST, LEARN_MOST = 0.3, 300.0, 2500.0
-"""Points that are to count at the end of learning: a share of those wanted, between
-bounds. A mixture fitted to 300 is about 15% efficient, to 1000 25%, to 3000 33%."""
+LEARNT = 400.0
+"""Points that are to count at the end of learning. A mixture fitted to 300 is about 15%
+efficient, to 1000 25%, to 3000 33%."""
 
 LEARN_BUDGET = 0.5
 """Share of all points that learning may take."""
@@ -163,16 +164,17 @@ class Draws:
         self.sizes.append(len(z_ik))
 
 
-@dataclass
+@dataclass(frozen=True)
 class Produced:
-    """Points of the result, independent draws from one mixture.
+    """Points of the result.
 
     Parameters
     ----------
     z_ik : (n, n_dim) float
     lnlike_i : (n,) float
     ln_ratio_i : (n,) float
-        ln of prior over the mixture's density.
+        ln of prior over proposal density; of proposals of several rounds each counts as
+        its points do.
     failed_i : (n,) bool
         Where there is no model: the likelihood is zero there.
     """
@@ -233,6 +235,9 @@ class Explorer:
         From labels to a random generator: see :func:`dotpe_exec.seeds.generator`.
     max_points : int
         Never draw more.
+    pilot : (n, n_dim) and (n,) float, optional
+        Points to learn from first, and ln of prior over the density that they were drawn
+        from, instead of draws from the prior. No part of the result.
     report : callable, optional
         Told of the progress after each round.
     """
@@ -244,99 +249,99 @@ class Explorer:
         rng: Callable[..., np.random.Generator],
         *,
         max_points: int,
+        pilot: tuple[np.ndarray, np.ndarray] | None = None,
         report: Callable[[Progress], None] = lambda progress: None,
     ):
         self.prior = prior
         self.likelihood = likelihood
         self.rng = rng
         self.max_points = max_points
+        self.pilot = pilot
         self.report = report
         self.history: list[Progress] = []
         self.draws: Draws | None = None
-        self.produced: Produced | None = None
-        self._mixture: GaussianMixture | None = None
+        self._n_learning = 0  # rounds, the pilot among them
         self._n_components = 0
-        self._n_produced = 0
         self._beta = 0.0
         self._efficiency = 0.0
         self._adapted_at = 0.0
 
     @property
     def n_drawn(self) -> int:
-        """Points drawn so far, of both kinds."""
-        return sum(len(some) for some in (self.draws, self.produced) if some is not None)
+        """Points drawn so far."""
+        return 0 if self.draws is None else len(self.draws)
 
-    def learn(self, n_effective: float) -> Draws:
-        """Learn where the posterior is, well enough for so many points of the result.
-
-        Parameters
-        ----------
-        n_effective : float
-            How many are to count in the result.
+    def learn(self) -> Draws:
+        """Learn where the posterior is.
 
         Returns
         -------
         Draws
             All points, weighted; for proposals, not for results.
         """
-        enough = float(np.clip(LEARN_SHARE * n_effective, LEARN_LEAST, LEARN_MOST))
         if self.draws is None:
             self.draws = self._pilot()
-        draws = self.draws
-        while len(self.history) < MAX_ROUNDS:
+        while self._n_learning < MAX_ROUNDS:
             counting = self._n_effective()
-            room = int(LEARN_BUDGET * self.max_points) - len(draws)
-            if (self._beta == 1.0 and counting >= enough) or room <= 0:
-                break
             self._adapt_if_due(counting)
+            room = int(LEARN_BUDGET * self.max_points) - self.n_drawn
+            if (self._beta == 1.0 and counting >= LEARNT) or room <= 0:
+                break
             self._round(min(self._next_size(), room))
-        self._adapt_if_due(self._n_effective())
-        self._mixture = self._proposal("final")
-        return draws
+            self._n_learning = len(self.draws.sizes)
+            self._report("learning", self.draws.lnlike_i + self.draws.ln_ratio())
+        self._n_learning = len(self.draws.sizes)
+        return self.draws
 
     def produce(self, n_effective: float) -> Produced:
         """Return points of which ``n_effective`` count, or as many as may be drawn.
 
         It can be called again with a higher number, and goes on. :meth:`learn` comes first.
         """
-        mixture = self._mixture
-        assert mixture is not None
-        if self.produced is None:
-            nothing = np.zeros(0)
-            self.produced = Produced(
-                np.zeros((0, self.prior.n_dim)), nothing, nothing, np.zeros(0, dtype=bool)
-            )
-        done = self.produced
         while True:
+            done = self._produced()
             counting = effective_number_of_ln(done.ln_weights())
             room = self.max_points - self.n_drawn
             if counting >= n_effective or room <= 0:
                 return done
-            expected = max(self._efficiency, 0.1)
-            efficiency = counting / len(done) if len(done) else expected
-            missing = 1.02 * (n_effective - counting) / max(efficiency, 0.01)
-            size = min(int(np.clip(missing, N_FIRST, N_PRODUCED)), room)
-            with OneThread():
-                z_ik = mixture.draw(size, self.rng("produce", len(done)))
-                ln_ratio_i = self.prior.ln_prior(z_ik) - mixture.ln_density(z_ik)
-            lnlike_i = self.likelihood(z_ik)
-            failed_i = np.isnan(lnlike_i)
-            lnlike_i[failed_i] = -np.inf
-            done.z_ik = np.concatenate([done.z_ik, z_ik])
-            done.lnlike_i = np.concatenate([done.lnlike_i, lnlike_i])
-            done.ln_ratio_i = np.concatenate([done.ln_ratio_i, ln_ratio_i])
-            done.failed_i = np.concatenate([done.failed_i, failed_i])
-            self._n_produced += 1
-            own = effective_number_of_ln(lnlike_i + ln_ratio_i) / size
-            self._report("production", self._n_produced, done.ln_weights(), own)
+            missing = 1.02 * (n_effective - counting) / max(self._efficiency, 0.05)
+            least, most = (N_FIRST, N_PRODUCED) if len(done) else (N_FIRST, N_ROUND)
+            self._round(min(int(np.clip(missing, least, most)), room))
+            self._report("production", self._produced().ln_weights())
+
+    def _produced(self) -> Produced:
+        draws = self.draws
+        assert draws is not None
+        bounds = np.concatenate([[0], np.cumsum(draws.sizes)])
+        first = bounds[self._n_learning]
+        ln_ratio_i = np.zeros(len(draws) - first)
+        counting_t, rounds = [], []
+        for t in range(self._n_learning, len(draws.sizes)):
+            own = slice(bounds[t], bounds[t + 1])
+            rounds.append(slice(bounds[t] - first, bounds[t + 1] - first))
+            ln_ratio_i[rounds[-1]] = draws.ln_prior_i[own] - draws.ln_density_ti[t][own]
+            counting_t.append(
+                effective_number_of_ln(draws.lnlike_i[own] + ln_ratio_i[rounds[-1]])
+            )
+        if rounds and sum(counting_t) > 0:
+            for own, counting in zip(rounds, counting_t, strict=True):
+                share = max(counting, 1e-300) / sum(counting_t)
+                ln_ratio_i[own] += np.log(share * len(ln_ratio_i) / (own.stop - own.start))
+        return Produced(
+            draws.z_ik[first:], draws.lnlike_i[first:], ln_ratio_i, draws.failed_i[first:]
+        )
 
     def _adapt_if_due(self, counting: float) -> None:
         if counting > ADAPT_FACTOR * self._adapted_at:
             self._adapt(counting)
 
     def _pilot(self) -> Draws:
-        n_pilot = min(N_PILOT, max(int(PILOT_SHARE * self.max_points), 1))
-        z_ik = self.prior.draw(n_pilot, self.rng("pilot"))
+        if self.pilot is None:
+            n_pilot = min(N_PILOT, max(int(PILOT_SHARE * self.max_points), 1))
+            z_ik = self.prior.draw(n_pilot, self.rng("pilot"))
+            ln_ratio_i = np.zeros(n_pilot)
+        else:
+            z_ik, ln_ratio_i = self.pilot
         ln_prior_i = self.prior.ln_prior(z_ik)
         rough_i = self.likelihood.rough(z_ik)
         draws = Draws(
@@ -345,7 +350,8 @@ class Explorer:
             ln_prior_i,
             np.isnan(rough_i),
             [len(z_ik)],
-            ln_density_ti=[ln_prior_i],
+            # Elsewhere taken for the prior's: weights of learning need not be exact.
+            ln_density_ti=[ln_prior_i - ln_ratio_i],
         )
         rough_i[draws.failed_i] = -np.inf
         self.likelihood.adapt(z_ik, rough_i, draws.ln_ratio())
@@ -382,8 +388,6 @@ class Explorer:
         self._evaluate(draws, np.arange(len(draws) - size, len(draws)))
         own_i = draws.lnlike_i + draws.ln_prior_i - draws.ln_density_ti[-1]
         self._efficiency = effective_number_of_ln(own_i[-size:]) / size
-        ln_weight_i = draws.lnlike_i + draws.ln_ratio()
-        self._report("learning", number, ln_weight_i, self._efficiency)
 
     def _proposal(self, label: str | int) -> GaussianMixture:
         """Return what is to be drawn from next."""
@@ -414,21 +418,19 @@ class Explorer:
         weight_i[weight_i < 1e-9] = 0.0
         return fit_mixture(self.draws.z_ik, weight_i, n_c, self.rng(*label))
 
-    def _report(
-        self, part: str, number: int, ln_weight_i: np.ndarray, efficiency: float
-    ) -> None:
+    def _report(self, part: str, ln_weight_i: np.ndarray) -> None:
         ln_evidence, error = ln_mean_and_error(ln_weight_i)
         self.history.append(
             Progress(
                 part=part,
-                round=number,
+                round=len(self.history) + 1,
                 n_drawn=self.n_drawn,
                 n_effective=effective_number_of_ln(ln_weight_i),
                 ln_evidence=ln_evidence,
                 ln_evidence_error=error,
                 beta=self._beta,
                 n_components=self._n_components,
-                efficiency=efficiency,
+                efficiency=self._efficiency,
             )
         )
         self.report(self.history[-1])

@@ -139,6 +139,11 @@ def adaptive_options(command: Callable) -> Callable:
                 help="Prior range [solar masses] (default: searched in the data).",
             ),
             click.option("--q-min", type=float, default=0.1, show_default=True),
+            click.option(
+                "--bank-folder",
+                type=VALUE,
+                help="Begin with waveforms of these banks instead of draws from the prior.",
+            ),
             click.option("--approximant", default="IMRPhenomXPHM", show_default=True),
             click.option(
                 "--f-ref", type=float, default=50.0, show_default=True, help="[Hz]"

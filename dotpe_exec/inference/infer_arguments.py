@@ -30,6 +30,7 @@ class InferArguments:
     n_effective: float = 4000
     max_waveforms: int = 100_000
     mchirp_range: Any = None
+    bank_folder: Any = None
     q_min: float = 0.1
     approximant: str = "IMRPhenomXPHM"
     f_ref: float = 50.0

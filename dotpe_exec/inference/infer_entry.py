@@ -26,6 +26,7 @@ from ..rundir.identity import RunIdentity, event_digest
 from ..seeds import draw_seed
 from ..stages.reference import check_reference_arguments
 from ..validation import flag
+from .bank_pilot import BankPilot, bank_pilot
 from .infer_arguments import BANK_ID, InferArguments
 from .infer_stages import bank_config_for, infer_stages
 
@@ -39,6 +40,7 @@ def infer(
     max_waveforms: int = 100_000,
     mchirp_range: Sequence[float] | None = None,
     q_min: float = 0.1,
+    bank_folder: types.Banks | None = None,
     approximant: str = "IMRPhenomXPHM",
     f_ref: float = 50.0,
     pn_phase_tol: float = 0.1,
@@ -83,6 +85,9 @@ def infer(
         of the data finds one, which is widened where the posterior reaches its edge.
     q_min : float
         Smallest mass ratio m2 / m1 of the prior.
+    bank_folder : path, sequence of paths, str or dict, optional
+        Banks of which up to 8192 waveforms, drawn at random, take the place of the first
+        draws from the prior; without ``mchirp_range``, the prior's range is theirs.
     approximant : str
         One that cogwheel knows.
     f_ref : float
@@ -133,6 +138,7 @@ def infer(
         max_waveforms=max_waveforms,
         mchirp_range=mchirp_range,
         q_min=q_min,
+        bank_folder=bank_folder,
         approximant=approximant,
         f_ref=f_ref,
         pn_phase_tol=pn_phase_tol,
@@ -158,18 +164,20 @@ def infer(
     config = resolve_config(multicore_config=multicore_config, n_procs=n_procs)
     event_data = load_event(arguments.event)
     bank_config = bank_config_for(event_data, arguments)
+    pilot = None if bank_folder is None else bank_pilot(arguments)
+    if pilot is not None:
+        arguments = dataclasses.replace(arguments, mchirp_range=pilot.mchirp_range)
     check_reference_arguments(
         bank_config, arguments.par_dic_0, arguments.coherent_posterior_kwargs
     )
     with terminations_raise(), contextlib.ExitStack() as held:
-        # Released whatever happens before the stages begin.
         workers = held.enter_context(HeldExecutor(executor, config.n_procs))
         directory = choose(rundir, event_dir, resume=resume)
         arguments = _with_seed(arguments, directory, resume)
         held.enter_context(directory)
         given = arguments.event
         state = directory.prepare(
-            _identity(arguments, event_data),
+            _identity(arguments, event_data, pilot),
             resume=resume,
             overwrite=overwrite,
             keep=[given] if isinstance(given, str | Path) else [],
@@ -189,7 +197,7 @@ def infer(
                 ) as runner,
             ):
                 summary = infer_stages(
-                    arguments, event_data, bank_config, directory, runner, monitor
+                    arguments, event_data, bank_config, directory, runner, monitor, pilot
                 )
             # Last: a directory with a summary is a finished run.
             directory.finish(summary)
@@ -207,12 +215,15 @@ def _with_seed(
     return dataclasses.replace(arguments, seed=draw_seed() if seed is None else seed)
 
 
-def _identity(arguments: InferArguments, event_data: Any) -> RunIdentity:
-    elsewhere = {"event", "event_dir", "rundir"}
+def _identity(
+    arguments: InferArguments, event_data: Any, pilot: BankPilot | None
+) -> RunIdentity:
+    elsewhere = {"event", "event_dir", "rundir", "bank_folder"}
     parameters = {k: v for k, v in vars(arguments).items() if k not in elsewhere}
     parameters["coherent_posterior_kwargs"] = arguments.record()[
         "coherent_posterior_kwargs"
     ]
+    parameters["pilot"] = None if pilot is None else pilot.identities
     return RunIdentity(
         event_name=event_data.eventname,
         event=event_digest(event_data),

@@ -15,7 +15,7 @@ from ..adaptive.likelihood import EventLikelihood
 from ..adaptive.mchirp_range import range_around, search_mchirp, widened
 from ..adaptive.results import bank_posterior, carrying, evidence_sums
 from ..adaptive.tasks import FinalResult, WaveformModel
-from ..adaptive.weights import effective_number_of_ln, pareto_k
+from ..adaptive.weights import effective_number_of_ln
 from ..atomic import write_feather, write_json
 from ..banks.config import BankConfig, approximant_modes, first_appearance
 from ..distance_table import load_distance_table
@@ -31,7 +31,9 @@ from ..stages.incoherent import Candidates
 from ..stages.reference import Reference, find_reference, save_posterior
 from ..stages.selection import Survivors
 from ..stages.warmup import start_workers
+from ..verdict import MAX_PARETO_K
 from ..waveforms import generation_way
+from .bank_pilot import BankPilot
 from .infer_arguments import BANK_ID, InferArguments
 from .inputs import RunInputs
 from .output import SampleWriter, write_extrinsic, write_survivors
@@ -41,6 +43,9 @@ if TYPE_CHECKING:
     from cogwheel.data import EventData
 
 logger = logging.getLogger(__name__)
+
+SIZE_LIMIT = 10**7
+"""Samples that are kept at most: more than there ever are."""
 
 N_DRAWS = 4
 """Samples of extrinsic parameters and phase drawn from each waveform's conditional."""
@@ -94,6 +99,7 @@ def infer_stages(
     directory: RunDirectory,
     runner: PhaseRunner,
     monitor: Monitor,
+    pilot: BankPilot | None = None,
 ) -> dict[str, Any]:
     """Do all stages, write their results, and return the run's summary."""
     assert arguments.seed is not None
@@ -145,9 +151,9 @@ def infer_stages(
             folder=directory.adapting_folder,
             label=f"{attempt}-",
         )
-        explorer = _explorer(arguments, coordinates, likelihood, attempt, monitor)
+        explorer = _explorer(arguments, coordinates, likelihood, attempt, monitor, pilot)
         with monitor.stage("learning"):
-            draws = explorer.learn(arguments.n_effective)
+            draws = explorer.learn()
             below, above = _at_edges(coordinates, draws)
         if arguments.mchirp_range is not None or not (below or above):
             break
@@ -182,7 +188,7 @@ def infer_stages(
         summary = _write(
             arguments, event_data, bank, directory, reference, final, table, runner
         )
-        k = pareto_k(final.ln_contributions())
+        k = summary["pareto_k"]
         information = final.information()
         summary["adaptive"] = {
             "mchirp_range": list(mchirp_range),
@@ -190,12 +196,11 @@ def infer_stages(
             "q_min": arguments.q_min,
             "stopped_by": "n_effective" if reached else "max_waveforms",
             "n_effective_waveforms": final.n_effective,
-            "n_learning": len(draws),
+            "n_learning": explorer.n_drawn - len(produced),
             "n_drawn": len(produced),
             "n_failed": int(np.count_nonzero(produced.failed_i)),
             "n_waveforms_generated": likelihood.n_waveforms,
             "n_likelihoods": likelihood.n_likelihoods,
-            "pareto_k": None if np.isnan(k) else k,
             "information": information,
             "rounds": [vars(progress) for progress in explorer.history],
         }
@@ -284,6 +289,7 @@ def _explorer(
     likelihood: EventLikelihood,
     attempt: int,
     monitor: Monitor,
+    pilot: BankPilot | None,
 ) -> Explorer:
     seed = arguments.seed
     assert seed is not None
@@ -296,11 +302,17 @@ def _explorer(
             f"ln Z {progress.ln_evidence:.2f} +- {progress.ln_evidence_error:.2f}"
         )
 
+    def rng(*path: str | int) -> np.random.Generator:
+        return generator(seed, "explorer", attempt, *path)
+
     return Explorer(
         coordinates,
         likelihood,
-        lambda *path: generator(seed, "explorer", attempt, *path),
+        rng,
         max_points=arguments.max_waveforms,
+        pilot=None
+        if pilot is None
+        else pilot.draw(coordinates, arguments.max_waveforms, rng("bank waveforms")),
         report=tell,
     )
 
@@ -380,9 +392,10 @@ def _write(
             table,
             n_phi=arguments.n_phi,
             seed=arguments.seed,
-            size_limit=len(posterior) + 1,
+            size_limit=SIZE_LIMIT,
             draw=True,
             n_draws=arguments.n_draws,
+            exact_likelihoods=False,
             evidence_sums=sums,
         )
 
@@ -391,7 +404,7 @@ def _tell(
     arguments: InferArguments,
     final: _Final,
     reached: bool,
-    k: float,
+    k: float | None,
     information: float,
     monitor: Monitor,
 ) -> None:
@@ -405,10 +418,10 @@ def _tell(
             f"{arguments.max_waveforms}: raise it, or ask for fewer",
             stacklevel=2,
         )
-    if k > 0.7:
+    if k is not None and k > MAX_PARETO_K:
         warnings.warn(
-            f"Pareto's k of the waveforms' weights is {k:.2f}, above 0.7: a few waveforms "
-            "decide the evidence, and its error may be larger than stated",
+            f"Pareto's k of the waveforms' weights is {k:.2f}, above {MAX_PARETO_K}: a few "
+            "waveforms decide the evidence, and its error may be larger than stated",
             stacklevel=2,
         )
     if information < UNINFORMED:

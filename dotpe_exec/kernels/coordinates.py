@@ -138,6 +138,24 @@ def inplane_spin_coordinates(
         azimuth of spin 2 from spin 1.
     """
     s1x_n, s1y_n, s1z, s2x_n, s2y_n, s2z = spins
+    angles = precession_angles(m1, m2, spins, iota, f_ref)
+    x1, y1 = _polar_to_square(_disk_radius(s1x_n, s1y_n, s1z), angles["phi_jl_hat"])
+    x2, y2 = _polar_to_square(_disk_radius(s2x_n, s2y_n, s2z), angles["phi12"])
+    return {"costheta_jn": angles["costheta_jn"], "x1": x1, "y1": y1, "x2": x2, "y2": y2}
+
+
+def precession_angles(
+    m1: np.ndarray,
+    m2: np.ndarray,
+    spins: tuple[np.ndarray, ...],
+    iota: np.ndarray,
+    f_ref: float,
+) -> dict[str, np.ndarray]:
+    """Return ``costheta_jn``, ``phi_jl_hat`` and ``phi12``.
+
+    See :func:`inplane_spin_coordinates` for parameters and definitions.
+    """
+    s1x_n, s1y_n, _, s2x_n, s2y_n, _ = spins
     jx, jy, jz = total_angular_momentum(m1, m2, spins, f_ref)
     sin_iota, cos_iota = np.sin(iota), np.cos(iota)
     costheta_jn = np.clip(jy * sin_iota + jz * cos_iota, -1, 1)
@@ -147,11 +165,11 @@ def inplane_spin_coordinates(
         cos_iota * (jx**2 + jy**2) - jy * jz * sin_iota,
         -sin_iota * jx,
     )
-    phi_jl_hat = phi_jl + np.pi * (costheta_jn < 0)
-    phi12 = np.arctan2(s2y_n, s2x_n) - np.arctan2(s1y_n, s1x_n)
-    x1, y1 = _polar_to_square(_disk_radius(s1x_n, s1y_n, s1z), phi_jl_hat)
-    x2, y2 = _polar_to_square(_disk_radius(s2x_n, s2y_n, s2z), phi12)
-    return {"costheta_jn": costheta_jn, "x1": x1, "y1": y1, "x2": x2, "y2": y2}
+    return {
+        "costheta_jn": costheta_jn,
+        "phi_jl_hat": phi_jl + np.pi * (costheta_jn < 0),
+        "phi12": np.arctan2(s2y_n, s2x_n) - np.arctan2(s1y_n, s1x_n),
+    }
 
 
 def inclination_and_inplane_spins(

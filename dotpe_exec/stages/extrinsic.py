@@ -20,6 +20,7 @@ polarisation, of density 1 per second in the arrival time, as in cogwheel's
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -148,7 +149,7 @@ def draw_extrinsic_samples(
         tcoarse=float(event_data.tcoarse),
         n_phi=n_phi,
     )
-    sky = make_sky_dictionary(*_geometry(detector_names), 1 / F_SAMPLING, N_SKY)
+    sky = _sky_dictionary(detector_names, N_SKY)
     data_handle = runner.store.put(filter_data)
     # Once here, not once in every worker.
     compile_tasks(filter_data, sky)
@@ -190,6 +191,12 @@ def draw_extrinsic_samples(
         n_proposals=len(proposals),
         n_proposals_tried=n_tried,
     )
+
+
+@functools.lru_cache(maxsize=2)
+def _sky_dictionary(detector_names: tuple[str, ...], n_sky: int) -> SkyDictionary:
+    """Return the dictionary of a network: a second of work that some runs repeat."""
+    return make_sky_dictionary(*_geometry(detector_names), 1 / F_SAMPLING, n_sky)
 
 
 def _geometry(detector_names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from dotpe_exec.banks.bins import pn_bins
 
 from dotpe_exec.adaptive.coordinates import PriorCoordinates
 from dotpe_exec.adaptive.likelihood import EventLikelihood
@@ -10,13 +11,17 @@ from dotpe_exec.adaptive.tasks import LikelihoodTask, WaveformModel, likelihoods
 from dotpe_exec.banks.config import BankConfig, approximant_modes, first_appearance
 from dotpe_exec.distance_table import load_distance_table
 from dotpe_exec.events import load_event
-from dotpe_exec.events.bins import pn_bins
 from dotpe_exec.executors.phases import PhaseRunner
 from dotpe_exec.executors.store import ArrayStore
 from dotpe_exec.kernels.coherent_dense import coherent_dense
 from dotpe_exec.kernels.distance import lnlike_marginalized
 from dotpe_exec.kernels.waveforms import linear_free_waveforms
-from dotpe_exec.stages.evidence import evidence_error, logsumexp
+from dotpe_exec.stages.evidence import (
+    EvidenceTerms,
+    evidence_error,
+    ln_evidence_error,
+    logsumexp,
+)
 from dotpe_exec.stages.reference import find_reference
 
 PAR_DIC_0 = {
@@ -128,7 +133,12 @@ def test_sums_give_evidence_and_its_error(problem):
     mean = np.log(sums.columns_e.sum() / N_EXT) + ln_scale
     assert mean == pytest.approx(logsumexp(result.lnlike_i), abs=1e-9)
     error = evidence_error(sums)
-    assert error is not None and 0 < error.intrinsic < 1.05 * error.total
+    *_, ln_terms_ieo = dense(problem)
+    i, e, _ = np.indices(ln_terms_ieo.shape)
+    terms = EvidenceTerms(i.ravel(), e.ravel(), ln_terms_ieo.ravel(), 1000)
+    expected = ln_evidence_error(terms, n_ext=N_EXT, n_phi=N_PHI)
+    for name in ("total", "intrinsic", "extrinsic"):
+        assert getattr(error, name) == pytest.approx(getattr(expected, name), rel=0.02)
 
 
 def test_parameters_without_a_waveform_are_told(problem):

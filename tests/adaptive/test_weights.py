@@ -8,32 +8,8 @@ from hypothesis import strategies as st
 from dotpe_exec.adaptive.weights import (
     effective_number_of_ln,
     ln_mean_and_error,
-    pareto_k,
     temper,
 )
-
-
-@pytest.mark.parametrize("k", [0.0, 0.3, 0.7, 1.2])
-def test_pareto_k_of_known_tails(k):
-    rng = np.random.default_rng(1)
-    u = rng.random(40000)
-    weights = -np.log(u) if k == 0 else u**-k
-    assert pareto_k(np.log(weights)) == pytest.approx(k, abs=0.12)
-
-
-def test_pareto_k_of_bounded_weights_is_low():
-    rng = np.random.default_rng(2)
-    assert pareto_k(np.log(rng.random(5000))) < 0
-
-
-def test_pareto_k_does_not_depend_on_the_scale():
-    ln_w = np.random.default_rng(3).normal(size=2000)
-    assert pareto_k(ln_w) == pytest.approx(pareto_k(ln_w - 700), abs=1e-9)
-
-
-@pytest.mark.parametrize("ln_weights", [[], [0.0] * 3, [0.0] * 100, [-np.inf] * 100])
-def test_pareto_k_of_no_tail_is_undefined(ln_weights):
-    assert np.isnan(pareto_k(np.array(ln_weights, dtype=float)))
 
 
 def test_mean_and_error_of_lognormal_weights():
