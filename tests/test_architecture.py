@@ -52,6 +52,7 @@ LAYERS = (
     {"reweighting"},
     {"result"},
     {"campaign", "demo"},
+    {"multicore"},
     {"cli"},
     {"__init__", "__main__"},
 )
