@@ -153,6 +153,23 @@ def event_fetch(
     _save_event(data, path)
 
 
+@event.command("show")
+@click.argument("name", metavar="EVENT")
+@click.option("-o", "--output", help="Picture: .png, .pdf or .svg (default: EVENT.png).")
+def event_show(name: str, output: str | None) -> None:
+    """Draw whitened strain, spectrogram and noise of EVENT, a file or a bundled name.
+
+    \b
+    Example:
+      dotpe-exec event show GW150914
+    """
+    from ..events import show_event
+
+    picture = f"{Path(name).stem}.png" if output is None else output
+    show_event(name, picture)
+    click.echo(picture)
+
+
 def _psds(given: tuple[str, ...]) -> list[str] | dict[str, str] | None:
     """Return ``H1.txt L1.txt`` as a list, ``H=H1.txt L=L1.txt`` as a dictionary."""
     parts = [part for text in given for part in text.split(",") if part]

@@ -10,12 +10,14 @@ from .injection import injection_inner_products, injection_lnlike
 from .load import bundled_events, check_event_name, load_event
 from .make import event_from_strain, simulate_event
 from .save import save_event
+from .show import event_figure, show_event
 
 __all__ = [
     "PublishedStrain",
     "bundled_events",
     "check_bins_on_grid",
     "check_event_name",
+    "event_figure",
     "event_from_strain",
     "fbin_from_pn_phase_tol",
     "fetch_event",
@@ -24,5 +26,6 @@ __all__ = [
     "injection_lnlike",
     "load_event",
     "save_event",
+    "show_event",
     "simulate_event",
 ]
