@@ -66,3 +66,14 @@ def logging_as_before() -> Iterator[None]:
     for handler in set(root.handlers) - set(handlers):
         root.removeHandler(handler)
     logging.captureWarnings(False)
+
+
+@pytest.fixture(scope="session")
+def finished(golden: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run directory of a finished run of the reference case, not to be changed."""
+    from golden_runs import arguments_of_run
+
+    from dotpe_exec import run
+
+    folder = tmp_path_factory.mktemp("finished") / "golden"
+    return run(**arguments_of_run(golden, rundir=folder))

@@ -110,6 +110,10 @@ def waveform_arguments(run: StoredRun, data: AnalysedData) -> dict[str, Any]:
         "minimum_frequency": data.f_low,
         "maximum_frequency": data.f_final,
     }
+    if str(run.approximant).startswith("IMRPhenomX"):
+        # On a grid LALSimulation interpolates these waveforms, unless told not to; at
+        # single frequencies, as the run asked for them, it does not.
+        arguments |= {"PhenomXHMThresholdMband": 0.0, "PhenomXPHMThresholdMband": 0.0}
     if run.harmonic_modes is not None:
         arguments["mode_array"] = [
             [ell, sign * m] for ell, m in run.harmonic_modes for sign in (1, -1)

@@ -1,8 +1,9 @@
-"""Exports mean the same waveform to the programs that read them."""
+"""Exports mean the same data, noise and waveforms to the programs that read them."""
 
 from __future__ import annotations
 
 import json
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -11,111 +12,78 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dotpe_exec.errors import MissingFileError, RunDirectoryError
+from dotpe_exec import load
+from dotpe_exec.cli import main
+from dotpe_exec.errors import InputError, MissingFileError, RunDirectoryError
 from dotpe_exec.export import (
+    analysed_data,
     equal_weight_samples,
-    standard_parameters,
+    prior_draws,
     to_bilby,
     to_pesummary,
+    to_skymap,
 )
 
-TGPS = 1126259462.4
-ASD = 4e-24
-FREQUENCIES = np.arange(0, 256.25, 0.25)
-SUMMARY = {"ln_evidence": 40.25, "ln_evidence_error": 0.125}
-
-
-def precessing_samples(n: int, seed: int = 5) -> pd.DataFrame:
-    """Return samples with all that an export reads."""
-    rng = np.random.default_rng(seed)
-    m1 = rng.uniform(30, 40, n)
-    columns = {"m1": m1, "m2": m1 * rng.uniform(0.4, 1, n), "f_ref": np.full(n, 50.0)}
-    for name in ("s1x_n", "s1y_n", "s1z", "s2x_n", "s2y_n", "s2z"):
-        columns[name] = rng.uniform(-0.5, 0.5, n)
-    columns |= {
-        "iota": np.arccos(rng.uniform(-1, 1, n)),
-        "phi_ref": rng.uniform(-np.pi, 3 * np.pi, n),
-        "psi": rng.uniform(0, np.pi, n),
-        "ra": rng.uniform(0, 2 * np.pi, n),
-        "dec": np.arcsin(rng.uniform(-1, 1, n)),
-        "t_geocenter": rng.uniform(-0.05, 0.05, n),
-        "d_luminosity": rng.uniform(300, 3000, n),
-        "l1": np.zeros(n),
-        "l2": np.zeros(n),
-        "lnl": rng.uniform(30, 50, n),
-        "weights": np.ones(n),
-    }
-    return pd.DataFrame(columns)
-
-
-@pytest.fixture
-def rundir(tmp_path):
-    """A finished run with its event."""
-    folder = tmp_path / "toy"
-    folder.mkdir()
-    whitening = np.where(FREQUENCIES < 20, 0.0, 1 / ASD)
-    np.savez(
-        folder / "toy.npz",
-        eventname="toy",
-        frequencies=FREQUENCIES,
-        strain=np.zeros((2, len(FREQUENCIES)), complex),
-        wht_filter=np.array([whitening, whitening / 2]),
-        detector_names=np.array(["H", "L"]),
-        tgps=TGPS,
-        tcoarse=2.0,
-    )
-    precessing_samples(40).to_feather(folder / "samples.feather")
-    (folder / "summary_results.json").write_text(json.dumps(SUMMARY))
-    (folder / "run_kwargs.json").write_text(json.dumps({"n_ext": 8}))
-    generator = {"init_kwargs": {"approximant": "IMRPhenomXPHM"}}
-    posterior = {"likelihood": {"init_kwargs": {"waveform_generator": generator}}}
-    (folder / "Posterior.json").write_text(json.dumps(posterior))
-    return folder
-
-
-def test_spin_angles_lead_back_to_the_components():
-    from lal import MSUN_SI
-    from lalsimulation import SimInspiralTransformPrecessingNewInitialConditions as back
-
-    samples = precessing_samples(20)
-    table = standard_parameters(samples, TGPS)
-    for row in table.to_dict("records"):
-        iota, *components = back(
-            *(row[name] for name in ("theta_jn", "phi_jl", "tilt_1", "tilt_2", "phi_12")),
-            *(row["a_1"], row["a_2"], row["mass_1"] * MSUN_SI, row["mass_2"] * MSUN_SI),
-            *(row["reference_frequency"], row["phase"]),
-        )
-        names = [f"spin_{k}{axis}" for k in (1, 2) for axis in "xyz"]
-        assert iota == pytest.approx(row["iota"], abs=1e-9)
-        np.testing.assert_allclose(components, [row[name] for name in names], atol=1e-9)
-
-
-def test_spins_are_turned_with_the_orbital_phase_and_keep_their_size():
-    samples = precessing_samples(20)
-    table = standard_parameters(samples, TGPS)
-    inplane = np.hypot(samples["s1x_n"], samples["s1y_n"])
-    np.testing.assert_allclose(np.hypot(table["spin_1x"], table["spin_1y"]), inplane)
-    moved = np.abs(table["spin_1x"] - samples["s1x_n"])
-    assert moved.max() > 0.1
-
-
-def test_source_masses_are_smaller_by_the_redshift():
-    from astropy.cosmology import Planck18
-
-    table = standard_parameters(precessing_samples(3), TGPS)
-    z = table["redshift"].to_numpy()
-    np.testing.assert_allclose(
-        Planck18.luminosity_distance(z).value, table["luminosity_distance"], rtol=1e-4
-    )
-    np.testing.assert_allclose(table["mass_1_source"] * (1 + z), table["mass_1"])
-
-
-def test_tables_without_inplane_spins_have_none():
-    samples = precessing_samples(4).drop(columns=["s1x_n", "s1y_n", "s2x_n", "s2y_n"])
-    table = standard_parameters(samples, TGPS)
-    np.testing.assert_allclose(table["chi_p"], 0)
-    np.testing.assert_allclose(table["a_1"], np.abs(samples["s1z"]))
-    np.testing.assert_allclose(table["theta_jn"], samples["iota"])
+# What a GWTC release has and a run without calibration can have.
+GWTC_COLUMNS = [
+    "mass_1",
+    "mass_2",
+    "mass_1_source",
+    "mass_2_source",
+    "chirp_mass",
+    "chirp_mass_source",
+    "total_mass",
+    "total_mass_source",
+    "mass_ratio",
+    "symmetric_mass_ratio",
+    "inverted_mass_ratio",
+    "a_1",
+    "a_2",
+    "tilt_1",
+    "tilt_2",
+    "cos_tilt_1",
+    "cos_tilt_2",
+    "phi_12",
+    "phi_jl",
+    "spin_1x",
+    "spin_1y",
+    "spin_1z",
+    "spin_2x",
+    "spin_2y",
+    "spin_2z",
+    "chi_eff",
+    "chi_p",
+    "iota",
+    "cos_iota",
+    "theta_jn",
+    "cos_theta_jn",
+    "viewing_angle",
+    "psi",
+    "phase",
+    "ra",
+    "dec",
+    "luminosity_distance",
+    "comoving_distance",
+    "redshift",
+    "geocent_time",
+    "H1_time",
+    "L1_time",
+    "V1_time",
+    "H1_optimal_snr",
+    "L1_optimal_snr",
+    "V1_optimal_snr",
+    "H1_matched_filter_snr",
+    "H1_matched_filter_abs_snr",
+    "H1_matched_filter_snr_angle",
+    "network_optimal_snr",
+    "network_matched_filter_snr",
+    "final_mass",
+    "final_mass_source",
+    "final_spin",
+    "radiated_energy",
+    "peak_luminosity",
+    "log_likelihood",
+]
 
 
 @given(st.lists(st.floats(0, 1), min_size=2, max_size=50).filter(lambda w: sum(w) > 0.1))
@@ -132,111 +100,238 @@ def test_resampling_is_as_often_as_the_weights_say(weights):
         assert list(drawn["x"]) == list(samples["x"])
 
 
-def test_a_bilby_result_holds_samples_and_evidence(rundir, tmp_path):
-    content = json.loads(to_bilby(rundir, tmp_path / "toy_result.json").read_text())
-    assert content["log_bayes_factor"] == 40.25
-    assert content["log_evidence_err"] == 0.125
-    assert content["label"] == "toy"
-    assert content["meta_data"]["likelihood"]["waveform_approximant"] == "IMRPhenomXPHM"
-    columns = content["posterior"]["content"]
-    assert set(content["search_parameter_keys"]) <= set(columns)
-    expected = TGPS + precessing_samples(40)["t_geocenter"]
-    np.testing.assert_allclose(columns["geocent_time"], expected, rtol=0, atol=1e-6)
+def test_samples_without_any_weight_are_refused():
+    with pytest.raises(RunDirectoryError, match="no sample of this run has a weight"):
+        equal_weight_samples(pd.DataFrame({"x": [1.0], "weights": [0.0]}))
 
 
-def test_a_pesummary_file_holds_all_runs(rundir, tmp_path):
+@pytest.fixture(scope="session")
+def bilby_file(finished, tmp_path_factory):
+    return to_bilby(finished, tmp_path_factory.mktemp("bilby") / "golden_result.json")
+
+
+@pytest.fixture
+def bilby_result(bilby_file):
+    bilby = pytest.importorskip("bilby", reason="bilby is not installed")
+    return bilby.gw.result.CBCResult.from_json(str(bilby_file))
+
+
+def test_bilby_computes_the_likelihoods_that_the_samples_say(finished, bilby_result):
+    likelihood = load(finished).bilby_likelihood()
+    rows = np.linspace(0, len(bilby_result.posterior) - 1, 10).astype(int)
+    found, expected = [], []
+    for sample in bilby_result.posterior.iloc[rows].to_dict("records"):
+        found.append(likelihood.log_likelihood_ratio(sample))
+        expected.append(sample["log_likelihood"])
+    # The reference case's bins are coarse, and its summary says by how much.
+    binning = load(finished).summary["relative_binning_error"]["largest"]
+    np.testing.assert_allclose(found, expected, rtol=0, atol=0.1 + binning)
+    exact = exact_lnlikes(finished, bilby_result, rows)
+    np.testing.assert_allclose(found, exact, rtol=0, atol=0.01)
+    noise = bilby_result.log_noise_evidence
+    assert likelihood.noise_log_likelihood() == pytest.approx(noise, rel=1e-9)
+
+
+def exact_lnlikes(finished, result, rows):
+    """Return the run's likelihoods on the full frequency grid."""
+    run = load(finished)
+    samples = equal_weight_samples(run.samples).iloc[rows]
+    names = run.likelihood.params
+    return [run.likelihood.lnlike_fft(row) for row in samples[names].to_dict("records")]
+
+
+def test_spectra_hold_the_drift(finished):
+    data = analysed_data(load(finished))
+    event = load(finished).event
+    used = event.wht_filter > 0
+    drift = np.sqrt(data.psd_df * event.wht_filter**2)
+    for row, mask, expected in zip(drift, used, data.asd_drift_d, strict=True):
+        np.testing.assert_allclose(row[mask], expected)
+    assert np.isinf(data.psd_df[~used]).all()
+    assert np.abs(data.asd_drift_d - 1).max() > 0.01
+
+
+def test_a_bilby_result_has_its_prior_and_settings(finished, bilby_result, tmp_path):
+    event = load(finished).event
+    prior = bilby_result.priors
+    assert set(bilby_result.search_parameter_keys) == set(prior)
+    inside = prior.sample(100)
+    for name, values in inside.items():
+        assert np.isfinite(values).all(), name
+    assert (prior["chirp_mass"].minimum, prior["chirp_mass"].maximum) == (20, 31)
+    assert bilby_result.waveform_approximant == "IMRPhenomXPHM"
+    assert bilby_result.reference_frequency == 50
+    assert bilby_result.duration == pytest.approx(1 / event.df)
+    assert bilby_result.sampling_frequency == 2 * event.frequencies[-1]
+    assert bilby_result.start_time == event.tgps - event.tcoarse
+    assert bilby_result.interferometers == ["H1", "L1", "V1"]
+    assert bilby_result.log_bayes_factor == load(finished).ln_evidence
+
+
+def test_a_bilby_result_can_be_saved_again(bilby_result, tmp_path):
+    import bilby
+
+    for extension in ("json", "hdf5"):
+        path = tmp_path / f"again.{extension}"
+        bilby_result.save_to_file(filename=str(path), extension=extension)
+        again = bilby.gw.result.CBCResult.from_json if extension == "json" else (
+            bilby.gw.result.CBCResult.from_hdf5
+        )  # fmt: skip
+        assert again(str(path)).priors["mass_ratio"] == bilby_result.priors["mass_ratio"]
+        assert not list(tmp_path.glob("*.pkl"))
+
+
+def test_exports_have_the_columns_of_a_release(bilby_file):
+    content = json.loads(bilby_file.read_text())["posterior"]["content"]
+    assert [name for name in GWTC_COLUMNS if name not in content] == []
+    assert all(np.isfinite(column).all() for column in content.values())
+
+
+def test_prior_draws_have_the_priors_distribution(finished):
+    draws = prior_draws(load(finished), 20000)
+    mchirp = draws["mchirp"].to_numpy()
+    assert mchirp.min() >= 20 and mchirp.max() <= 31
+    # Proportional to the chirp mass
+    assert np.mean(mchirp) == pytest.approx(
+        2 / 3 * (31**3 - 20**3) / (31**2 - 20**2), rel=0.005
+    )
+    assert np.mean(np.abs(draws["chieff"])) == pytest.approx(0.5, abs=0.01)
+
+
+def test_a_pesummary_file_holds_what_its_reader_asks_for(finished, tmp_path):
     import h5py
 
-    path = to_pesummary(rundir, tmp_path / "toy.h5")
+    shutil.copytree(finished, tmp_path / "other")
+    path = to_pesummary([finished, tmp_path / "other"], tmp_path / "golden.h5")
+    run = load(finished)
+    data = analysed_data(run)
     with h5py.File(path) as file:
-        samples = file["toy/posterior_samples"][:]
-        np.testing.assert_allclose(samples["mass_1"], precessing_samples(40)["m1"])
-        density = file["toy/psds/L1"][:]
-        np.testing.assert_allclose(density[:, 1], 4 * ASD**2)
-        assert density[0, 0] == 20
+        assert set(file) == {"golden", "other", "version"}
+        group = file["golden"]
+        samples = group["posterior_samples"][:]
+        np.testing.assert_allclose(
+            samples["mass_1"], equal_weight_samples(run.samples)["m1"]
+        )
+        density = group["psds/L1"][:]
+        used = np.isfinite(data.psd_df[1])
+        np.testing.assert_allclose(density[:, 1], data.psd_df[1][used])
+        about = group["meta_data/meta_data"]
+        assert about["f_low"][0] == density[0, 0]
+        assert about["f_final"][0] == density[-1, 0]
+        assert about["delta_f"][0] == run.event.df
+        assert b"No calibration" in group["description"][0]
+        assert json.loads(group["config_file/dotpe-exec/n_ext"][0]) == 96
+        assert len(group["priors/samples/mass_1"]) > 1000
+        assert b"cogwheel-pe" in file["version/packages"]["package"]
 
 
-def test_export_needs_the_event(rundir, tmp_path):
-    (rundir / "toy.npz").unlink()
-    with pytest.raises(MissingFileError, match="event data"):
-        to_bilby(rundir, tmp_path / "a.json")
-    assert not (tmp_path / "a.json").exists()
+@pytest.mark.slow
+def test_pesummary_renders_its_pages(finished, tmp_path):
+    import subprocess
+    import sys
+    from pathlib import Path
+
+    pytest.importorskip("pesummary", reason="PESummary is not installed")
+    from pesummary.io import read
+
+    path = to_pesummary(finished, tmp_path / "golden.h5")
+    content = read(str(path))
+    assert content.labels == ["golden"]
+    assert content.detectors == [["H1", "L1", "V1"]]
+    assert (
+        content.extra_kwargs[0]["meta_data"]["f_low"] == analysed_data(load(finished)).f_low
+    )
+    command = Path(sys.executable).with_name("summarypages")
+    subprocess.run(
+        [command, "--webdir", tmp_path / "pages", "--samples", path, "--gw",
+         "--no_ligo_skymap", "--disable_interactive", "--nsamples", "200"],
+        check=True, timeout=1800,
+    )  # fmt: skip
+    assert (tmp_path / "pages" / "home.html").is_file()
 
 
-def test_export_needs_the_evidence(rundir, tmp_path):
-    (rundir / "summary_results.json").write_text("{}")
+def test_too_few_directions_are_no_sky_map(finished, tmp_path):
+    pytest.importorskip("ligo.skymap", reason="ligo.skymap is not installed")
+    with pytest.raises(RunDirectoryError, match="needs at least 50 effective directions"):
+        to_skymap(finished, tmp_path / "golden.fits")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_sky_map_is_read_back(copy, tmp_path):
+    pytest.importorskip("ligo.skymap", reason="ligo.skymap is not installed")
+    from ligo.skymap.io import read_sky_map
+    from ligo.skymap.moc import uniq2pixarea
+
+    rng = np.random.default_rng(1)
+    samples = pd.concat([load(copy).samples] * 30, ignore_index=True)
+    samples["e"] = np.arange(len(samples))
+    for name, spread in (("ra", 0.1), ("dec", 0.1), ("d_luminosity", 100)):
+        samples[name] = samples[name].mean() + rng.normal(0, spread, len(samples))
+    samples.to_feather(copy / "samples.feather")
+    run = load(copy)
+    path = to_skymap(run, tmp_path / "golden.fits")
+    table = read_sky_map(str(path), moc=True, distances=True)
+    density = np.asarray(table["PROBDENSITY"])
+    assert np.sum(density * uniq2pixarea(table["UNIQ"])) == pytest.approx(1, abs=1e-3)
+    assert table.meta["instruments"] == {"H1", "L1", "V1"}
+    assert table.meta["gps_time"] == run.event.tgps
+    mean = np.average(run.samples["d_luminosity"], weights=run.samples["weights"])
+    assert table.meta["distmean"] == pytest.approx(mean, rel=0.15)
+    assert 0 < run.skymap.areas[0.5] < run.skymap.areas[0.9] < 41253
+    with pytest.raises(InputError, match=r"must end in \.fits"):
+        to_skymap(run, tmp_path / "golden.png")
+
+
+def test_arviz_gets_one_chain(finished):
+    pytest.importorskip("arviz", reason="ArviZ is not installed")
+    data = load(finished).to_arviz()
+    samples = equal_weight_samples(load(finished).samples)
+    assert data.posterior.sizes == {"chain": 1, "draw": len(samples)}
+    np.testing.assert_allclose(data.posterior["mass_1"][0], samples["m1"])
+
+
+@pytest.fixture
+def copy(finished, tmp_path):
+    return shutil.copytree(finished, tmp_path / "copy")
+
+
+def test_export_needs_the_event(copy, tmp_path):
+    load(copy).event_file.unlink()
+    for export in (to_bilby, to_pesummary):
+        with pytest.raises(MissingFileError, match="event data"):
+            export(copy, tmp_path / "a.file")
+    assert not (tmp_path / "a.file").exists()
+
+
+def test_export_needs_the_posterior(copy, tmp_path):
+    (copy / "Posterior.json").unlink()
+    with pytest.raises(MissingFileError, match=r"Posterior\.json is not there"):
+        to_bilby(copy, tmp_path / "a.json")
+
+
+def test_export_needs_the_evidence(copy, tmp_path):
+    (copy / "summary_results.json").write_text("{}")
     for export in (to_bilby, to_pesummary):
         with pytest.raises(RunDirectoryError, match=r"results\.json lacks ln_evidence"):
-            export(rundir, tmp_path / "a.file")
-    assert [path.name for path in tmp_path.iterdir()] == ["toy"]
+            export(copy, tmp_path / "a.file")
+    assert [path.name for path in tmp_path.iterdir()] == ["copy"]
 
 
-def test_the_command_line_exports(rundir, tmp_path):
-    from dotpe_exec.cli import main
+def test_banks_that_are_gone_leave_the_stored_prior(copy, tmp_path):
+    path = copy / "run_kwargs.json"
+    kwargs = json.loads(path.read_text()) | {"bank_folder": str(tmp_path / "gone")}
+    path.write_text(json.dumps(kwargs))
+    stored = load(copy).prior_arguments["mchirp_range"]
+    draws = prior_draws(load(copy), 1000)
+    assert stored[0] <= draws["mchirp"].min() < draws["mchirp"].max() <= stored[1]
 
+
+def test_the_command_line_exports(finished, tmp_path):
     output = str(tmp_path / "out.h5")
-    command = ["export", str(rundir), "--format", "pesummary", "-o", output]
+    command = ["export", str(finished), "--format", "pesummary", "-o", output]
     done = CliRunner().invoke(main, command)
     assert (done.exit_code, done.output.strip()) == (0, output)
-    command = ["export", str(rundir), str(rundir), "--format", "bilby"]
+    command = ["export", str(finished), str(finished), "--format", "bilby"]
     done = CliRunner().invoke(main, command)
     assert done.exit_code == 2
     assert "one run" in done.output
-
-
-def test_bilby_reads_the_result_and_means_the_same_signal(rundir, tmp_path):
-    bilby = pytest.importorskip("bilby", reason="bilby is not installed")
-    from cogwheel.data import EventData
-    from cogwheel.waveform import WaveformGenerator
-
-    result = bilby.result.read_in_result(str(to_bilby(rundir, tmp_path / "r.json")))
-    assert result.log_bayes_factor == 40.25
-    event = EventData.from_npz(filename=rundir / "toy.npz")
-    ours = WaveformGenerator.from_event_data(event, "IMRPhenomXPHM")
-    theirs = bilby.gw.WaveformGenerator(
-        duration=4,
-        sampling_frequency=512,
-        frequency_domain_source_model=bilby.gw.source.lal_binary_black_hole,
-        parameter_conversion=bilby.gw.conversion.convert_to_lal_binary_black_hole_parameters,
-        waveform_arguments={
-            "waveform_approximant": "IMRPhenomXPHM",
-            "reference_frequency": 50.0,
-            "minimum_frequency": 20.0,
-        },
-    )
-    interferometers = bilby.gw.detector.InterferometerList(["H1", "L1"])
-    for detector in interferometers:
-        detector.minimum_frequency, detector.maximum_frequency = 20.0, 256.0
-        detector.strain_data.set_from_zero_noise(
-            sampling_frequency=512, duration=4, start_time=TGPS - 2
-        )
-    used = (FREQUENCIES >= 25) & (FREQUENCIES <= 250)
-    samples = pd.read_feather(rundir / "samples.feather")
-    for row in range(3):
-        parameters = result.posterior.iloc[row].to_dict()
-        polarisations = theirs.frequency_domain_strain(parameters)
-        sample = samples.iloc[row]
-        strain_df = ours.get_strain_at_detectors(
-            FREQUENCIES[used], {name: float(sample[name]) for name in ours.params}
-        )
-        for detector, expected in zip(interferometers, strain_df, strict=True):
-            got = detector.get_detector_response(polarisations, parameters)[used]
-            # Both count the phase of the data from times that are theirs.
-            got = got * np.exp(2j * np.pi * FREQUENCIES[used] * 2.0)
-            expected = expected * np.exp(2j * np.pi * FREQUENCIES[used] * event.tcoarse)
-            norm = np.sqrt(np.vdot(got, got).real * np.vdot(expected, expected).real)
-            assert np.vdot(expected, got).real / norm > 0.999
-            assert np.linalg.norm(got) == pytest.approx(np.linalg.norm(expected), rel=0.01)
-
-
-def test_pesummary_reads_its_file(rundir, tmp_path):
-    io = pytest.importorskip("pesummary.io", reason="PESummary is not installed")
-    read = io.read(str(to_pesummary(rundir, tmp_path / "toy.h5")))
-    assert read.labels == ["toy"]
-    assert read.approximant == ["IMRPhenomXPHM"]
-    assert set(read.psd["toy"]) == {"H1", "L1"}
-    chirp_mass = read.samples_dict["toy"]["chirp_mass"]
-    samples = precessing_samples(40)
-    m1, m2 = samples["m1"], samples["m2"]
-    np.testing.assert_allclose(chirp_mass, (m1 * m2) ** 0.6 / (m1 + m2) ** 0.2)
-    assert read.extra_kwargs[0]["sampler"]["log_evidence"] == 40.25
