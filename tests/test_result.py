@@ -50,31 +50,18 @@ def test_quantiles_honour_weights(finished):
 
 
 def test_the_runs_own_diagnosis_counts(copy):
-    finding = {"key": "n_effective_i", "value": 3.2, "threshold": 20, "message": "few",
-               "advice": "a larger <b>bank</b>"}  # fmt: skip
-    run = diagnosed(copy, "bad", finding)
-    verdict = run.diagnostics
-    assert (verdict.level, verdict.sentence) == ("bad", "Not to be trusted")
-    assert verdict.findings[0].title == "few"
-    assert "value 3.2, threshold 20. a larger" in verdict.findings[0].text
+    finding = {"key": "n_effective_i", "status": "unusable", "number": 3.2, "threshold": 10,
+               "title": "few", "advice": "a larger <b>bank</b>"}  # fmt: skip
+    run = diagnosed(copy, "unusable", finding)
+    assert run.diagnostics.status == "unusable"
     page = run._repr_html_()
-    assert page.index("Not to be trusted") < page.index("ln evidence")
+    assert page.index(run.diagnostics.sentence) < page.index("ln evidence")
     assert "&lt;b&gt;" in page and "<b>" not in page
 
 
-@pytest.mark.parametrize(
-    ("status", "level"),
-    [("good", "good"), ("OK", "good"), ("caution", "caution"), ("?", "caution")],
-)
-def test_words_of_the_diagnosis_have_colours(copy, status, level):
-    (copy / "banks").rename(copy / "elsewhere")  # the edges are not looked at
-    assert diagnosed(copy, status).diagnostics.level == level
-
-
-def test_older_directories_are_diagnosed_from_their_files(finished):
-    verdict = load(finished).diagnostics
-    assert verdict.level == "bad"  # a tiny bank
-    assert any("effective waveforms" in finding.title for finding in verdict.findings)
+def test_each_status_has_a_colour_of_its_own(copy):
+    pages = [diagnosed(copy, s)._repr_html_() for s in ("reliable", "limited", "unusable")]
+    assert len({page.split("solid ")[1][:7] for page in pages}) == 3
 
 
 def test_an_unfinished_run_shows_its_path(copy):

@@ -80,7 +80,11 @@ def make_skymap(run: StoredRun) -> SkyMap:
             points, max_k=_MAX_CLUSTERS, trials=_TRIALS, jobs=1
         )
         table = density.as_healpix()
-    table.meta["creator"] = "dotpe-exec"
+    table.meta |= {
+        "creator": "dotpe-exec",
+        "distmean": float(points[:, 2].mean()),
+        "diststd": float(points[:, 2].std()),
+    }
     if run.event_file is not None:
         names = {interferometer_name(name) for name in run.event.detector_names}
         table.meta |= {

@@ -73,7 +73,8 @@ def to_bilby(rundir: str | os.PathLike, output: str | os.PathLike) -> Path:
         "injection_parameters": None,
         "meta_data": {
             "likelihood": _likelihood(run, data),
-            "dotpe_exec": {"version": __version__, "summary": run.summary},
+            # As text: bilby's HDF5 has no place for lists of dictionaries.
+            "dotpe_exec": {"version": __version__, "summary": json.dumps(run.summary)},
         },
         "search_parameter_keys": list(_SAMPLED),
         "fixed_parameter_keys": [],

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from click.testing import CliRunner
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dotpe_exec import load
@@ -86,6 +86,7 @@ GWTC_COLUMNS = [
 ]
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(0, 1), min_size=2, max_size=50).filter(lambda w: sum(w) > 0.1))
 def test_resampling_is_as_often_as_the_weights_say(weights):
     weights = np.array(weights)
