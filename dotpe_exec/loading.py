@@ -183,6 +183,20 @@ class StoredRun:
             likelihood.asd_drift = np.array(drift, float)
         return likelihood
 
+    @functools.cached_property
+    def derived(self) -> pd.DataFrame:
+        """Derived parameters of the samples, row by row (:mod:`dotpe_exec.derived`)."""
+        from .derived import standard_parameters
+
+        return standard_parameters(self.samples, float(self.event.tgps))
+
+    @functools.cached_property
+    def detectors(self) -> pd.DataFrame:
+        """Arrival times and signal-to-noise ratios of the samples, row by row."""
+        from .derived import detector_parameters
+
+        return detector_parameters(self, self.samples)
+
     def intrinsic_samples(self, bank_id: str) -> dict[str, np.ndarray]:
         """Survivors of the incoherent selection: ``inds`` and their likelihoods.
 

@@ -46,20 +46,6 @@ class Run(StoredRun):
         value = self.summary.get("ln_evidence_error")
         return float("nan") if value is None else float(value)
 
-    @functools.cached_property
-    def derived(self) -> pd.DataFrame:
-        """Derived parameters of the samples, row by row (:mod:`dotpe_exec.derived`)."""
-        from .derived import standard_parameters
-
-        return standard_parameters(self.samples, float(self.event.tgps))
-
-    @functools.cached_property
-    def detectors(self) -> pd.DataFrame:
-        """Arrival times and signal-to-noise ratios of the samples, row by row."""
-        from .derived import detector_parameters
-
-        return detector_parameters(self, self.samples)
-
     def table(self, *names: str) -> pd.DataFrame:
         """Return columns of the samples, derived ones too, and their ``weights``.
 

@@ -20,6 +20,7 @@ from ..errors import DotpeExecError, ExecutorError, TaskError, WorkerCrashError
 from ..interrupts import terminations_raise
 from .banks import bank
 from .campaign import campaign
+from .cite import cite
 from .events import event
 from .results import export, plot, report
 from .runs import demo, infer, run
@@ -88,6 +89,6 @@ def main(debug: bool, verbose: bool) -> None:
 
 
 for _command in (
-    autotune, bank, campaign, demo, event, export, infer, info, plot, report, run
+    autotune, bank, campaign, cite, demo, event, export, infer, info, plot, report, run
 ):  # fmt: skip
     main.add_command(_command)

@@ -38,7 +38,10 @@ def executor_options(command: Callable) -> Callable:
                 "process is used, else serial).",
             ),
             click.option(
-                "--n-procs", type=int, help="Worker processes (default: all cores)."
+                "--n-procs",
+                "--n-workers",
+                type=int,
+                help="Worker processes (default: all cores).",
             ),
             click.option(
                 "--progress/--no-progress", default=True, help="Progress bar per stage."

@@ -11,13 +11,15 @@ from typing import Any
 import click
 
 from .options import VALUE, executor_options, strict_option
+from .several import SeveralValues
 from .tuning import is_tuned, tune_and_show
 
 
-@click.command()
+@click.command(cls=SeveralValues)
 @click.option("--event", required=True, help="Event .npz, or the name of a bundled event.")
 @click.option(
     "--bank-folder",
+    "--bank",
     required=True,
     type=VALUE,
     help="Bank folder; several separated by commas, or JSON {bank_id: path}.",

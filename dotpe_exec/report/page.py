@@ -18,14 +18,11 @@ from ..atomic import atomic_write, check_writable
 from ..errors import DotpeExecError, InputError
 from ..kernels.masses import chirp_mass
 from ..verdict import RELIABLE, verdict_of
-from .corner import (
-    CORNER_PARAMETERS,
-    EXTRINSIC_PARAMETERS,
-    corner_figure,
-    with_derived_columns,
-)
+from .compare import jensen_shannon, pairs
+from .corner import CORNER_PARAMETERS, EXTRINSIC_PARAMETERS, corner_figure
 from .figures import incoherent, sky, timeline, waveform
 from .intervals import interval_text
+from .truth import injected_parameters
 from .view import RunView, open_views
 
 if TYPE_CHECKING:
@@ -38,9 +35,15 @@ _QUANTITIES = (
     ("mchirp", "chirp mass, detector frame", "M☉"),
     ("m1", "primary mass, detector frame", "M☉"),
     ("m2", "secondary mass, detector frame", "M☉"),
+    ("mass_1_source", "primary mass, source frame", "M☉"),
+    ("mass_2_source", "secondary mass, source frame", "M☉"),
+    ("final_mass_source", "final mass, source frame", "M☉"),
+    ("final_spin", "final spin", ""),
     ("q", "mass ratio m2/m1", ""),
     ("chieff", "effective spin", ""),
+    ("chi_p", "effective precession spin", ""),
     ("d_luminosity", "luminosity distance", "Mpc"),
+    ("redshift", "redshift", ""),
     ("iota", "inclination", "rad"),
 )
 _SUMMARY = (
@@ -84,6 +87,14 @@ figcaption { color: #566; font-size: .9rem; }
 .missing { padding: 1rem; color: #566; background: var(--soft); }
 pre { overflow-x: auto; padding: .8rem; background: var(--soft); font-size: .85rem; }
 summary { cursor: pointer; color: var(--accent); }
+a { color: var(--accent); }
+@media (prefers-color-scheme: dark) {
+  :root { color-scheme: dark; --line: #3a4350; --soft: #232a33; --accent: #6cb6e8; }
+  body { color: #dfe5ec; background: #171c22; }
+  .note, figcaption, .missing { color: #a9b4c0; }
+  .finding { color: #1d2430; }
+  img { background: #fff; border-radius: .3rem; }
+}
 @media (max-width: 40rem) { th, td { padding: .25rem .45rem; } }
 @media print { details { display: none; } figure { break-inside: avoid; } }
 """
@@ -134,18 +145,20 @@ def render(views: Sequence[RunView]) -> str:
     parts = [
         f"<h1>{escape(events)}</h1>",
         f'<p class="note">Report on {what} of DOT-PE, by dotpe-exec {__version__}</p>',
-        "<h2>Verdict</h2>",
+        _navigation(),
+        '<h2 id="verdict">Verdict</h2>',
         *(_verdict(view, with_label=len(views) > 1) for view in views),
-        "<h2>Results</h2>",
+        '<h2 id="results">Results</h2>',
         '<p class="note">Median and 90% interval (5% to 95%), with Monte-Carlo errors '
         "where they show.</p>",
         _results(views),
-        "<h2>Posterior</h2>",
+        _divergences(views),
+        '<h2 id="posterior">Posterior</h2>',
         '<div class="figures">',
         _corner(views, CORNER_PARAMETERS, "Masses, spin and distance"),
         _corner(views, EXTRINSIC_PARAMETERS, "Distance, inclination and direction"),
         "</div>",
-        "<h2>What was run</h2>",
+        '<h2 id="run">What was run</h2>',
         _what_was_run(views),
     ]
     for view in views:
@@ -177,6 +190,13 @@ def render(views: Sequence[RunView]) -> str:
 
 
 # Sections
+
+
+def _navigation() -> str:
+    parts = {"verdict": "Verdict", "results": "Results", "posterior": "Posterior",
+             "run": "What was run"}  # fmt: skip
+    links = " · ".join(f'<a href="#{key}">{name}</a>' for key, name in parts.items())
+    return f'<nav class="note">{links}</nav>'
 
 
 def _verdict(view: RunView, *, with_label: bool) -> str:
@@ -212,6 +232,9 @@ def _results(views: Sequence[RunView]) -> str:
     for column, name, unit in _QUANTITIES:
         cells = [_interval(view, column) for view in views]
         rows.append([name, *cells, unit])
+    for column in _snr_columns(views):
+        name = column.removesuffix("_snr").replace("_", " ") + " signal-to-noise ratio"
+        rows.append([name, *(_interval(view, column) for view in views), ""])
     for key, name, form in _SUMMARY:
         if any(key in view.run.summary for view in views):
             cells = [_formatted(view.run.summary.get(key), form) for view in views]
@@ -223,11 +246,45 @@ def _results(views: Sequence[RunView]) -> str:
     return _table(["quantity", *(view.label for view in views), "unit"], rows)
 
 
+def _snr_columns(views: Sequence[RunView]) -> list[str]:
+    """Return the signal-to-noise ratios that are shown, of all detectors of all runs."""
+    names = dict.fromkeys(
+        name
+        for view in views
+        for name in view.columns("detectors")
+        if name.endswith(("_optimal_snr", "_matched_filter_snr"))
+    )
+    return list(names)
+
+
 def _interval(view: RunView, column: str) -> str:
-    samples = with_derived_columns(view.run.samples)
-    if column not in samples or not samples["weights"].sum() > 0:
+    samples = view.with_column(column)
+    if samples is None or not samples["weights"].sum() > 0:
         return "–"
     return interval_text(samples, column)
+
+
+def _divergences(views: Sequence[RunView]) -> str:
+    """Return the table of divergences between runs; nothing for a single one."""
+    rows = []
+    for j, k, name in pairs([view.label for view in views]):
+        cells = []
+        for column, _, _ in _QUANTITIES:
+            first, second = views[j].with_column(column), views[k].with_column(column)
+            if first is None or second is None:
+                cells.append("–")
+                continue
+            values = (first[column], first["weights"], second[column], second["weights"])
+            cells.append(f"{jensen_shannon(*(v.to_numpy(float) for v in values)):.3f}")
+        rows.append([name, *cells])
+    if not rows:
+        return ""
+    header = ["runs", *(name for _, name, _ in _QUANTITIES)]
+    return (
+        "<h3>Jensen-Shannon divergences of the marginal posteriors (bit)</h3>"
+        '<p class="note">0: the same; 1: nothing in common. Below about 0.01 is no '
+        "difference that a figure would show.</p>" + _table(header, rows)
+    )
 
 
 def _what_was_run(views: Sequence[RunView]) -> str:
@@ -361,7 +418,10 @@ def _corner(views: Sequence[RunView], parameters: Sequence[str], caption: str) -
     samples = {view.label: view.run.samples for view in views}
     if len(views) > 1:
         caption += "; numbers above the columns are those of " + views[0].label
-    return _picture(lambda: corner_figure(samples, parameters), caption)
+    truth = injected_parameters(views[0].run)
+    if truth:
+        caption += "; black lines: what was injected"
+    return _picture(lambda: corner_figure(samples, parameters, truth=truth), caption)
 
 
 def _picture(draw: Callable[[], Figure], caption: str) -> str:

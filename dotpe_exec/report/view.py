@@ -12,6 +12,7 @@ import numpy as np
 
 from ..errors import DotpeExecError
 from ..loading import StoredRun, load_run
+from .corner import with_derived_columns
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -69,6 +70,23 @@ class RunView:
         from ..derived.skymap import make_skymap
 
         return make_skymap(self.run)
+
+    def columns(self, source: str) -> list[str]:
+        """Return the names of derived columns; none where they cannot be computed."""
+        try:
+            return list(getattr(self.run, source))
+        except (DotpeExecError, KeyError):
+            return []
+
+    def with_column(self, name: str) -> pd.DataFrame | None:
+        """Return the samples with a column, derived if need be; None without it."""
+        samples = with_derived_columns(self.run.samples)
+        if name in samples:
+            return samples
+        for source in ("derived", "detectors"):
+            if name in self.columns(source):
+                return samples.assign(**{name: getattr(self.run, source)[name]})
+        return None
 
     def samples_of(self, bank_id: str) -> pd.DataFrame:
         """Return the samples from one bank."""

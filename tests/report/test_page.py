@@ -77,7 +77,9 @@ def text(tmp_path_factory, tasks):
 def test_page_needs_nothing_but_itself(text):
     checked = Checker(text)
     assert len(checked.images) == 5  # two corners, sky, incoherent, timeline
-    for link in checked.links:
+    anchors = {link for link in checked.links if link.startswith("#")}
+    assert all(f'id="{anchor[1:]}"' in text for anchor in anchors)
+    for link in set(checked.links) - anchors:
         kind, data = link.split(",", 1)
         assert kind == "data:image/png;base64"
         assert base64.b64decode(data).startswith(b"\x89PNG")
@@ -209,3 +211,21 @@ def test_command_line_writes_page_and_picture(make_run, tmp_path, no_pictures):
     )
     assert result.exit_code == 2
     assert "no record of tasks" in result.output
+
+
+def test_runs_are_compared_by_divergence(make_run, no_pictures):
+    first, second = make_run("a"), make_run("b", mchirp=27.0)
+    again = make_run("c")
+    checked = Checker(render(open_views([first, second, again])))
+    header = checked.row("runs")
+    mchirp = header.index("chirp mass, detector frame")
+    assert float(checked.row("a – b")[mchirp]) > 0.95
+    assert float(checked.row("a – c")[mchirp]) == 0
+    assert checked.row("a – b")[header.index("redshift")] == "–"  # no event to count from
+
+
+def test_reference_run_has_derived_rows(finished, no_pictures):
+    checked = Checker(render(open_views([finished])))
+    for name in ("primary mass, source frame", "H1 optimal signal-to-noise ratio",
+                 "network matched filter signal-to-noise ratio", "final spin"):  # fmt: skip
+        assert re.match(r"-?\d", checked.row(name)[1]), name

@@ -1,0 +1,40 @@
+"""Options that take several values after one name, as the published command line does."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+
+class SeveralValues(click.Command):
+    """A command whose options of several values may have them one after the other.
+
+    ``--bank a b`` is ``--bank-folder a,b``, and ``--n_int 100 200`` is
+    ``--n-int '[100, 200]'``.
+    """
+
+    joined = ("--bank-folder", "--bank")
+    listed = ("--n-int",)
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Put values that follow one of the options together, then parse as ever."""
+        together: list[str] = []
+        k = 0
+        while k < len(args):
+            word = args[k]
+            name = word.replace("_", "-")
+            together.append(word)
+            k += 1
+            if name not in self.joined + self.listed:
+                continue
+            values = []
+            while k < len(args) and not args[k].startswith("--"):
+                values.append(args[k])
+                k += 1
+            if len(values) > 1:
+                listed = name in self.listed and all(v.isdecimal() for v in values)
+                text = json.dumps([int(v) for v in values]) if listed else ",".join(values)
+                values = [text]
+            together += values
+        return super().parse_args(ctx, together)
