@@ -22,8 +22,8 @@ from .detectors import interferometer_name
 if TYPE_CHECKING:
     import pandas as pd
 
-_MAX_POINTS = 2000
-_MAX_CLUSTERS, _TRIALS = 12, 2
+_MAX_POINTS = 1000
+_MAX_CLUSTERS, _TRIALS = 8, 2
 _MIN_POINTS = 50
 LEVELS = (0.5, 0.9)
 

@@ -95,7 +95,8 @@ a { color: var(--accent); }
   .finding { color: #1d2430; }
   img { background: #fff; border-radius: .3rem; }
 }
-@media (max-width: 40rem) { th, td { padding: .25rem .45rem; } }
+@media (max-width: 40rem) { th, td { padding: .25rem .45rem; }
+  td.number { white-space: normal; } }
 @media print { details { display: none; } figure { break-inside: avoid; } }
 """
 
