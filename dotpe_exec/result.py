@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-    from .derived.skymap import SkyMap
+    from .report.skymap import SkyMap
     from .reweighting import Reweighted
     from .verdict import Verdict
 

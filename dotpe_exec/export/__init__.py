@@ -12,9 +12,9 @@ _PUBLIC = {
     "prior_draws": "prior",
     "to_arviz": "arviz",
     "to_bilby": "bilby",
-    "make_skymap": ".derived.skymap",
+    "make_skymap": ".report.skymap",
     "to_pesummary": "pesummary",
-    "to_skymap": ".derived.skymap",
+    "to_skymap": ".report.skymap",
 }
 __all__ = list(_PUBLIC)
 

@@ -17,7 +17,7 @@ from .corner import with_derived_columns
 if TYPE_CHECKING:
     import pandas as pd
 
-    from ..derived.skymap import SkyMap
+    from .skymap import SkyMap
 
 
 class RunView:
@@ -67,7 +67,7 @@ class RunView:
     @functools.cached_property
     def skymap(self) -> SkyMap:
         """The run's sky map, made once."""
-        from ..derived.skymap import make_skymap
+        from .skymap import make_skymap
 
         return make_skymap(self.run)
 

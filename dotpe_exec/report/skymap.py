@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..atomic import atomic_write, check_writable
+from ..derived.detectors import interferometer_name
 from ..errors import InputError, RunDirectoryError
 from ..loading import StoredRun, load_run
 from ..optional import needs
 from ..validation import check_path
-from .detectors import interferometer_name
 
 if TYPE_CHECKING:
     import pandas as pd
