@@ -8,8 +8,8 @@ cross), b frequency bin, f frequency of the FFT grid, t time.
 """
 
 from ..logged_prints import prints_logged
-from .checks import check_waveform, known_keywords
 from .arrival import arrival_offset
+from .checks import check_waveform, known_keywords
 from .drift import asd_drift_error
 from .likelihood import (
     check_approximant,
