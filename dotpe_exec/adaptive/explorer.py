@@ -31,7 +31,7 @@ from ..executors.threads import OneThread
 from .mixture import GaussianMixture, combine, fit_mixture, standard_normal
 from .weights import effective_number_of_ln, ln_mean_and_error, temper
 
-N_PILOT, PILOT_SHARE = 8192, 0.25
+N_PILOT, PILOT_SHARE = 4096, 0.25
 """Draws from the prior to begin with: at most, and of all that may be drawn."""
 
 N_FIRST, N_ROUND, N_PRODUCED = 1024, 4096, 8192

@@ -86,7 +86,7 @@ def infer(
     q_min : float
         Smallest mass ratio m2 / m1 of the prior.
     bank_folder : path, sequence of paths, str or dict, optional
-        Banks of which up to 8192 waveforms, drawn at random, take the place of the first
+        Banks of which up to 4096 waveforms, drawn at random, take the place of the first
         draws from the prior; without ``mchirp_range``, the prior's range is theirs.
     approximant : str
         One that cogwheel knows.

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from dotpe_exec.banks.bins import pn_bins
 
 from dotpe_exec.adaptive.coordinates import PriorCoordinates
 from dotpe_exec.adaptive.likelihood import EventLikelihood
@@ -11,6 +10,7 @@ from dotpe_exec.adaptive.tasks import LikelihoodTask, WaveformModel, likelihoods
 from dotpe_exec.banks.config import BankConfig, approximant_modes, first_appearance
 from dotpe_exec.distance_table import load_distance_table
 from dotpe_exec.events import load_event
+from dotpe_exec.events.bins import pn_bins
 from dotpe_exec.executors.phases import PhaseRunner
 from dotpe_exec.executors.store import ArrayStore
 from dotpe_exec.kernels.coherent_dense import coherent_dense
