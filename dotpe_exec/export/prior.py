@@ -49,10 +49,10 @@ class PriorRange:
 def prior_range(run: StoredRun) -> PriorRange:
     """Return the range of a run's prior.
 
-    Masses are those of its banks; where these are gone, those of the prior in
-    ``Posterior.json``.
+    Masses are those that the run adapted to, else those of its banks; where these are gone,
+    those of the prior in ``Posterior.json``.
     """
-    mchirp, q_min = _bank_ranges(run) or _stored_ranges(run)
+    mchirp, q_min = _adapted_ranges(run) or _bank_ranges(run) or _stored_ranges(run)
     tgps = float(run.event.tgps)
     inplane = [name for name in ("s1x_n", "s1y_n", "s2x_n", "s2y_n") if name in run.samples]
     return PriorRange(
@@ -62,6 +62,15 @@ def prior_range(run: StoredRun) -> PriorRange:
         time=(tgps - _TIME_HALF_WIDTH, tgps + _TIME_HALF_WIDTH),
         aligned_spins=not (run.samples[inplane].to_numpy() != 0).any(),
     )
+
+
+def _adapted_ranges(run: StoredRun) -> tuple[tuple[float, float], float] | None:
+    """Return what a run that made its own waveforms says about its prior."""
+    about = run.summary.get("adaptive")
+    if not isinstance(about, dict) or not {"mchirp_range", "q_min"} <= about.keys():
+        return None
+    low, high = about["mchirp_range"]
+    return (float(low), float(high)), float(about["q_min"])
 
 
 def _bank_ranges(run: StoredRun) -> tuple[tuple[float, float], float] | None:

@@ -327,6 +327,15 @@ def test_banks_that_are_gone_leave_the_stored_prior(copy, tmp_path):
     assert stored[0] <= draws["mchirp"].min() < draws["mchirp"].max() <= stored[1]
 
 
+def test_a_run_that_adapted_says_its_prior(copy):
+    path = copy / "summary_results.json"
+    adaptive = {"mchirp_range": [10, 50], "q_min": 0.5}
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"adaptive": adaptive}))
+    draws = prior_draws(load(copy), 5000)
+    assert 10 <= draws["mchirp"].min() < 12 and 49 < draws["mchirp"].max() <= 50
+    assert (draws["m2"] / draws["m1"]).min() >= 0.5
+
+
 def test_the_command_line_exports(finished, tmp_path):
     output = str(tmp_path / "out.h5")
     command = ["export", str(finished), "--format", "pesummary", "-o", output]
