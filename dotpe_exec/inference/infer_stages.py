@@ -211,6 +211,7 @@ def infer_stages(
         "executor": runner.executor.name,
         "n_proposals": final.extrinsic.n_proposals,
         "n_proposals_tried": final.extrinsic.n_proposals_tried,
+        "config": {"n_procs": runner.executor.n_workers},
         "machine": describe_machine(),
     }
     write_json(directory.report, report)
