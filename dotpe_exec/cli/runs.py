@@ -201,13 +201,16 @@ def infer(strict: bool, **arguments: Any) -> None:
 
 
 @click.command()
-@click.option("--folder", help="Where bank and run go (default: a cache folder).")
-@click.option("--bank-size", type=int, default=65536, show_default=True)
+@click.option("--folder", help="Where the run goes (default: a cache folder).")
+@click.option(
+    "--n-effective", type=float, default=4000, show_default=True,
+    help="Effective waveforms to aim for.",
+)  # fmt: skip
 @click.option("--seed", type=int, default=0, show_default=True)
 @executor_options
 @strict_option
 def demo(strict: bool, **arguments: Any) -> None:
-    """Analyse GW150914 from real LIGO data, with a bank built on the spot.
+    """Analyse GW150914 from real LIGO data, without a bank.
 
     \b
     Example:
