@@ -289,7 +289,7 @@ def check_benchmark(words: list[str], block: Block) -> None:
     text = (REPOSITORY / script).read_text(encoding="utf-8")
     if script == "bench/run.py" and options and not options[0].startswith("-"):
         table = options.pop(0)
-        entry = re.search(rf'"{table}": Benchmark\(\s*"(\w+\.py)"', text)
+        entry = re.search(rf'"{table}": Benchmark\(\s*"([\w/]+\.py)"', text)
         assert entry, f"{block}: {script} has no {table}"
         text = (REPOSITORY / "bench" / entry[1]).read_text(encoding="utf-8")
     text += (REPOSITORY / "bench" / "measure.py").read_text(encoding="utf-8")

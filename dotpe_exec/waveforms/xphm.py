@@ -34,6 +34,8 @@ _LARGEST_ROUNDING = 3e-12
 # Beyond this share of frequencies, LALSimulation is as fast.
 _MOST_REPLACED = 0.25
 _N_COMPARED = 12
+_SMALL_SPINS = 0.02
+"""Where both spins are smaller, rounding in the constants of the angles is amplified."""
 # M f above which the model is zero.
 _MF_CUT = 0.3
 
@@ -139,6 +141,8 @@ class FastGenerator:
         total = par["m1"] + par["m2"]
         spin1 = np.array([par["s1x_n"], par["s1y_n"], par["s1z"]])
         spin2 = np.array([par["s2x_n"], par["s2y_n"], par["s2z"]])
+        if max(spin1 @ spin1, spin2 @ spin2) < _SMALL_SPINS**2:
+            raise FastWayError("both spins are small")
         binary = (par["m1"] * self._msun, par["m2"] * self._msun, *spin1, *spin2)
         # Rounded as LALSimulation's, like the constants that follow from it.
         pi_gm = math.pi * (binary[0] + binary[1]) * self._gravity / self._light**2

@@ -261,7 +261,8 @@ def test_damaged_record_of_a_build_is_refused_or_overwritten(stand_in, tmp_path,
     (folder / "build.json").write_text("{")
     with pytest.raises(BankError, match=r"build\.json is not a JSON file"):
         build(folder, seed=seed)
-    assert check_bank(build(folder, seed=seed, overwrite=True)).ok
+    built = build(folder, seed=seed, overwrite=True)
+    assert check_bank(built, n_new=0).ok  # its waveforms are made up
 
 
 def test_second_process_is_refused(stand_in, tmp_path):

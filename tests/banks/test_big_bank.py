@@ -21,7 +21,7 @@ def test_blocks_repeat(make_big_bank, bank_folder, tmp_path):
     amplitudes, _ = bank.handle.read(np.arange(20))
     # The third block of the source is shorter and is left out.
     np.testing.assert_array_equal(amplitudes[:, 0, 0, 0], 1 + np.arange(20) % 8)
-    assert check_bank(folder).ok
+    assert check_bank(folder, n_new=0).ok  # its waveforms are made up
 
 
 def test_size_must_be_whole_blocks(make_big_bank, bank_folder, tmp_path):

@@ -91,7 +91,9 @@ class Problem:
             line_fit=LineFit(fbin_b, h0_mpb[0, 0], np.abs(h0_mpb[0, 0]), 0),
         )
 
-    def draw(self, store, inds=None, executor=None, n_ext=256, n_phi=16, seed=3, **kwargs):
+    def draw(
+        self, store, inds=None, executor="serial", n_ext=256, n_phi=16, seed=3, **kwargs
+    ):
         n_i = self.banks["bank_0"].handle.n_waveforms
         inds = np.arange(n_i) if inds is None else np.asarray(inds)
         survivors = SimpleNamespace(

@@ -78,7 +78,8 @@ def test_no_parameters_are_beyond_the_fast_way_and_its_fallback(
     fast, direct = (generate_waveform_set(way, rows) for way in (FAST, DIRECT))
     assert fast.ok_i[0] == direct.ok_i[0]
     if direct.ok_i[0]:
-        assert largest_errors(fast, direct)[0] < 1e-10
+        # Corners that a prior does not come near amplify the rounding of both.
+        assert largest_errors(fast, direct)[0] < 1e-9
 
 
 @pytest.mark.parametrize(
