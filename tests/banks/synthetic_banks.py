@@ -71,9 +71,11 @@ class FailingGenerator:
         self.fails, self.how, self.n_m = fails, how, n_m
 
     def __call__(self, frequencies_f, source):
-        """Return the primary mass as waveform, or fail."""
+        """Return a waveform of the primary mass's amplitude, or fail."""
         par_dic = source.parameters
-        h_mpb = np.full((self.n_m, 2, len(frequencies_f)), complex(par_dic["m1"]))
+        # A quarter of a turn from one frequency to the next.
+        turns_b = np.resize([1, 1j, -1, -1j], len(frequencies_f))
+        h_mpb = np.tile(par_dic["m1"] * turns_b, (self.n_m, 2, 1))
         if not self.fails(par_dic):
             return h_mpb
         if self.how == "error":
