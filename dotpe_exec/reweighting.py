@@ -17,6 +17,7 @@ import numpy as np
 
 from .derived import comoving_volume_weights
 from .errors import InputError
+from .kernels.importance import effective_size
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -114,8 +115,8 @@ def reweight(
         samples=samples.assign(weights=new / new.sum()),
         ln_evidence=run.ln_evidence + float(np.log(mean)),
         ln_evidence_ratio_error=float(error),
-        n_effective=_kish(new),
-        n_effective_i=_kish(sums["new"].to_numpy()),
+        n_effective=effective_size(new),
+        n_effective_i=effective_size(sums["new"].to_numpy()),
     )
 
 
@@ -145,7 +146,3 @@ def _checked(values: Any, n: int) -> np.ndarray:
             "numbers >= 0"
         )
     return values
-
-
-def _kish(weights: np.ndarray) -> float:
-    return float(weights.sum() ** 2 / np.sum(weights**2))

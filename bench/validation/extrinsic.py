@@ -39,6 +39,7 @@ from dotpe_exec.executors.store import ArrayStore
 from dotpe_exec.executors.threads import OneThread
 from dotpe_exec.kernels.coherent_dense import coherent_dense
 from dotpe_exec.kernels.distance import DistanceTable, lnlike_marginalized
+from dotpe_exec.kernels.importance import logsumexp
 from dotpe_exec.kernels.waveforms import linear_free_waveforms
 from dotpe_exec.stages import extrinsic
 from dotpe_exec.stages.coherent import coherent_sets
@@ -47,7 +48,6 @@ from dotpe_exec.stages.evidence import (
     combined_terms,
     effective_number,
     ln_evidence_error,
-    logsumexp,
 )
 from dotpe_exec.stages.incoherent import Candidates, incoherent_lnlikes
 from dotpe_exec.stages.reference import Reference, find_reference

@@ -24,14 +24,13 @@ import pandas as pd
 from measure import Report, Table
 
 from dotpe_exec.errors import InputError
+from dotpe_exec.kernels.importance import logsumexp, relative_weights
 from dotpe_exec.loading import load_run
 from dotpe_exec.stages.evidence import (
     EvidenceTerms,
     combined_terms,
     effective_number,
     ln_evidence_error,
-    logsumexp,
-    relative_weights,
 )
 
 PARTS = (128, 64, 32, 16)

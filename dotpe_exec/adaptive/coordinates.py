@@ -30,10 +30,12 @@ import numpy as np
 from ..banks.prior import Proposal, lnq_quantile, powerlaw_quantile
 from ..kernels.coordinates import (
     aligned_spin_coordinates,
+    aligned_spins,
     inclination_and_inplane_spins,
     mass_coordinates,
     precession_angles,
 )
+from ..kernels.masses import primary_mass
 from ..waveforms.parameters import PARAMETERS
 
 _LN_2PI = float(np.log(2 * np.pi))
@@ -88,13 +90,8 @@ class PriorCoordinates:
         u = ndtr(z_ik[:, :5]).T
         mchirp = powerlaw_quantile(u[0], self.mchirp_range, 1.0)
         q = np.exp(lnq_quantile(u[1], self.q_min))
-        m1 = mchirp * (1 + q) ** 0.2 / q**0.6
-        chieff = 2 * u[2] - 1
-        lowest = np.maximum((1 + q) * chieff - q, -1)
-        highest = np.minimum((1 + q) * chieff + q, 1)
-        s1z = lowest + u[3] * (highest - lowest)
-        # Rounding may take the other spin beyond 1 by some 1e-16 / q.
-        s2z = np.clip(((1 + q) * chieff - s1z) / q, -1, 1)
+        m1 = primary_mass(mchirp, q)
+        s1z, s2z = aligned_spins(q, 2 * u[2] - 1, u[3])
         columns = {"m1": m1, "m2": q * m1, "s1z": s1z, "s2z": s2z}
         if self.aligned_spins:
             zero = np.zeros(len(q))

@@ -132,11 +132,6 @@ class Draws:
     def __len__(self) -> int:
         return len(self.z_ik)
 
-    @property
-    def round_i(self) -> np.ndarray:
-        """The round of each point."""
-        return np.repeat(np.arange(len(self.sizes)), self.sizes)
-
     def ln_ratio(self) -> np.ndarray:
         """Return ln of prior over the mixture of all proposals, (n,)."""
         shares = np.log(np.array(self.sizes) / len(self))

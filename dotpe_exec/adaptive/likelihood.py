@@ -33,10 +33,10 @@ from .coordinates import PriorCoordinates
 from .tasks import (
     FinalResult,
     FinalTask,
-    GenerateTask,
     LikelihoodTask,
     RoughTask,
     WaveformModel,
+    WaveformTask,
     final_likelihoods,
     generate,
     likelihoods,
@@ -256,7 +256,7 @@ class EventLikelihood:
         """Return amplitudes and phases of all parameters."""
         results = {}
         tasks = self._tasks(
-            parameters_ik, lambda some_ik: GenerateTask(self.model, some_ik)
+            parameters_ik, lambda some_ik: WaveformTask(self.model, some_ik)
         )
         for task, result in self.runner.map(
             phase,

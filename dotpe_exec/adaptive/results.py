@@ -5,13 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from ..executors.threads import OneThread
+from ..kernels.importance import logsumexp, relative_weights
 from ..stages.coherent_set import CoherentSet, Probes
 from ..stages.evidence import (
     EvidenceSums,
     effective_number,
     effective_number_of,
-    logsumexp,
-    relative_weights,
 )
 from ..stages.results import BankPosterior
 from .tasks import FinalResult

@@ -15,6 +15,7 @@ from ..kernels.coherent_dense import bestfit_lnlike
 from ..kernels.distance import DistanceTable, lnlike_marginalized
 from ..kernels.extrinsic import marginalized_lnlike
 from ..kernels.extrinsic_filter import FilterData, filter_series, mode_norms
+from ..kernels.importance import logsumexp
 from ..kernels.incoherent import PreparedIncoherent, incoherent_lnlike
 from ..kernels.summary import Summary
 from ..kernels.waveforms import linear_free_waveforms
@@ -77,7 +78,7 @@ class Waveforms:
 
 
 @dataclass(frozen=True)
-class GenerateTask:
+class WaveformTask:
     """Waveforms to make, for ``parameters_ik`` (n_i, 9), columns as ``PARAMETERS``."""
 
     model: WaveformModel
@@ -86,7 +87,7 @@ class GenerateTask:
 
 @dataclass(frozen=True)
 class RoughTask:
-    """Waveforms whose single-detector likelihoods are wanted; see :class:`GenerateTask`.
+    """Waveforms whose single-detector likelihoods are wanted; see :class:`WaveformTask`.
 
     ``prepared`` is a :class:`.PreparedIncoherent`.
     """
@@ -103,7 +104,7 @@ class LikelihoodTask:
     Parameters
     ----------
     model, parameters_ik
-        See :class:`GenerateTask`.
+        See :class:`WaveformTask`.
     filter_data, points : BundleHandle
         Of :class:`.FilterData` and, for the extrinsic samples, :class:`.Pool`.
     """
@@ -184,7 +185,7 @@ class FinalResult:
     lnlike_ij: np.ndarray
 
 
-def generate(task: GenerateTask) -> Waveforms:
+def generate(task: WaveformTask) -> Waveforms:
     """Return the waveforms of a task."""
     made = _generate(task.model, task.parameters_ik)
     return Waveforms(made.amplitudes_impb, made.phases_impb, made.ok_i)
@@ -214,7 +215,7 @@ def likelihoods(task: LikelihoodTask) -> Likelihoods:
             made.amplitudes_impb[ok], made.phases_impb[ok], data.line_fit
         )
         for i, ln_terms_q in zip(ok, _ln_terms(h_impb, data, points), strict=True):
-            lnlike_i[i] = _ln_sum(ln_terms_q) - np.log(points.n_total)
+            lnlike_i[i] = logsumexp(ln_terms_q) - np.log(points.n_total)
     return Likelihoods(lnlike_i, made.ok_i)
 
 
@@ -243,7 +244,7 @@ def final_likelihoods(task: FinalTask) -> FinalResult:
         for h_mpb, norms_kds, i, ln_terms_q in zip(
             h_impb, norms_ikds, ok, terms, strict=True
         ):
-            lnlike_i[i] = _ln_sum(ln_terms_q) - np.log(points.n_total)
+            lnlike_i[i] = logsumexp(ln_terms_q) - np.log(points.n_total)
             if lnlike_i[i] == -np.inf:
                 continue
             terms_e = np.exp(ln_terms_q + task.ln_weight_i[i])
@@ -327,10 +328,3 @@ def _choose(ln_terms_jq: np.ndarray, uniform_j: np.ndarray) -> np.ndarray:
     return np.minimum(
         (cumulative_jq <= marks_j[:, None]).sum(axis=1), terms_jq.shape[1] - 1
     )
-
-
-def _ln_sum(ln_terms: np.ndarray) -> float:
-    largest = float(np.max(ln_terms))
-    if largest == -np.inf:
-        return largest
-    return largest + float(np.log(np.sum(np.exp(ln_terms - largest))))

@@ -6,14 +6,12 @@ import math
 
 import numpy as np
 
+from ..kernels.importance import effective_size, relative_weights
+
 
 def effective_number_of_ln(ln_weight_i: np.ndarray) -> float:
-    """Return (sum w)^2 / sum w^2 (Kish 1965) of weights given by their ln; 0 for none."""
-    largest = float(np.max(ln_weight_i, initial=-np.inf))
-    if largest == -np.inf:
-        return 0.0
-    weight_i = np.exp(ln_weight_i - largest)
-    return float(weight_i.sum() ** 2 / (weight_i @ weight_i))
+    """Return the effective number of weights given by their ln; 0 for none."""
+    return effective_size(relative_weights(ln_weight_i))
 
 
 def ln_mean_and_error(ln_weight_i: np.ndarray) -> tuple[float, float]:

@@ -26,6 +26,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import InputError
+from ..kernels.coordinates import aligned_spins
+from ..kernels.masses import primary_mass
 from ..waveforms.parameters import PARAMETERS
 
 _N_UNIFORMS = 9
@@ -79,13 +81,8 @@ class Proposal:
         u = iter(uniforms_iu.T)
         mchirp = powerlaw_quantile(next(u), self.mchirp_range, self.alpha)
         q = np.exp(lnq_quantile(next(u), self.q_min))
-        m1 = mchirp * (1 + q) ** 0.2 / q**0.6
-        chieff = 2 * next(u) - 1
-        s1z_min = np.maximum((1 + q) * chieff - q, -1)
-        s1z_max = np.minimum((1 + q) * chieff + q, 1)
-        s1z = s1z_min + next(u) * (s1z_max - s1z_min)
-        # Rounding may take the other spin beyond 1 by some 1e-16 / q.
-        s2z = np.clip(((1 + q) * chieff - s1z) / q, -1, 1)
+        m1 = primary_mass(mchirp, q)
+        s1z, s2z = aligned_spins(q, 2 * next(u) - 1, next(u))
         iota = np.arccos(2 * next(u) - 1)
         s1x_n, s1y_n = _uniform_in_disk(next(u), next(u), s1z)
         s2x_n, s2y_n = _uniform_in_disk(next(u), next(u), s2z)

@@ -19,8 +19,17 @@ from ..seeds import generator
 from .changes import Changes
 from .folder import CampaignFiles
 from .mapping import Crashed, map_jobs
-from .settings import Settings, injection_number, read_settings, write_settings
-from .tasks import BUSY, FAILED, FINISHED, DataJob, EventJob, Outcome, analyse, make_data
+from .settings import Settings, read_settings, write_settings
+from .tasks import (
+    BUSY,
+    FAILED,
+    FINISHED,
+    DataJob,
+    EventJob,
+    EventOutcome,
+    analyse,
+    make_data,
+)
 
 WAITING, STARTED = "waiting", "started"
 STATUSES = (FAILED, STARTED, WAITING, FINISHED)
@@ -365,15 +374,11 @@ class Campaign:
             raise InputError(f"the campaign has no event {unknown[0]!r}")
         return selected
 
-    def is_injection(self, name: str) -> bool:
-        """Say whether an event is simulated here."""
-        return name not in self.settings.events and injection_number(name) >= 0
 
-
-def _settled(name: str, result: Outcome | Crashed) -> Outcome:
+def _settled(name: str, result: EventOutcome | Crashed) -> EventOutcome:
     """Return the outcome of a job, and when it was."""
     if isinstance(result, Crashed):
-        result = Outcome(name, FAILED, result.sentence)
+        result = EventOutcome(name, FAILED, result.sentence)
     now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
     return dataclasses.replace(result, values={**result.values, "ended": now})
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..kernels.masses import chirp_mass, effective_spin
 from ..loading import StoredRun
 from ..verdict import verdict_of
 
@@ -94,12 +95,12 @@ def _truth(run: StoredRun) -> tuple[dict[str, float] | None, float | None]:
     if not injection:
         return None, None
     par_dic = {name: float(value) for name, value in injection["par_dic"].items()}
-    q = par_dic["m2"] / par_dic["m1"]
+    m1, m2 = par_dic["m1"], par_dic["m2"]
     truth = par_dic | {
-        "q": q,
-        "lnq": float(np.log(q)),
-        "mchirp": par_dic["m1"] * q**0.6 / (1 + q) ** 0.2,
-        "chieff": (par_dic["s1z"] + q * par_dic["s2z"]) / (1 + q),
+        "q": m2 / m1,
+        "lnq": float(np.log(m2 / m1)),
+        "mchirp": chirp_mass(m1, m2),
+        "chieff": effective_spin(m1, m2, par_dic["s1z"], par_dic["s2z"]),
     }
     if "h_h" not in injection:
         return truth, None

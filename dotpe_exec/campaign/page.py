@@ -12,7 +12,7 @@ from ..atomic import atomic_write
 from ..verdict import RELIABLE
 from .mapping import map_jobs
 from .statistics import LEVELS, calibrations, combined_p_value
-from .tasks import FINISHED, Outcome, outcome_of
+from .tasks import FINISHED, EventOutcome, outcome_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -42,7 +42,7 @@ class PageJob:
     path: str
 
 
-def write_page(job: PageJob) -> Outcome:
+def write_page(job: PageJob) -> EventOutcome:
     """Write the page of one event."""
     return outcome_of(job.name, lambda: _write_page(job))
 

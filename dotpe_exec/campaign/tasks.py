@@ -75,7 +75,7 @@ class EventJob:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class EventOutcome:
     """What became of a job.
 
     Parameters
@@ -103,7 +103,7 @@ class Outcome:
     memory_gb: float = 0.0
 
 
-def make_data(job: DataJob) -> Outcome:
+def make_data(job: DataJob) -> EventOutcome:
     """Write the data of an event."""
     return outcome_of(job.name, lambda: _make_data(job))
 
@@ -133,7 +133,7 @@ def _sourced(source: str, folder: Path) -> Any:
     return fetch_event(source)
 
 
-def analyse(job: EventJob) -> Outcome:
+def analyse(job: EventJob) -> EventOutcome:
     """Analyse one event, serially, going on where an earlier attempt ended."""
     if os.getpid() != job.campaign_pid:
         _end_when_told()
@@ -173,7 +173,7 @@ def _analyse(job: EventJob) -> dict[str, Any]:
     return evaluate(Path(rundir), job.limits)
 
 
-def outcome_of(name: str, work: Callable[[], dict[str, Any]]) -> Outcome:
+def outcome_of(name: str, work: Callable[[], dict[str, Any]]) -> EventOutcome:
     """Do what may fail, whatever the reason: one event must not stop the others."""
     began = time.perf_counter()
     status, sentence, trace, values = FINISHED, "", "", {}
@@ -192,7 +192,7 @@ def outcome_of(name: str, work: Callable[[], dict[str, Any]]) -> Outcome:
             {str(one.message) for one in caught if one.category is UserWarning}
         )
     }
-    return Outcome(
+    return EventOutcome(
         name,
         status,
         sentence.splitlines()[0] if sentence else "",

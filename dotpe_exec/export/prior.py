@@ -12,6 +12,7 @@ from ..banks.table import PARAMETERS
 from ..derived import binary_parameters
 from ..distance_table import load_distance_table
 from ..errors import DotpeExecError
+from ..kernels.masses import chirp_mass, effective_spin
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -123,10 +124,10 @@ def prior_draws(run: StoredRun, n: int = _N_DRAWS, seed: int = 0) -> pd.DataFram
     # The prior itself is the proposal with this exponent.
     proposal = Proposal(where.mchirp, where.q_min, 1.0, where.aligned_spins)
     draws = pd.DataFrame(proposal.draw(n, rng), columns=list(PARAMETERS))
-    q = draws["m2"] / draws["m1"]
-    draws["mchirp"] = draws["m1"] * q**0.6 / (1 + q) ** 0.2
-    draws["lnq"] = np.log(q)
-    draws["chieff"] = (draws["s1z"] + q * draws["s2z"]) / (1 + q)
+    m1, m2 = draws["m1"], draws["m2"]
+    draws["mchirp"] = chirp_mass(m1, m2)
+    draws["lnq"] = np.log(m2 / m1)
+    draws["chieff"] = effective_spin(m1, m2, draws["s1z"], draws["s2z"])
     draws["ra"] = rng.uniform(0, 2 * np.pi, n)
     draws["dec"] = np.arcsin(rng.uniform(-1, 1, n))
     draws["psi"] = rng.uniform(0, np.pi, n)

@@ -9,6 +9,7 @@ import numpy as np
 from ..derived import detector_parameters, standard_parameters
 from ..derived.binary import REQUIRED
 from ..errors import RunDirectoryError
+from ..kernels.importance import effective_size
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -88,7 +89,7 @@ def equal_weight_samples(samples: pd.DataFrame) -> pd.DataFrame:
         raise RunDirectoryError("no sample of this run has a weight")
     if not np.ptp(weights) > 1e-12 * weights.max(initial=0.0):
         return samples.drop(columns="weights")
-    n = max(1, round(weights.sum() ** 2 / np.sum(weights**2)))
+    n = max(1, round(effective_size(weights)))
     steps = np.cumsum(weights) / weights.sum()
     rows = np.searchsorted(steps, (np.arange(n) + 0.5) / n)
     rows = np.minimum(rows, len(weights) - 1)  # against rounding of the last step

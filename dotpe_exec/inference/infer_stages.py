@@ -21,11 +21,11 @@ from ..banks.config import BankConfig, approximant_modes, first_appearance
 from ..distance_table import load_distance_table
 from ..events.bins import pn_bins
 from ..executors.phases import PhaseRunner
+from ..kernels.importance import logsumexp
 from ..machine import describe_machine, driver_threads
 from ..monitor import Monitor
 from ..rundir.directory import RunDirectory
 from ..seeds import generator
-from ..stages.evidence import logsumexp
 from ..stages.extrinsic import ExtrinsicSamples
 from ..stages.incoherent import Candidates
 from ..stages.reference import Reference, find_reference, save_posterior

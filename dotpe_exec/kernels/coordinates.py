@@ -12,6 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .masses import effective_spin
+
 SPEED_OF_LIGHT = 299792458.0
 """[m/s]"""
 
@@ -65,12 +67,26 @@ def aligned_spin_coordinates(
     exceeds 1; ``cumchidiff`` is its cumulative. It is 0 where only one value is allowed.
     """
     q = m2 / m1
-    chieff = (s1z + q * s2z) / (1 + q)
-    lowest = np.maximum((1 + q) * chieff - q, -1)
-    highest = np.minimum((1 + q) * chieff + q, 1)
+    chieff = effective_spin(m1, m2, s1z, s2z)
+    lowest, highest = _s1z_range(q, chieff)
     width = highest - lowest
     cumchidiff = np.divide(s1z - lowest, width, out=np.zeros_like(width), where=width > 0)
     return {"chieff": chieff, "cumchidiff": cumchidiff}
+
+
+def aligned_spins(
+    q: np.ndarray, chieff: np.ndarray, cumchidiff: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return s1z and s2z: the inverse of :func:`aligned_spin_coordinates`."""
+    lowest, highest = _s1z_range(q, chieff)
+    s1z = lowest + cumchidiff * (highest - lowest)
+    # Rounding may take the other spin beyond 1 by some 1e-16 / q.
+    return s1z, np.clip(((1 + q) * chieff - s1z) / q, -1, 1)
+
+
+def _s1z_range(q: np.ndarray, chieff: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the least and the largest s1z with which neither spin exceeds 1."""
+    return np.maximum((1 + q) * chieff - q, -1), np.minimum((1 + q) * chieff + q, 1)
 
 
 def total_angular_momentum(

@@ -267,12 +267,6 @@ def rotate_response(response_qdp: np.ndarray, psi_q: np.ndarray) -> np.ndarray:
     return np.stack([cosine * plus + sine * cross, cosine * cross - sine * plus], axis=-1)
 
 
-def effective_size(weights: np.ndarray) -> float:
-    """Return the effective number of samples, (sum w)^2 / sum w^2 (Kish); 0 if none."""
-    total = np.sum(weights)
-    return float(total**2 / np.sum(weights**2)) if total > 0 else 0.0
-
-
 def _shifted_convolution(prob_t: np.ndarray, delay_t: np.ndarray, low: int) -> np.ndarray:
     """Convolve probabilities in time with those of delays that start at ``low``."""
     n_t = len(prob_t)

@@ -15,6 +15,7 @@ import numpy as np
 from ..atomic import atomic_write, check_writable
 from ..derived.detectors import interferometer_name
 from ..errors import InputError, RunDirectoryError
+from ..kernels.importance import effective_size
 from ..loading import StoredRun, load_run
 from ..optional import needs
 from ..validation import check_path
@@ -158,7 +159,7 @@ def _directions(samples: pd.DataFrame) -> np.ndarray:
         samples = samples.assign(e=samples.groupby(["ra", "dec"]).ngroup())
     weights = samples.groupby("e")["weights"].sum()
     weights = weights[weights > 0]
-    n = 0 if not len(weights) else round(weights.sum() ** 2 / (weights**2).sum())
+    n = round(effective_size(weights.to_numpy()))
     if n < _MIN_POINTS:
         raise RunDirectoryError(
             f"a sky map needs at least {_MIN_POINTS} effective directions, this run has "

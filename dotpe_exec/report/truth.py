@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..errors import DotpeExecError
+from ..kernels.masses import chirp_mass, effective_spin
 
 if TYPE_CHECKING:
     from ..loading import StoredRun
@@ -34,9 +35,9 @@ def injected_parameters(run: StoredRun) -> dict[str, float] | None:
     }
     if {"m1", "m2"} <= truth.keys():
         m1, m2 = truth["m1"], truth["m2"]
-        truth |= {"q": m2 / m1, "mchirp": (m1 * m2) ** 0.6 / (m1 + m2) ** 0.2}
+        truth |= {"q": m2 / m1, "mchirp": chirp_mass(m1, m2)}
         if {"s1z", "s2z"} <= truth.keys():
-            truth["chieff"] = (m1 * truth["s1z"] + m2 * truth["s2z"]) / (m1 + m2)
+            truth["chieff"] = effective_spin(m1, m2, truth["s1z"], truth["s2z"])
     try:
         frame = pd.DataFrame([truth | {"lnl": 0.0}])
         derived = binary_parameters(frame, float(run.event.tgps)).iloc[0].to_dict()

@@ -11,24 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..kernels.importance import effective_size
 from .ordering import stable_order
-
-
-def logsumexp(ln_terms: np.ndarray) -> float:
-    """Return ln of the sum of exponentials; -inf for no terms."""
-    ln_terms = np.asarray(ln_terms, dtype=float)
-    largest = float(ln_terms.max(initial=-np.inf))
-    if not np.isfinite(largest):
-        return largest
-    return largest + float(np.log(np.exp(ln_terms - largest).sum()))
-
-
-def relative_weights(ln_weights: np.ndarray) -> np.ndarray:
-    """Return exp(ln_weights) up to a factor: the largest is 1 (all 0 if all are -inf)."""
-    largest = ln_weights.max(initial=-np.inf)
-    if largest == -np.inf:
-        return np.zeros(len(ln_weights))
-    return np.exp(ln_weights - largest)
 
 
 def negligible_below(ln_weights: np.ndarray, share: float) -> float:
@@ -48,12 +32,11 @@ def negligible_below(ln_weights: np.ndarray, share: float) -> float:
 
 
 def effective_number(weights: np.ndarray) -> float:
-    """Return (sum w)^2 / sum w^2, the effective number of samples (Kish 1965)."""
+    """Return Kish's effective number of samples, whatever the scale of the weights."""
     largest = weights.max(initial=0.0)
     if not largest > 0:
         return 0.0
-    weights = weights / largest
-    return float(weights.sum() ** 2 / (weights**2).sum())
+    return effective_size(weights / largest)
 
 
 def effective_number_of(inds: np.ndarray, weights: np.ndarray) -> float:

@@ -46,7 +46,7 @@ from .extrinsic_samples import (
     load_extrinsic_samples,
 )
 from .extrinsic_scoring import N_PARENTS, adapt_proposals, score_pool
-from .extrinsic_tasks import Proposal, compile_tasks, make_pool
+from .extrinsic_tasks import AdaptedProposal, compile_tasks, make_pool
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -213,7 +213,10 @@ def _geometry(detector_names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _draw_pool(
-    proposals: Sequence[tuple[int, Proposal]], n_pool: int, sky: SkyDictionary, seed: int
+    proposals: Sequence[tuple[int, AdaptedProposal]],
+    n_pool: int,
+    sky: SkyDictionary,
+    seed: int,
 ) -> Points:
     """Draw the pool of points from the mixture of proposals, in equal parts."""
     n_each = -(-n_pool // len(proposals))

@@ -12,10 +12,11 @@ from ..executors.phases import PhaseRunner
 from ..executors.store import BundleHandle
 from ..executors.task import Task
 from ..kernels.draws import draw_from_pool, expected_counts, systematic_draw
+from ..kernels.importance import logsumexp
 from ..kernels.proposals import halton, n_sequence_dimensions
 from ..seeds import generator
 from .extrinsic_candidates import RankedSurvivors
-from .extrinsic_tasks import Pool, Proposal, ProposalTask, ScoreTask, propose, score
+from .extrinsic_tasks import AdaptedProposal, Pool, ProposalTask, ScoreTask, propose, score
 
 logger = logging.getLogger(__name__)
 
@@ -55,14 +56,14 @@ def adapt_proposals(
     n_d: int,
     min_effective_prior: float,
     seed: int,
-) -> tuple[list[tuple[int, Proposal]], int]:
+) -> tuple[list[tuple[int, AdaptedProposal]], int]:
     """Return (candidate, proposal) of the first parents whose proposals are of use.
 
     Also how many parents were tried.
     """
     n_u = n_sequence_dimensions(n_d)
     sequence = runner.store.put(halton(MAX_PROPOSAL_POINTS, n_u))
-    accepted: list[tuple[int, Proposal]] = []
+    accepted: list[tuple[int, AdaptedProposal]] = []
     start = 0
     while len(accepted) < N_PARENTS and start < len(parents):
         wave = parents[start : start + N_PARENTS - len(accepted)]
@@ -108,7 +109,7 @@ def adapt_proposals(
 def score_pool(
     runner: PhaseRunner,
     candidates: RankedSurvivors,
-    proposals: Sequence[tuple[int, Proposal]],
+    proposals: Sequence[tuple[int, AdaptedProposal]],
     pool: Pool,
     filter_data: BundleHandle,
     n_thinned: int,
@@ -232,11 +233,6 @@ def _score(
     if np.all(ln_evidence == -np.inf):
         return ln_posterior_q, ln_evidence
     return np.logaddexp(
-        ln_posterior_q - _ln_sum(ln_posterior_q + pool.ln_ratio_q),
-        ln_flattened_q - _ln_sum(ln_flattened_q + pool.ln_ratio_q),
+        ln_posterior_q - logsumexp(ln_posterior_q + pool.ln_ratio_q),
+        ln_flattened_q - logsumexp(ln_flattened_q + pool.ln_ratio_q),
     ), ln_evidence
-
-
-def _ln_sum(ln_terms: np.ndarray) -> float:
-    largest = np.max(ln_terms)
-    return float(largest + np.log(np.sum(np.exp(ln_terms - largest))))

@@ -18,10 +18,10 @@ from ..kernels.extrinsic_filter import (
     mode_norms,
     single_detector_lnlike,
 )
+from ..kernels.importance import effective_size
 from ..kernels.proposals import (
     Points,
     draw_bins,
-    effective_size,
     kernel_density_proposal,
     n_sequence_dimensions,
     point_geometry,
@@ -73,15 +73,13 @@ class ProposalTask:
 
 
 @dataclass(frozen=True)
-class Proposal:
+class AdaptedProposal:
     """An adapted proposal and how well it did.
 
     Parameters
     ----------
     prob_dt : (n_d, n_t) float
         Probability of the arrival bins, normalised along t.
-    n_points : int
-        Points drawn while adapting.
     n_effective, n_effective_prior : float
         Effective number of points under the waveform's posterior and under the prior
         restricted to its support.
@@ -90,7 +88,6 @@ class Proposal:
     """
 
     prob_dt: np.ndarray
-    n_points: int
     n_effective: float
     n_effective_prior: float
     ln_evidence: float
@@ -182,7 +179,7 @@ class Score:
     n_effective_i: np.ndarray
 
 
-def propose(task: ProposalTask) -> Proposal:
+def propose(task: ProposalTask) -> AdaptedProposal:
     """Adapt the proposal of one waveform by importance sampling.
 
     Starts from the tempered single-detector likelihoods; while the effective numbers are
@@ -225,7 +222,7 @@ def propose(task: ProposalTask) -> Proposal:
         ln_weight_q = lnlike_q + points.ln_ratio_q
         largest = np.max(ln_weight_q, initial=-np.inf)
         if largest == -np.inf:
-            return Proposal(prob_dt, stop, 0.0, 0.0, -np.inf)
+            return AdaptedProposal(prob_dt, 0.0, 0.0, -np.inf)
         weights_q = np.exp(ln_weight_q - largest)
         support = lnlike_q > np.max(lnlike_q) - LNLIKE_RANGE
         n_effective = effective_size(weights_q)
@@ -238,8 +235,8 @@ def propose(task: ProposalTask) -> Proposal:
         )
         if enough or stop >= n_max:
             ln_evidence = np.log(np.sum(weights_q)) + largest - np.log(points.n_total)
-            return Proposal(
-                prob_dt, stop, n_effective, n_effective_prior, float(ln_evidence)
+            return AdaptedProposal(
+                prob_dt, n_effective, n_effective_prior, float(ln_evidence)
             )
         prob_jdt.append(prob_dt)
         n_j.append(min(stop, n_max - stop))

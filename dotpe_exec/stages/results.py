@@ -20,12 +20,11 @@ import numpy as np
 
 from ..errors import NonFiniteError
 from ..kernels.distance import DistanceTable, lnlike_marginalized
+from ..kernels.importance import logsumexp, relative_weights
 from .discarded_probes import PROBES_PER_WAVEFORM
 from .evidence import (
     effective_number,
     effective_number_of,
-    logsumexp,
-    relative_weights,
 )
 from .threaded_columns import for_ranges
 

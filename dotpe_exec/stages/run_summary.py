@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..kernels.distance import DistanceTable, lnlike_marginalized
+from ..kernels.importance import logsumexp
 from ..verdict import judge
 from .evidence import (
     EvidenceSums,
@@ -16,7 +17,6 @@ from .evidence import (
     combined_terms,
     evidence_error,
     ln_evidence_error,
-    logsumexp,
 )
 from .sample_rows import SampleRows
 

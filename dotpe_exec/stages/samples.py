@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..kernels.importance import logsumexp
 from ..seeds import generator
 from ..waveforms.parameters import PARAMETERS
-from .evidence import logsumexp
 from .results import BankPosterior
 from .sample_rows import FEWEST_WRITTEN, SampleRows, weights, written_rows
 from .tables import ROWS_PER_CHUNK, Repeated

@@ -15,12 +15,12 @@ from dotpe_exec.executors.phases import PhaseRunner
 from dotpe_exec.executors.store import ArrayStore
 from dotpe_exec.kernels.coherent_dense import coherent_dense
 from dotpe_exec.kernels.distance import lnlike_marginalized
+from dotpe_exec.kernels.importance import logsumexp
 from dotpe_exec.kernels.waveforms import linear_free_waveforms
 from dotpe_exec.stages.evidence import (
     EvidenceTerms,
     evidence_error,
     ln_evidence_error,
-    logsumexp,
 )
 from dotpe_exec.stages.reference import find_reference
 

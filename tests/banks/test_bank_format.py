@@ -259,9 +259,12 @@ def test_disagreeing_banks_are_named_with_the_field(tmp_path, name, change):
 
 def test_banks_may_differ_in_ranges_sizes_and_blocks(tmp_path):
     other = {"bank_size": 5, "blocksize": 8, "mchirp_min": 1.0, "q_min": 0.7, "seed": 3}
-    check_agreement(
-        open_banks([write_bank(tmp_path / "a"), write_bank(tmp_path / "b", other)])
-    )
+    banks = open_banks([write_bank(tmp_path / "a"), write_bank(tmp_path / "b", other)])
+    check_agreement(banks)
+    one, two = (bank.config for bank in banks.values())
+    assert {bank.n_waveforms for bank in banks.values()} == {N_WAVEFORMS, 5}
+    for name in ("blocksize", "mchirp_range"):
+        assert getattr(one, name) != getattr(two, name)
 
 
 def test_identity_is_that_of_the_content(tmp_path):

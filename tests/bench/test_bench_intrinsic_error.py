@@ -10,7 +10,7 @@ import pytest
 from bench_scripts import run_script
 
 from dotpe_exec.errors import InputError
-from dotpe_exec.stages.evidence import logsumexp
+from dotpe_exec.kernels.importance import logsumexp
 
 N_EXT, N_PHI = 5, 2
 

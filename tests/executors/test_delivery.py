@@ -82,7 +82,8 @@ def test_workers_of_any_executor_are_given_what_they_do_not_see(store, monkeypat
 def test_workers_that_see_the_folder_are_sent_nothing(store, monkeypatch):
     monkeypatch.setattr(delivery, "read", lambda paths: {} if not paths else 1 / 0)
     with ProcessPoolExecutor(1, get_context("spawn")) as pool:
-        results(PhaseRunner(store, pool), product, payloads(store))
+        found = results(PhaseRunner(store, pool), product, payloads(store))
+    assert_same(found, results(PhaseRunner(store), product, payloads(store)))
 
 
 @given(

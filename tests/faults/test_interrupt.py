@@ -92,6 +92,8 @@ def test_ctrl_c_ends_every_worker_within_seconds(started, tmp_path, seconds, gro
 
 def test_workers_leave_when_their_parent_is_killed(started, tmp_path):
     process, pids = started(60)
+    assert pids and all(is_alive(pid) for pid in pids)
     process.kill()
-    process.wait()
+    assert process.wait() == -signal.SIGKILL
     wait_for_the_end_of(pids)
+    assert not any(is_alive(pid) for pid in pids)

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from dotpe_exec.kernels.draws import draw_from_pool
+from dotpe_exec.kernels.importance import effective_size
 from dotpe_exec.kernels.proposals import (
     draw_points,
-    effective_size,
     halton,
     kernel_density_proposal,
     mixture_density,

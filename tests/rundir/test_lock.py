@@ -94,7 +94,10 @@ def write_record(path: Path, **record):
     path.write_text(json.dumps(record))
 
 
-def test_record_of_another_host_that_beats_is_believed(tmp_path):
+@pytest.mark.parametrize("locks", [True, False], ids=["locks", "no locks"])
+def test_record_of_another_host_that_beats_is_believed(tmp_path, monkeypatch, locks):
+    if not locks:
+        without_locks(monkeypatch)
     path = tmp_path / "lock"
     write_record(path, host="elsewhere", pid=1)
     stop = threading.Event()
@@ -173,13 +176,6 @@ def test_without_locks_the_one_that_wrote_its_record_last_stays(tmp_path, monkey
     assert json.loads(path.read_text())["pid"] == 1  # which is left alone
 
 
-def test_without_locks_a_record_of_another_host_that_beats_is_believed(
-    tmp_path, monkeypatch
-):
-    without_locks(monkeypatch)
-    test_record_of_another_host_that_beats_is_believed(tmp_path)
-
-
 def test_threads_of_one_process_exclude_each_other(tmp_path):
     """Locks of the system do not: they belong to a process."""
     path, outcomes, gate = tmp_path / "lock", [], threading.Barrier(8)
@@ -199,8 +195,10 @@ def test_threads_of_one_process_exclude_each_other(tmp_path):
         thread.start()
     for thread in threads:
         thread.join()
-    (holder,) = (lock for lock in outcomes if lock is not None)
-    holder.release()
+    holders = [lock for lock in outcomes if lock is not None]
+    assert len(outcomes) == 8
+    assert [lock.held for lock in holders] == [True]
+    holders[0].release()
 
 
 @pytest.mark.parametrize("alive", [True, False])

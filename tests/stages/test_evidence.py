@@ -10,14 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dotpe_exec.kernels.draws import draw_from_pool
+from dotpe_exec.kernels.importance import logsumexp, relative_weights
 from dotpe_exec.stages.evidence import (
     EvidenceTerms,
     combined_terms,
     effective_number,
     effective_number_of,
     ln_evidence_error,
-    logsumexp,
-    relative_weights,
 )
 
 finite = st.floats(-1e4, 1e4)
