@@ -155,6 +155,7 @@ def test_killed_tree_goes_on_to_the_same_bits(serial_run, tmp_path, wait):
         ({"approximant": "Nonsense"}, "Nonsense"),
         ({"event": "no_such_event"}, "no_such_event"),
         ({"save_waveforms": 1}, "save_waveforms"),
+        ({"exact_likelihoods": 1}, "exact_likelihoods"),
         ({"par_dic_0": {"m1": 30.0}}, "par_dic_0"),
         ({"resume": True, "overwrite": True}, "resume"),
     ],
