@@ -52,4 +52,6 @@ def show_runs(rundirs: Sequence[str], *, as_json: bool) -> None:
         console.print(results_table(run.samples, run.summary))
         console.print(verdict_text(run.summary))
     for sentence in drift_differences({str(run.path): run.summary for run in runs}):
-        console.print(f"{sentence}; compare evidences at the same asd_drift", soft_wrap=True)
+        console.print(
+            f"{sentence}; compare evidences at the same asd_drift", soft_wrap=True
+        )

@@ -61,7 +61,9 @@ def test_tolerance_that_makes_no_bins_is_refused(pn_phase_tol):
 
 def test_louder_events_get_smaller_tolerances():
     """Not to depend on rounding, in steps; halved where ln likelihood is four times."""
-    assert pn_phase_tol_for(-3.0) == pn_phase_tol_for(230.0) == pn_phase_tol_for(500.0) == 0.05
+    assert (
+        pn_phase_tol_for(-3.0) == pn_phase_tol_for(230.0) == pn_phase_tol_for(500.0) == 0.05
+    )
     assert pn_phase_tol_for(1999.0) == pn_phase_tol_for(1001.0) == 0.025
     assert pn_phase_tol_for(2001.0) < 0.025
     lnlikes = np.geomspace(10, 1e5, 200)

@@ -79,7 +79,9 @@ def test_what_the_prior_has_at_the_edges_tells_flat_posteriors(posterior):
     one_end = np.zeros(N_INT)
     one_end[order[-5:]] = 0.1
     edges = edge_shares(replace(posterior, shares_i=(one_end, one_end)), tables)
-    assert edges["upper_mchirp_edge"]["share"] > 2 * edges["upper_mchirp_edge"]["prior_share"]
+    assert (
+        edges["upper_mchirp_edge"]["share"] > 2 * edges["upper_mchirp_edge"]["prior_share"]
+    )
     assert edges["upper_mchirp_edge"]["prior_like"] is False
     assert edges["lower_mchirp_edge"]["prior_like"] is False
 
