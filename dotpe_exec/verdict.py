@@ -21,6 +21,7 @@ MAX_PARETO_K = 0.7
 """Above, a sum of weights converges too slowly to be trusted (arXiv:1507.02646)."""
 MAX_WAVEFORM_SHARE = 0.2
 MAX_EDGE_SHARE = 0.01
+QUIET_LNLIKE = 50.0
 MAX_EVIDENCE_ERROR = 0.5
 MAX_DISCARDED = {LIMITED: 0.05, UNUSABLE: 0.5}
 MAX_BINNING_ERROR = {LIMITED: 0.1, UNUSABLE: 1.0}
@@ -48,6 +49,10 @@ _MIN_EFFECTIVE = {
         "are scarce, and raise n_phi if neither is.",
     ),
 }
+
+
+_MORE_WAVEFORMS = "raise n_effective and max_waveforms."
+"""What helps where waveforms are drawn for the event."""
 
 
 @dataclass(frozen=True)
@@ -182,34 +187,43 @@ def _effective_numbers(summary: Mapping[str, Any]) -> Iterator[Finding]:
     for key, (limits, name, advice) in _MIN_EFFECTIVE.items():
         value = _number(summary.get(key))
         if value is not None and (broken := _below(value, limits)):
+            if key == "n_effective_i" and summary.get("adaptive"):
+                advice = f"Masses and spins rest on a few waveforms: {_MORE_WAVEFORMS}"
             yield Finding(
                 key, broken[0], value, broken[1], f"Only {value:.1f} {name}", advice
             )
 
 
 def _waveform_weights(summary: Mapping[str, Any]) -> Iterator[Finding]:
+    narrower = "take a larger or narrower bank."
+    more = _MORE_WAVEFORMS if summary.get("adaptive") else narrower
     k = _number(summary.get("pareto_k"))
     if k is not None and k > MAX_PARETO_K:
         yield Finding(
             "pareto_k", LIMITED, k, MAX_PARETO_K,
             f"The waveforms' weights have a heavy tail (Pareto k = {k:.2f})",
             "Waveforms that were not drawn may matter more than those that were, and the "
-            "errors stated are too small: take a larger or narrower bank.",
+            f"errors stated are too small: {more}",
         )  # fmt: skip
     share = _number(summary.get("largest_waveform_share"))
     if share is not None and share > MAX_WAVEFORM_SHARE:
         yield Finding(
             "largest_waveform_share", LIMITED, share, MAX_WAVEFORM_SHARE,
             f"One waveform holds {share:.0%} of the weight",
-            "The posterior is narrower than the bank's spacing: take a larger or narrower "
-            "bank.",
+            f"The posterior is narrower than the spacing of the waveforms: {more}",
         )  # fmt: skip
 
 
 def _edges(summary: Mapping[str, Any]) -> Iterator[Finding]:
+    # A quiet signal leaves the prior as it is, up to its edges; the chirp mass of a loud
+    # one is measured, and if it looks like the prior the bank is too narrow.
+    best = _number(summary.get("bestfit_lnlike_max"))
+    quiet = best is not None and best < QUIET_LNLIKE
     for name, edge in (summary.get("edges") or {}).items():
         share, value = _number(edge.get("share")), _number(edge.get("value"))
-        if share is not None and value is not None and share > MAX_EDGE_SHARE:
+        if share is None or value is None or share <= MAX_EDGE_SHARE:
+            continue
+        if not (edge.get("prior_like") is True and (quiet or name == "lower_q_edge")):
             yield Finding(
                 f"edge_{name}", LIMITED, share, MAX_EDGE_SHARE,
                 f"{share:.1%} of the weight lies at the {name.replace('_', ' ')}, "
@@ -257,8 +271,8 @@ def _binning(summary: Mapping[str, Any]) -> Iterator[Finding]:
         yield Finding(
             "relative_binning_error", broken[0], mean, broken[1],
             f"Relative binning is wrong by {mean:.2f} in ln likelihood on average",
-            "Measured on the full frequency grid: give exact_likelihoods=True, or take a "
-            "bank with finer bins (a smaller pn_phase_tol).",
+            "Measured on the full frequency grid: give exact_likelihoods=True, or take "
+            "finer bins (a smaller pn_phase_tol).",
         )  # fmt: skip
 
 

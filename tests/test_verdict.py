@@ -84,6 +84,30 @@ def test_what_is_not_known_is_not_judged():
     assert keys(GOOD | {"pareto_k": float("nan"), "edges": {"x": {}}}) == []
 
 
+@pytest.mark.parametrize("edge", ["upper_mchirp_edge", "lower_q_edge"])
+def test_a_quiet_signal_that_leaves_the_prior_alone_is_at_no_edge(edge):
+    flat = {"value": 0.1, "share": 0.02, "prior_share": 0.02, "prior_like": True}
+    quiet = GOOD | {"bestfit_lnlike_max": 30.0, "reference_bestfit_lnlike": 30.0}
+    assert keys(quiet | {"edges": {edge: flat}}) == []
+    assert keys(quiet | {"edges": {edge: flat | {"prior_like": False}}}) == [f"edge_{edge}"]
+
+
+def test_a_chirp_mass_that_a_loud_signal_does_not_measure_is_at_the_edge():
+    flat = {"value": 30.0, "share": 0.02, "prior_share": 0.02, "prior_like": True}
+    loud = GOOD | {"bestfit_lnlike_max": 230.0, "reference_bestfit_lnlike": 230.0}
+    assert keys(loud | {"edges": {"upper_mchirp_edge": flat}}) == ["edge_upper_mchirp_edge"]
+    assert keys(loud | {"edges": {"lower_q_edge": flat}}) == []
+
+
+def test_advice_is_that_of_a_run_without_a_bank():
+    few = {"n_effective_i": 30.0, "pareto_k": 0.9, "largest_waveform_share": 0.3}
+    for finding in judge(GOOD | few | {"adaptive": {"n_drawn": 100}}).findings:
+        assert "max_waveforms" in finding.advice
+        assert "bank" not in finding.advice
+    for finding in judge(GOOD | few).findings:
+        assert "bank" in finding.advice
+
+
 def test_worst_comes_first():
     verdict = judge(GOOD | {"n_effective": 12.0, "n_effective_i": 3.0})
     assert [f.status for f in verdict.findings] == [UNUSABLE, LIMITED]

@@ -3,62 +3,10 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
-
-from ..errors import InputError
-from ..kernels.masses import primary_mass
-from ..stages.mchirp_guess import best_mchirp
-
-if TYPE_CHECKING:
-    from cogwheel.data import EventData
-
-LOWEST, HIGHEST = 4.0, 120.0
-"""Chirp masses searched [solar masses]: from a light black hole and a heavy neutron star
-to what hardly enters the detectors' band."""
-
-N_TEMPLATES = 384
-
-MASS_RATIO = 0.7
-"""Of the templates; they do not spin."""
+from typing import Any
 
 RANGE_FACTOR = 1.5
 """How far the range extends to both sides of the best template, and is widened."""
-
-
-def search_mchirp(
-    event_data: EventData,
-    approximant: str,
-    f_ref: float,
-    mchirp_range: tuple[float, float] = (LOWEST, HIGHEST),
-) -> float:
-    """Return the chirp mass of the best of a ladder of templates [solar masses].
-
-    Rungs are dense where signals are long: half of them at equal steps of the logarithm,
-    half at equal steps of the inverse.
-
-    Raises
-    ------
-    InputError
-        None of the templates could be generated.
-    """
-    low, high = mchirp_range
-    n = N_TEMPLATES // 2
-    mchirp_i = np.unique(
-        np.concatenate([np.geomspace(low, high, n), 1 / np.linspace(1 / high, 1 / low, n)])
-    )
-    q = MASS_RATIO
-    m1_i = primary_mass(mchirp_i, q)
-    zero = np.zeros(len(mchirp_i))
-    templates = np.stack([m1_i, q * m1_i, zero, zero], axis=1)
-    found = best_mchirp(event_data, templates, approximant, f_ref)
-    if found is None:
-        raise InputError(
-            f"{approximant} could generate none of {len(templates)} templates to find the "
-            "event's chirp mass with; give mchirp_range and par_dic_0"
-        )
-    return found
 
 
 def range_around(mchirp: float) -> tuple[float, float]:

@@ -64,7 +64,7 @@ def build_bank(
     approximant: str = "IMRPhenomXPHM",
     fbin: types.Numbers | None = None,
     event: types.Event | None = None,
-    pn_phase_tol: float = 0.05,
+    pn_phase_tol: float | None = None,
     seed: int | None = None,
     blocksize: int = 4096,
     alpha: float = -1.7,
@@ -103,8 +103,9 @@ def build_bank(
         Bin edges on the frequency grid of the events to analyse [Hz].
     event : path, cogwheel.data.EventData or str, optional
         Event on whose frequency grid bins are made, instead of ``fbin``.
-    pn_phase_tol : float
-        Post-Newtonian phase tolerance of these bins [rad].
+    pn_phase_tol : float, optional
+        Post-Newtonian phase tolerance of these bins [rad]. None: 0.05, or less where a
+        quick matched filter says that the event is loud.
     seed : int, optional
         Of all draws; drawn and recorded if None (a partial build keeps its own).
     blocksize : int
@@ -142,13 +143,17 @@ def build_bank(
         The disk is full or the folder cannot be written; the build can go on later.
     """
     folder = Path(os.path.abspath(Path(folder).expanduser()))  # noqa: PTH100 (keep links)
+    chosen = event is not None and pn_phase_tol is None
+    fbin, pn_phase_tol = choose_bins(
+        fbin, event, pn_phase_tol, approximant, f_ref, prior_mchirp_range or mchirp_range
+    )
     recipe = make_recipe(
         bank_size=bank_size,
         mchirp_range=mchirp_range,
         q_min=q_min,
         f_ref=f_ref,
         approximant=approximant,
-        fbin=choose_bins(fbin, event, pn_phase_tol, approximant),
+        fbin=fbin,
         seed=recorded_seed(folder, resume) if seed is None else seed,
         blocksize=blocksize,
         alpha=alpha,
@@ -163,9 +168,14 @@ def build_bank(
         folder, recipe.bank_size * math.prod(recipe.handle(folder).block_shape(0)[1:])
     )
     with _runner(runner, executor, n_procs, progress) as phase_runner, locked(folder):
+        if chosen and isinstance(phase_runner.monitor, Monitor):
+            phase_runner.monitor.say(
+                f"{len(recipe.fbin)} frequency bins: pn_phase_tol is {pn_phase_tol:g}, "
+                "chosen from the event"
+            )
         prepare_folder(folder, recipe, resume, overwrite)
         _generate_blocks(folder, recipe, phase_runner)
-        _finish(folder, recipe)
+        _finish(folder, recipe, pn_phase_tol)
     open_bank(folder)
     return folder
 
@@ -310,7 +320,7 @@ def _n_waveforms(task: GenerateTask) -> int:
     return len(task.parameters_ik)
 
 
-def _finish(folder: Path, recipe: BankRecipe) -> None:
+def _finish(folder: Path, recipe: BankRecipe, pn_phase_tol: float | None) -> None:
     """Write table, configuration and checksums, now that all blocks are there."""
     import pandas as pd
 
@@ -341,7 +351,7 @@ def _finish(folder: Path, recipe: BankRecipe) -> None:
             stacklevel=3,
         )
     write_feather(folder / TABLE_NAME, table)
-    write_json(folder / CONFIG_NAME, _config(recipe, n_redrawn, n_direct))
+    write_json(folder / CONFIG_NAME, _config(recipe, pn_phase_tol, n_redrawn, n_direct))
     write_npy(folder / DIGESTS_NAME, np.array(digests, dtype=np.uint64))
     for name in (TABLE_NAME, CONFIG_NAME, DIGESTS_NAME):
         checksums[name] = file_digest(folder / name)
@@ -349,7 +359,9 @@ def _finish(folder: Path, recipe: BankRecipe) -> None:
     remove_records(folder)
 
 
-def _config(recipe: BankRecipe, n_redrawn: int, n_direct: int) -> dict[str, Any]:
+def _config(
+    recipe: BankRecipe, pn_phase_tol: float | None, n_redrawn: int, n_direct: int
+) -> dict[str, Any]:
     return {
         "bank_size": recipe.bank_size,
         "mchirp_min": recipe.mchirp_range[0],
@@ -358,6 +370,7 @@ def _config(recipe: BankRecipe, n_redrawn: int, n_direct: int) -> dict[str, Any]
         "q_max": 1.0,
         "f_ref": recipe.f_ref,
         "fbin": recipe.fbin,
+        "pn_phase_tol": pn_phase_tol,
         "approximant": recipe.approximant,
         "m_arr": first_appearance(recipe.harmonic_modes),
         "harmonic_modes": recipe.harmonic_modes,

@@ -6,18 +6,21 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .. import seeds
 from ..errors import InputError
-from ..events.bins import fbin_from_pn_phase_tol
+from ..events.bins import fbin_from_pn_phase_tol, pn_phase_tol_for
 from ..validation import integer, number, positive_integer
 from ..waveforms import generation_way
 from .config import approximant_modes, first_appearance
 from .prior import Proposal, check_mchirp_range
 from .waveforms import BankHandle
+
+if TYPE_CHECKING:
+    from cogwheel.data import EventData
 
 
 @dataclass(frozen=True)
@@ -161,15 +164,52 @@ def parse_mchirp_range(name: str, value: Any) -> tuple[float, float]:
     return low, high
 
 
-def choose_bins(fbin: Any, event: Any, pn_phase_tol: float, approximant: str) -> np.ndarray:
-    """Return the frequencies given as ``fbin``, or bins for ``event``, checked."""
+def choose_bins(
+    fbin: Any,
+    event: Any,
+    pn_phase_tol: float | None,
+    approximant: str,
+    f_ref: float,
+    mchirp_range: Sequence[float],
+) -> tuple[np.ndarray, float | None]:
+    """Return the frequencies given as ``fbin``, or bins for ``event``, checked.
+
+    Returns
+    -------
+    fbin : (n_b,) float
+        [Hz]
+    pn_phase_tol : float or None
+        Tolerance that they were made with, chosen from the event if None was given.
+    """
     if (fbin is None) == (event is None):
         raise InputError("expected exactly one of fbin and event, for the frequency bins")
-    if event is not None:
-        from ..events import load_event
+    if event is None:
+        return _given_bins(fbin), None
+    from ..events import load_event
 
-        approximant_modes(approximant, "bank build")
-        return fbin_from_pn_phase_tol(load_event(event), pn_phase_tol, approximant)
+    approximant_modes(approximant, "bank build")
+    event_data = load_event(event)
+    if pn_phase_tol is None:
+        pn_phase_tol = _tolerance_for(event_data, approximant, f_ref, mchirp_range)
+    return fbin_from_pn_phase_tol(event_data, pn_phase_tol, approximant), pn_phase_tol
+
+
+def _tolerance_for(
+    event_data: EventData, approximant: str, f_ref: Any, mchirp_range: Any
+) -> float:
+    """Return the tolerance that an event needs, the same for all parts of a range."""
+    from ..events.matched_filter import HIGHEST, LOWEST, search_template
+
+    low, high = parse_mchirp_range("mchirp_range", mchirp_range)
+    f_ref = number("f_ref", f_ref, minimum=0.0)
+    if not 0 < f_ref < np.inf:
+        raise InputError(f"f_ref is {f_ref}, expected a positive frequency [Hz]")
+    searched = min(low, LOWEST), max(high, HIGHEST)
+    best = search_template(event_data, approximant, f_ref, searched)
+    return pn_phase_tol_for(best.lnlike)
+
+
+def _given_bins(fbin: Any) -> np.ndarray:
     try:
         array = np.asarray(fbin, dtype=np.float64)
     except (TypeError, ValueError) as error:

@@ -23,7 +23,7 @@ def bank() -> None:
 @click.option("--f-ref", type=float, default=50.0, show_default=True, help="[Hz]")
 @click.option("--approximant", default="IMRPhenomXPHM", show_default=True)
 @click.option("--event", required=True, help="Event whose frequency grid the bins lie on.")
-@click.option("--pn-phase-tol", type=float, default=0.05, show_default=True, help="[rad]")
+@click.option("--pn-phase-tol", type=float, help="[rad] (default: chosen from the event).")
 @click.option("--blocksize", type=int, default=4096, show_default=True)
 @click.option("--alpha", type=float, default=-1.7, show_default=True)
 @click.option("--prior-mchirp-range", type=float, nargs=2, help="Range of a shared prior.")

@@ -149,7 +149,7 @@ def adaptive_options(command: Callable) -> Callable:
                 "--f-ref", type=float, default=50.0, show_default=True, help="[Hz]"
             ),
             click.option(
-                "--pn-phase-tol", type=float, default=0.1, show_default=True, help="[rad]"
+                "--pn-phase-tol", type=float, help="[rad] (default: chosen from the event)."
             ),
             click.option(
                 "--n-ext", type=int, default=1024, show_default=True,
@@ -180,6 +180,12 @@ def adaptive_options(command: Callable) -> Callable:
 @click.option("--event-dir", help="Parent of run directories run_0, run_1, ...")
 @adaptive_options
 @click.option("--n-draws", type=int, help="Samples to draw (default: n_effective // 2).")
+@click.option(
+    "--exact-likelihoods",
+    is_flag=True,
+    help="Likelihoods of the drawn samples on the full frequency grid; weights and "
+    "evidence follow.",
+)
 @click.option("--save-waveforms", is_flag=True, help="Also write the bank's waveforms.")
 @click.option("--resume", is_flag=True, help="Continue the run in --rundir.")
 @click.option("--overwrite", is_flag=True, help="Replace results in --rundir.")

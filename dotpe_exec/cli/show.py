@@ -39,6 +39,7 @@ def show_runs(rundirs: Sequence[str], *, as_json: bool) -> None:
 
     from ..loading import load_run
     from ..report.table import results_table, verdict_text
+    from ..stages.noise_drift import drift_differences
 
     runs = [load_run(rundir) for rundir in rundirs]
     if as_json:
@@ -50,3 +51,7 @@ def show_runs(rundirs: Sequence[str], *, as_json: bool) -> None:
         console.print(f"run directory: {run.path}", soft_wrap=True)
         console.print(results_table(run.samples, run.summary))
         console.print(verdict_text(run.summary))
+    for sentence in drift_differences({str(run.path): run.summary for run in runs}):
+        console.print(
+            f"{sentence}; compare evidences at the same asd_drift", soft_wrap=True
+        )

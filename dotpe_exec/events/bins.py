@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,33 @@ _GRID_TOLERANCE = 1e-6
 _N_GRID = 10000
 _MOST_BINS = 1e7
 FEWEST_BINS = 4
+
+LARGEST_PN_PHASE_TOL = 0.05
+"""Tolerance for events that are not loud [rad]."""
+
+_LOUD = 500.0
+"""ln likelihood above which the tolerance is smaller."""
+
+
+def pn_phase_tol_for(lnlike: float) -> float:
+    """Return the tolerance with which relative binning is exact enough for an event.
+
+    An error in the waveform that is quadratic in the tolerance changes ln likelihood in
+    proportion to the signal's: the tolerance falls with its square root, in steps of
+    sqrt(2), so that rounding does not change the bins.
+
+    Parameters
+    ----------
+    lnlike : float
+        Largest ln likelihood of the event, roughly.
+
+    Returns
+    -------
+    float
+        [rad]
+    """
+    steps = max(0, math.ceil(math.log2(max(lnlike, _LOUD) / _LOUD)))
+    return round(LARGEST_PN_PHASE_TOL * 2 ** (-steps / 2), 4)
 
 
 def fbin_from_pn_phase_tol(

@@ -34,7 +34,7 @@ class InferArguments:
     q_min: float = 0.1
     approximant: str = "IMRPhenomXPHM"
     f_ref: float = 50.0
-    pn_phase_tol: float = 0.1
+    pn_phase_tol: float | None = None
     n_ext: int = 1024
     n_phi: int = 32
     n_t: int = 64
@@ -44,6 +44,7 @@ class InferArguments:
     rundir: Any = None
     par_dic_0: Any = None
     coherent_posterior_kwargs: Any = None
+    exact_likelihoods: bool = False
     save_waveforms: bool = False
 
     def __post_init__(self) -> None:
@@ -67,12 +68,15 @@ class InferArguments:
         if not 0 < self.q_min < 1:
             raise InputError(f"q_min is {self.q_min:g}, expected a number between 0 and 1")
         for name in ("f_ref", "pn_phase_tol"):
+            if name == "pn_phase_tol" and self.pn_phase_tol is None:
+                continue  # chosen from the event
             self._set(name, number(name, getattr(self, name), minimum=0.0))
             if not 0 < getattr(self, name) < math.inf:
                 raise InputError(
                     f"{name} is {getattr(self, name):g}, expected a positive number"
                 )
-        flag("save_waveforms", self.save_waveforms)
+        for name in ("exact_likelihoods", "save_waveforms"):
+            flag(name, getattr(self, name))
         for name in ("event_dir", "rundir"):
             if getattr(self, name) is not None:
                 check_path(name, getattr(self, name))

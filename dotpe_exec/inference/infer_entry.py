@@ -28,7 +28,8 @@ from ..stages.reference import check_reference_arguments
 from ..validation import flag
 from .bank_pilot import BankPilot, bank_pilot
 from .infer_arguments import BANK_ID, InferArguments
-from .infer_stages import bank_config_for, infer_stages
+from .infer_event import bank_config_for
+from .infer_stages import infer_stages
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +44,7 @@ def infer(
     bank_folder: types.Banks | None = None,
     approximant: str = "IMRPhenomXPHM",
     f_ref: float = 50.0,
-    pn_phase_tol: float = 0.1,
+    pn_phase_tol: float | None = None,
     n_ext: int = 1024,
     n_phi: int = 32,
     n_t: int = 64,
@@ -53,6 +54,7 @@ def infer(
     rundir: types.Path | None = None,
     par_dic_0: Mapping[str, float] | types.Path | None = None,
     coherent_posterior_kwargs: Mapping[str, Any] | None = None,
+    exact_likelihoods: bool = False,
     save_waveforms: bool = False,
     executor: str | types.Submits | None = None,
     multicore_config: MulticoreConfig | Mapping[str, Any] | None = None,
@@ -92,8 +94,9 @@ def infer(
         One that cogwheel knows.
     f_ref : float
         Reference frequency of the spins [Hz].
-    pn_phase_tol : float
-        Post-Newtonian phase tolerance of the frequency bins [rad].
+    pn_phase_tol : float, optional
+        Post-Newtonian phase tolerance of the frequency bins [rad]. None: 0.05, or less
+        where a quick matched filter says that the event is loud.
     n_ext, n_phi, n_t : int
         Number of extrinsic samples of the final likelihoods, of orbital phases, and of
         arrival times on the single-detector grids.
@@ -108,6 +111,9 @@ def infer(
         Parameters of the reference waveform; skips the search for one.
     coherent_posterior_kwargs : dict, optional
         Overrides of the arguments of ``cogwheel.posterior.Posterior.from_event``.
+    exact_likelihoods : bool
+        Compute likelihoods of the drawn samples on the full frequency grid; their weights
+        and the evidence follow.
     save_waveforms : bool
         Also write the waveforms of the bank: some 25 kB each.
     executor, multicore_config, n_procs
@@ -151,6 +157,7 @@ def infer(
         rundir=rundir,
         par_dic_0=par_dic_0,
         coherent_posterior_kwargs=coherent_posterior_kwargs,
+        exact_likelihoods=exact_likelihoods,
         save_waveforms=save_waveforms,
     )
     for name, value in (
@@ -163,12 +170,13 @@ def infer(
         raise InputError("resume and overwrite exclude each other, expected one of them")
     config = resolve_config(multicore_config=multicore_config, n_procs=n_procs)
     event_data = load_event(arguments.event)
-    bank_config = bank_config_for(event_data, arguments)
     pilot = None if bank_folder is None else bank_pilot(arguments)
     if pilot is not None:
         arguments = dataclasses.replace(arguments, mchirp_range=pilot.mchirp_range)
     check_reference_arguments(
-        bank_config, arguments.par_dic_0, arguments.coherent_posterior_kwargs
+        bank_config_for(event_data, arguments),
+        arguments.par_dic_0,
+        arguments.coherent_posterior_kwargs,
     )
     with terminations_raise(), contextlib.ExitStack() as held:
         workers = held.enter_context(HeldExecutor(executor, config.n_procs))
@@ -197,7 +205,7 @@ def infer(
                 ) as runner,
             ):
                 summary = infer_stages(
-                    arguments, event_data, bank_config, directory, runner, monitor, pilot
+                    arguments, event_data, directory, runner, monitor, pilot
                 )
             # Last: a directory with a summary is a finished run.
             directory.finish(summary)

@@ -8,18 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..adaptive.bank import BLOCKSIZE, AdaptedBank
+from ..adaptive.bank import AdaptedBank
 from ..adaptive.coordinates import PriorCoordinates
 from ..adaptive.explorer import Draws, Explorer, Produced, Progress
 from ..adaptive.likelihood import EventLikelihood
-from ..adaptive.mchirp_range import range_around, search_mchirp, widened
+from ..adaptive.mchirp_range import widened
 from ..adaptive.results import bank_posterior, carrying, evidence_sums
 from ..adaptive.tasks import FinalResult, WaveformModel
 from ..adaptive.weights import effective_number_of_ln
 from ..atomic import write_feather, write_json
-from ..banks.config import BankConfig, approximant_modes, first_appearance
 from ..distance_table import load_distance_table
-from ..events.bins import pn_bins
 from ..executors.phases import PhaseRunner
 from ..kernels.importance import logsumexp
 from ..machine import describe_machine, driver_threads
@@ -31,10 +29,16 @@ from ..stages.incoherent import Candidates
 from ..stages.reference import Reference, find_reference, save_posterior
 from ..stages.selection import Survivors
 from ..stages.warmup import start_workers
-from ..verdict import MAX_PARETO_K
+from ..verdict import MAX_PARETO_K, judge
 from ..waveforms import generation_way
 from .bank_pilot import BankPilot
 from .infer_arguments import BANK_ID, InferArguments
+from .infer_event import (
+    bank_config_for,
+    best_template_for,
+    mchirp_range_for,
+    with_range,
+)
 from .inputs import RunInputs
 from .output import SampleWriter, write_extrinsic, write_survivors
 from .pipeline import write_posterior
@@ -66,36 +70,9 @@ UNINFORMED = 0.5
 """Nats by which the data must have narrowed the prior down for there to be a signal."""
 
 
-def bank_config_for(event_data: EventData, arguments: InferArguments) -> BankConfig:
-    """Return what all waveforms of the bank to be drawn have in common.
-
-    Raises
-    ------
-    InputError, BankError
-        The approximant is unknown, or the bins cannot be made.
-    """
-    from cogwheel import waveform
-
-    modes = approximant_modes(arguments.approximant, "infer")
-    entry = waveform.APPROXIMANTS[arguments.approximant]
-    fbin = pn_bins(
-        event_data.frequencies, event_data.fbounds, arguments.pn_phase_tol, entry.tides
-    )
-    return BankConfig(
-        approximant=arguments.approximant,
-        f_ref=arguments.f_ref,
-        fbin=fbin,
-        m_arr=np.array(first_appearance(modes)),
-        harmonic_modes=tuple(modes),
-        blocksize=BLOCKSIZE,
-        info={"q_min": arguments.q_min, "q_max": 1.0, "seed": arguments.seed},
-    )
-
-
 def infer_stages(
     arguments: InferArguments,
     event_data: EventData,
-    bank_config: BankConfig,
     directory: RunDirectory,
     runner: PhaseRunner,
     monitor: Monitor,
@@ -104,22 +81,31 @@ def infer_stages(
     """Do all stages, write their results, and return the run's summary."""
     assert arguments.seed is not None
     bank_folder = directory.bank(BANK_ID)
-    write_json(
-        directory.run_kwargs,
-        arguments.record() | {"bank_folder": {BANK_ID: str(bank_folder)}},
-    )
     start_workers(runner.executor)
     table = load_distance_table()
 
     with monitor.stage("chirp mass"):
-        mchirp_range, mchirp_guess = _mchirp_range(arguments, event_data, monitor)
+        best = best_template_for(arguments, event_data)
+        mchirp_range = mchirp_range_for(arguments, best, monitor)
+        bank_config = bank_config_for(event_data, arguments, best)
+        pn_phase_tol = bank_config.info["pn_phase_tol"]
+        if arguments.pn_phase_tol is None:
+            monitor.say(
+                f"{len(bank_config.fbin)} frequency bins: pn_phase_tol is "
+                f"{pn_phase_tol:g}, chosen from the event"
+            )
+    write_json(
+        directory.run_kwargs,
+        arguments.record()
+        | {"pn_phase_tol": pn_phase_tol, "bank_folder": {BANK_ID: str(bank_folder)}},
+    )
 
     with monitor.stage("reference"):
         reference = find_reference(
             event_data,
             bank_config,
             n_t=arguments.n_t,
-            mchirp_guess=mchirp_guess,
+            mchirp_guess=None if best is None else best.mchirp,
             par_dic_0=arguments.par_dic_0,
             coherent_posterior_kwargs=arguments.coherent_posterior_kwargs,
         )
@@ -178,7 +164,7 @@ def infer_stages(
 
     with monitor.stage("results"):
         bank = AdaptedBank(
-            _with_range(bank_config, mchirp_range),
+            with_range(bank_config, mchirp_range),
             coordinates.parameters(produced.z_ik[final.valid]),
             final.log_prior_weights,
         )
@@ -204,6 +190,7 @@ def infer_stages(
             "information": information,
             "rounds": [vars(progress) for progress in explorer.history],
         }
+        summary["diagnostics"] = judge(summary).to_dict()
         _tell(arguments, final, reached, k, information, monitor)
 
     write_feather(directory.tasks, monitor.tasks_frame())
@@ -266,24 +253,6 @@ class _Final:
         return float(share_i[used] @ (self.result.lnlike_i[used] - ln_evidence))
 
 
-def _mchirp_range(
-    arguments: InferArguments, event_data: EventData, monitor: Monitor
-) -> tuple[tuple[float, float], float | None]:
-    """Return the range of chirp masses, and a guess within it unless none is needed."""
-    given = arguments.mchirp_range
-    if given is not None:
-        if arguments.par_dic_0 is not None:
-            return given, None
-        guess = search_mchirp(event_data, arguments.approximant, arguments.f_ref, given)
-        return given, guess
-    guess = search_mchirp(event_data, arguments.approximant, arguments.f_ref)
-    found = range_around(guess)
-    monitor.say(
-        f"chirp masses {found[0]:g} to {found[1]:g}, around the best template's {guess:.3g}"
-    )
-    return found, guess
-
-
 def _explorer(
     arguments: InferArguments,
     coordinates: PriorCoordinates,
@@ -333,14 +302,6 @@ def _aligned_spins(approximant: str) -> bool:
     from cogwheel import waveform
 
     return bool(waveform.APPROXIMANTS[approximant].aligned_spins)
-
-
-def _with_range(config: BankConfig, mchirp_range: tuple[float, float]) -> BankConfig:
-    info = {**config.info, "mchirp_min": mchirp_range[0], "mchirp_max": mchirp_range[1]}
-    return BankConfig(
-        config.approximant, config.f_ref, config.fbin, config.m_arr,
-        config.harmonic_modes, config.blocksize, info,
-    )  # fmt: skip
 
 
 def _write(
@@ -396,7 +357,7 @@ def _write(
             size_limit=SIZE_LIMIT,
             draw=True,
             n_draws=arguments.n_draws,
-            exact_likelihoods=False,
+            exact_likelihoods=arguments.exact_likelihoods,
             evidence_sums=sums,
         )
 

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 EDGE_WIDTH = 0.02
 """Share of a range that counts as its edge."""
 
+PRIOR_LIKE = 2.0
+"""Factor between the shares of a posterior and of its prior at an edge, for them to be
+called alike."""
+
 
 def reliability(
     posterior: CombinedPosterior,
@@ -32,6 +36,7 @@ def reliability(
     table: DistanceTable,
     size_limit: int,
     considered: Mapping[str, range | np.ndarray] | None = None,
+    log_prior_weights: Mapping[str, np.ndarray] | None = None,
 ) -> dict[str, Any]:
     """Return what the summary says beyond evidence and effective numbers.
 
@@ -47,6 +52,8 @@ def reliability(
     size_limit : int
     considered : mapping, optional
         Indices of the waveforms that were considered at all, by bank id; default: all.
+    log_prior_weights : mapping, optional
+        Of every waveform, by bank id; default: all equal.
 
     Returns
     -------
@@ -60,7 +67,7 @@ def reliability(
     return {
         "pareto_k": pareto_k(shares, posterior.n_int),
         "largest_waveform_share": float(shares.max(initial=0.0)),
-        "edges": edge_shares(posterior, bank_tables, considered)
+        "edges": edge_shares(posterior, bank_tables, considered, log_prior_weights)
         | distance_edge_share(posterior, table.d_luminosity_max),
         "size_limit_reached": max([*sizes, sum(sizes)]) >= size_limit,
         "reference_bestfit_lnlike": bestfit_lnlike(
@@ -75,17 +82,20 @@ def edge_shares(
     posterior: CombinedPosterior,
     bank_tables: Mapping[str, pd.DataFrame],
     considered: Mapping[str, range | np.ndarray] | None = None,
-) -> dict[str, dict[str, float]]:
+    log_prior_weights: Mapping[str, np.ndarray] | None = None,
+) -> dict[str, dict[str, Any]]:
     """Return the weight near the ends of what all banks' waveforms cover together.
 
     Returns
     -------
     dict
-        ``{name: {"value": end of the range, "share": of the weight}}``, the share within
-        :data:`EDGE_WIDTH` of the range. The upper end of the mass ratio is physical and
-        not among them.
+        ``{name: {"value": end of the range, "share": of the weight, "prior_share": of the
+        prior, "prior_like": bool}}``, the shares within :data:`EDGE_WIDTH` of the range.
+        The upper end of the mass ratio is physical and not among them. A posterior is
+        prior-like if at both ends it is the prior's within a factor of
+        :data:`PRIOR_LIKE`.
     """
-    mchirps, ratios, shares = [], [], []
+    mchirps, ratios, shares, priors = [], [], [], []
     for bank, shares_i in zip(posterior.banks, posterior.shares_i, strict=True):
         table = bank_tables[bank.bank_id]
         m1, m2 = np.asarray(table["m1"]), np.asarray(table["m2"])
@@ -93,17 +103,34 @@ def edge_shares(
         mchirps.append(chirp_mass(m1, m2)[inds])
         ratios.append((m2 / m1)[inds])
         shares.append(np.pad(shares_i, (0, len(m1) - len(shares_i)))[inds])
-    mchirp, ratio, share = map(np.concatenate, (mchirps, ratios, shares))
-    margin = EDGE_WIDTH * np.ptp(mchirp)
-    q_margin = EDGE_WIDTH * np.ptp(ratio)
-    return {
-        name: {"value": float(value), "share": float(share[at_edge].sum())}
-        for name, value, at_edge in (
-            ("lower_mchirp_edge", mchirp.min(), mchirp < mchirp.min() + margin),
-            ("upper_mchirp_edge", mchirp.max(), mchirp > mchirp.max() - margin),
-            ("lower_q_edge", ratio.min(), ratio < ratio.min() + q_margin),
+        ln_prior = (log_prior_weights or {}).get(bank.bank_id, np.zeros(len(m1)))[inds]
+        priors.append(np.exp(ln_prior) / bank.n_int)
+    mchirp, ratio, share, prior = map(np.concatenate, (mchirps, ratios, shares, priors))
+    prior /= prior.sum() or 1.0
+    edges = {}
+    for name, value_i, ends in (
+        ("mchirp", mchirp, ("lower", "upper")),
+        ("q", ratio, ("lower",)),
+    ):
+        margin = EDGE_WIDTH * np.ptp(value_i)
+        at = {
+            "lower": value_i < value_i.min() + margin,
+            "upper": value_i > value_i.max() - margin,
+        }
+        share_at = {end: float(share[rows].sum()) for end, rows in at.items()}
+        prior_at = {end: float(prior[rows].sum()) for end, rows in at.items()}
+        prior_like = all(
+            prior_at[end] <= PRIOR_LIKE * share_at[end] <= PRIOR_LIKE**2 * prior_at[end]
+            for end in at
         )
-    }
+        for end in ends:
+            edges[f"{end}_{name}_edge"] = {
+                "value": float(value_i.min() if end == "lower" else value_i.max()),
+                "share": share_at[end],
+                "prior_share": prior_at[end],
+                "prior_like": prior_like,
+            }
+    return edges
 
 
 def distance_edge_share(

@@ -21,6 +21,8 @@ from dotpe_exec.banks.build import build_bank, build_bank_command, build_banks
 from dotpe_exec.banks.check import check_bank
 from dotpe_exec.banks.format import check_agreement, open_bank, open_banks
 from dotpe_exec.errors import BankError, MissingFileError, RunDirectoryError
+from dotpe_exec.events import load_event, matched_filter
+from dotpe_exec.events.matched_filter import HIGHEST, LOWEST, BestTemplate, search_template
 from dotpe_exec.executors.phases import PhaseRunner
 from dotpe_exec.executors.store import ArrayStore
 from dotpe_exec.waveforms import generator as generator_module
@@ -326,6 +328,35 @@ def test_bins_come_from_an_event(golden, tmp_path, stand_in):
     )
     expected = open_bank(golden / "bank_0").config.fbin
     np.testing.assert_array_equal(open_bank(folder).config.fbin, expected)
+
+
+def test_a_loud_event_gets_finer_bins(golden, tmp_path, stand_in, monkeypatch):
+    """Chosen once for all that is built; what is given is used as it is."""
+    found = []
+
+    def search(event_data, approximant, f_ref, mchirp_range):
+        found.append(mchirp_range)
+        return BestTemplate(20.0, lnlike)
+
+    monkeypatch.setattr(matched_filter, "search_template", search)
+    event = {"fbin": None, "event": str(golden / "event.npz")}
+    n_b = []
+    for lnlike, pn_phase_tol in ((100.0, 0.05), (1900.0, 0.025)):
+        folder = build(tmp_path / f"bank_{lnlike}", **event)
+        config = json.loads((folder / "bank_config.json").read_text())
+        assert config["pn_phase_tol"] == pn_phase_tol
+        n_b.append(len(config["fbin"]))
+    assert n_b[1] > 1.5 * n_b[0]
+    assert found == [(LOWEST, HIGHEST)] * 2
+    folder = build(tmp_path / "bank", **event, pn_phase_tol=0.3)
+    assert json.loads((folder / "bank_config.json").read_text())["pn_phase_tol"] == 0.3
+    assert len(found) == 2
+
+
+def test_the_quick_search_finds_a_signal_and_how_loud_it_is():
+    best = search_template(load_event("GW150914"), "IMRPhenomXPHM", 50.0)
+    assert best.mchirp == pytest.approx(31, abs=2)
+    assert 200 < best.lnlike < 300
 
 
 def test_several_banks_share_one_prior(stand_in, tmp_path):

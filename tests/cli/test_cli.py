@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -218,3 +219,17 @@ def test_values_arrive_as_given(call, monkeypatch):
     assert (arguments.n_ext, arguments.n_phi, arguments.n_t) == (7, 100, 128)
     assert arguments.mchirp_guess == 25.5 and arguments.draw_subset is False
     assert inputs.n_int == {"b": 5}
+
+
+def test_info_says_where_noise_levels_of_runs_differ(call, finished, tmp_path):
+    other = shutil.copytree(finished, tmp_path / "other")
+    summary = json.loads((other / "summary_results.json").read_text())
+    name = next(iter(summary["asd_drift"]))
+    summary["asd_drift"][name] *= 1.01
+    (other / "summary_results.json").write_text(json.dumps(summary))
+    code, output, _ = call(["info", finished, other])
+    assert code == 0
+    assert f"{finished} and {other} differ in asd_drift: {name} " in output
+    code, output, _ = call(["info", finished])
+    assert code == 0
+    assert "differ in asd_drift" not in output

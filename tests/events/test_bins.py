@@ -9,7 +9,7 @@ import pytest
 
 from dotpe_exec.banks.format import open_bank
 from dotpe_exec.errors import InputError
-from dotpe_exec.events.bins import pn_bins
+from dotpe_exec.events.bins import pn_bins, pn_phase_tol_for
 
 FREQUENCIES = np.arange(0, 1024 + 0.125, 0.125)
 
@@ -57,3 +57,17 @@ def test_golden_bins_are_reproduced(golden):
 def test_tolerance_that_makes_no_bins_is_refused(pn_phase_tol):
     with pytest.raises(InputError, match="pn_phase_tol is"):
         pn_bins(FREQUENCIES, (20.0, 512.0), pn_phase_tol)
+
+
+def test_louder_events_get_smaller_tolerances():
+    """Not to depend on rounding, in steps; halved where ln likelihood is four times."""
+    assert (
+        pn_phase_tol_for(-3.0) == pn_phase_tol_for(230.0) == pn_phase_tol_for(500.0) == 0.05
+    )
+    assert pn_phase_tol_for(1999.0) == pn_phase_tol_for(1001.0) == 0.025
+    assert pn_phase_tol_for(2001.0) < 0.025
+    lnlikes = np.geomspace(10, 1e5, 200)
+    tolerances = np.array([pn_phase_tol_for(lnlike) for lnlike in lnlikes])
+    assert np.all(np.diff(tolerances) <= 0)
+    assert len(np.unique(tolerances)) < 20
+    assert np.all(lnlikes * tolerances**2 <= 500 * 0.05**2 * 1.01)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -15,7 +16,13 @@ import pytest
 
 from dotpe_exec import infer, run_multicore
 from dotpe_exec.errors import InputError, RunDirectoryError
+from dotpe_exec.events import fbin_from_pn_phase_tol, load_event
+from dotpe_exec.events.matched_filter import BestTemplate
+from dotpe_exec.inference.infer_arguments import InferArguments
+from dotpe_exec.inference.infer_event import bank_config_for
+from dotpe_exec.kernels.pareto import pareto_k
 from dotpe_exec.loading import load_run
+from dotpe_exec.verdict import judge
 
 # A pilot of 768 and about three rounds: a whole run in some seconds.
 SMALL = {
@@ -73,6 +80,48 @@ def test_it_leaves_an_ordinary_run_directory(serial_run):
     assert not rows.duplicated(["i", "e", "o"]).any()
     ln_z = np.logaddexp.reduce(rows["ln_weight_unnormalized"])
     assert ln_z == pytest.approx(run.summary["ln_evidence"], abs=1e-9)
+
+
+@pytest.mark.slow
+def test_the_verdict_is_that_of_all_waveforms(serial_run):
+    """Not of the samples drawn from them; what it says of a bank is not said here."""
+    run = load_run(serial_run)
+    table = pd.read_feather(serial_run / "banks/adapted/intrinsic_sample_bank.feather")
+    weight_i = run.prob_samples.groupby("i")["weights"].sum().to_numpy()
+    k = pareto_k(weight_i, len(table))
+    assert run.summary["pareto_k"] == pytest.approx(k, abs=1e-6)
+    effective = 1 / (weight_i**2).sum()
+    assert run.summary["n_effective_i"] == pytest.approx(effective)
+    assert run.summary["diagnostics"] == judge(run.summary).to_dict()
+
+
+@pytest.mark.slow
+def test_exact_likelihoods_correct_the_same_samples(serial_run, tmp_path):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        other = infer(
+            **SMALL, rundir=tmp_path / "run", executor="serial", exact_likelihoods=True
+        )
+    run, binned = load_run(other), load_run(serial_run)
+    exact = run.summary["exact_likelihoods"]
+    assert exact["ln_evidence_binned"] == binned.summary["ln_evidence"]
+    change = run.samples["lnl_exact"] - run.samples["lnl"]
+    assert np.log(np.exp(change).mean()) == pytest.approx(exact["ln_evidence_change"])
+    np.testing.assert_array_equal(run.samples["lnl"], binned.samples["lnl"])
+
+
+def test_bins_are_those_that_the_event_needs():
+    event = load_event("GW150914")
+    arguments = InferArguments(event, rundir="run")
+    for lnlike, pn_phase_tol in ((230.0, 0.05), (1900.0, 0.025)):
+        config = bank_config_for(event, arguments, BestTemplate(30.0, lnlike))
+        assert config.info["pn_phase_tol"] == pn_phase_tol
+        expected = fbin_from_pn_phase_tol(event, pn_phase_tol)
+        np.testing.assert_array_equal(config.fbin, expected)
+    given = bank_config_for(
+        event, replace(arguments, pn_phase_tol=0.3), BestTemplate(30.0, 1900.0)
+    )
+    np.testing.assert_array_equal(given.fbin, fbin_from_pn_phase_tol(event, 0.3))
 
 
 @pytest.mark.slow
@@ -155,6 +204,7 @@ def test_killed_tree_goes_on_to_the_same_bits(serial_run, tmp_path, wait):
         ({"approximant": "Nonsense"}, "Nonsense"),
         ({"event": "no_such_event"}, "no_such_event"),
         ({"save_waveforms": 1}, "save_waveforms"),
+        ({"exact_likelihoods": 1}, "exact_likelihoods"),
         ({"par_dic_0": {"m1": 30.0}}, "par_dic_0"),
         ({"resume": True, "overwrite": True}, "resume"),
     ],

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from posterior_cases import N_INT, make_bank_posterior, make_set
@@ -59,6 +61,29 @@ def test_edges_are_those_of_the_waveforms_that_were_considered(posterior):
     assert edge["value"] > edge_shares(posterior, tables)["lower_mchirp_edge"]["value"]
     share = np.pad(posterior.shares_i[0], (0, N_INT))[20]
     assert edge["share"] == pytest.approx(share)
+
+
+def test_what_the_prior_has_at_the_edges_tells_flat_posteriors(posterior):
+    """Of a weight in proportion to the prior's, and of one that is all at one end."""
+    m1 = np.linspace(10, 20, N_INT)
+    m2 = m1 * np.random.default_rng(1).permutation(np.linspace(0.3, 0.9, N_INT))
+    tables = {f"bank_{k}": {"m1": m1, "m2": m2} for k in range(2)}
+    prior_i = np.random.default_rng(2).uniform(0.5, 1.5, N_INT)
+    ln_prior = {f"bank_{k}": np.log(prior_i) for k in range(2)}
+    half = prior_i / prior_i.sum() / 2
+    flat = replace(posterior, shares_i=(half, half))
+    for edge in edge_shares(flat, tables, log_prior_weights=ln_prior).values():
+        assert edge["share"] == pytest.approx(edge["prior_share"], rel=1e-12)
+        assert edge["prior_like"] is True
+    order = np.argsort(m1 * (m2 / m1) ** 0.6 / (1 + m2 / m1) ** 0.2)
+    one_end = np.zeros(N_INT)
+    one_end[order[-5:]] = 0.1
+    edges = edge_shares(replace(posterior, shares_i=(one_end, one_end)), tables)
+    assert (
+        edges["upper_mchirp_edge"]["share"] > 2 * edges["upper_mchirp_edge"]["prior_share"]
+    )
+    assert edges["upper_mchirp_edge"]["prior_like"] is False
+    assert edges["lower_mchirp_edge"]["prior_like"] is False
 
 
 def test_weight_at_the_end_of_the_distance_prior(posterior):
