@@ -1,0 +1,118 @@
+"""Whole runs with damaged files: our own error, or the right result; nothing else.
+
+A dozen of each kind by default, hundreds with ``-m slow``.
+"""
+
+from __future__ import annotations
+
+import random
+import shutil
+import signal
+import warnings
+from dataclasses import dataclass
+
+import mutations
+import pytest
+from small_runs import arguments, summary_of
+
+from dotpe_exec import run
+from dotpe_exec.errors import DotpeExecError
+
+FEW, MANY = 12, 300
+LONGEST = 60  # seconds
+
+TABLE = "bank/intrinsic_sample_bank.feather"
+CONFIG = "bank/bank_config.json"
+EXTRINSIC = "extrinsic/extrinsic_samples.feather"
+BLOCKS = [f"bank/waveforms/{kind}_block_{k}.npy" for kind in ("amplitudes", "phase")
+          for k in (0, 1)]  # fmt: skip
+CHECKSUMS = ["bank/checksums.json", "bank/waveform_digests.npy",
+             "extrinsic/run_checksums.json"]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Attack:
+    """What is damaged and how, and whether that can be seen before work begins.
+
+    Where files carry checksums, any of their bytes may be damaged. Without, what is
+    damaged is how things are written: nobody can see that a number was another.
+    """
+
+    damage: object
+    files: list[str]
+    with_checksums: bool
+    seen_beforehand: bool = True
+
+
+ATTACKS = {
+    "event, bytes": Attack(mutations.damage_bytes, ["event.npz"], True),
+    "event, structure": Attack(mutations.restructure_event, ["event.npz"], True),
+    "tables, bytes": Attack(mutations.damage_bytes, [TABLE, EXTRINSIC], True),
+    "tables, structure": Attack(mutations.restructure_table, [TABLE, EXTRINSIC], False),
+    "blocks, bytes": Attack(mutations.damage_bytes, BLOCKS, True, False),
+    "blocks, structure": Attack(mutations.restructure_block, BLOCKS, False, False),
+    "JSON, bytes": Attack(mutations.damage_bytes, [CONFIG, *CHECKSUMS], True),
+    "JSON, structure": Attack(
+        mutations.restructure_json, [CONFIG, "par_dic_0.json"], False
+    ),
+}  # fmt: skip
+
+
+class TooLongError(BaseException):
+    """Nothing catches it by accident."""
+
+
+@pytest.fixture
+def not_for_ever():
+    def end(*_):
+        raise TooLongError
+
+    before = signal.signal(signal.SIGALRM, end)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
+
+
+def outcome(folder, expected, seen_beforehand):
+    """Run; return what is wrong with how that ended, or nothing."""
+    signal.alarm(LONGEST)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            rundir = run(**arguments(folder))
+    except DotpeExecError as error:
+        if seen_beforehand and (folder / "run").exists():
+            return f"refused late: {error}"
+        if not 10 < len(str(error)) < 800 or "Traceback" in str(error):
+            return f"refused in strange words: {error}"
+        return None
+    except TooLongError:
+        return "hangs"
+    except Exception as error:
+        return f"traceback: {error!r}"
+    finally:
+        signal.alarm(0)
+    difference = summary_of(rundir)["ln_evidence"] - expected["ln_evidence"]
+    return None if abs(difference) < 1e-3 else f"ln evidence is off by {difference}"
+
+
+@pytest.mark.parametrize(
+    "n_cases", [FEW, pytest.param(MANY, marks=pytest.mark.slow)], ids=["few", "many"]
+)
+@pytest.mark.parametrize("name", ATTACKS)
+def test_damaged_files_end_in_an_error_of_ours_or_in_the_right_result(
+    name, n_cases, undamaged, expected, tmp_path, not_for_ever
+):
+    attack = ATTACKS[name]
+    failures = {}
+    for number in range(n_cases):
+        rng = random.Random(f"{name} {number}")
+        folder = shutil.copytree(undamaged, tmp_path / str(number))
+        if not attack.with_checksums:
+            for checksums in CHECKSUMS:
+                (folder / checksums).unlink()
+        done = attack.damage(folder / rng.choice(attack.files), rng)
+        if wrong := outcome(folder, expected, attack.seen_beforehand):
+            failures[f"{number}: {done}"] = wrong
+        shutil.rmtree(folder)
+    assert failures == {}
