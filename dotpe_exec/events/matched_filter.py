@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import InputError
+from ..kernels.masses import primary_mass
 from ..kernels.masses import chirp_mass
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ def search_template(
         np.concatenate([np.geomspace(low, high, n), 1 / np.linspace(1 / high, 1 / low, n)])
     )
     q = MASS_RATIO
-    m1_i = mchirp_i * (1 + q) ** 0.2 / q**0.6
+    m1_i = primary_mass(mchirp_i, q)
     zero = np.zeros(len(mchirp_i))
     templates = np.stack([m1_i, q * m1_i, zero, zero], axis=1)
     found = best_template(event_data, templates, approximant, f_ref)
