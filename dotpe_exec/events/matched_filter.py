@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import InputError
-from ..kernels.masses import primary_mass
-from ..kernels.masses import chirp_mass
+from ..kernels.masses import chirp_mass, primary_mass
 
 if TYPE_CHECKING:
     from cogwheel.data import EventData
