@@ -47,6 +47,10 @@ _N_ETA_RANGES = 5
 _MAX_DROP = 20.0
 
 
+# Below, the rule for the range of chirp masses leads beyond its table.
+_LEAST_SNR = 2.0
+
+
 def _sobol(n_dimensions: int, n: int, seed: int) -> np.ndarray:
     """Return the first points (n, n_dimensions) of a scrambled Sobol sequence."""
     # SciPy reads a table when it makes the first sequence; a Ctrl-C that comes then is
@@ -288,21 +292,25 @@ class FastReferenceWaveformFinder(
     ) -> None:
         """Set bounds of chirp mass by cogwheel's rule.
 
-        They are those expected for the signal-to-noise ratio (at most 8), widened up to
+        They are those expected for the signal-to-noise ratio (2 to 8), widened up to
         ``max_doublings`` times until the likelihood there, maximised over mass ratio and
-        spin, is by ``lnl_drop`` below that of the reference waveform.
+        spin, is by ``lnl_drop`` below that of the reference waveform. Without a signal
+        they end where the masses end that cogwheel's rule knows.
         """
         mchirp_0 = gw_utils.m1m2_to_mchirp(self.par_dic_0["m1"], self.par_dic_0["m2"])
         lnl_0 = self.lnlike_max_amp_phase_time(self.par_dic_0)
-        snr = min(np.sqrt(2 * lnl_0), 8)
+        snr = np.clip(np.sqrt(2 * max(lnl_0, 0.0)), _LEAST_SNR, 8)
         mchirp_range = gw_utils.estimate_mchirp_range(mchirp_0, snr=snr)
         for i in range(2):
             for _ in range(max_doublings):
                 if not self._reaches(lnl_0 - lnl_drop, mchirp_range[i], seed):
                     break
-                mchirp_range[i] = gw_utils.estimate_mchirp_range.expand_range(
-                    mchirp_0, mchirp_range[i]
-                )
+                try:
+                    mchirp_range[i] = gw_utils.estimate_mchirp_range.expand_range(
+                        mchirp_0, mchirp_range[i]
+                    )
+                except ValueError:  # beyond the table of chirp masses
+                    break
         self._mchirp_range = tuple(float(mchirp) for mchirp in mchirp_range)
 
     def _reaches(self, lnlike: float, mchirp: float, seed: int) -> bool:

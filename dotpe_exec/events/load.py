@@ -156,6 +156,8 @@ def _read_arrays(path: Path) -> dict[str, np.ndarray]:
         for key in (*_KEYS, *_OPTIONAL_KEYS):
             if f"{key}.npy" not in archive.namelist():
                 continue
+            if archive.namelist().count(f"{key}.npy") > 1:
+                raise ValueError(f"it has {key} twice")
             member = archive.getinfo(f"{key}.npy")
             if member.file_size > _LARGEST_COMPRESSION * max(member.compress_size, 1000):
                 raise ValueError(
@@ -217,7 +219,7 @@ def _check_content(content: Mapping[str, Any], source: str) -> None:
         raise EventError(f"{source}: frequencies must start at 0 and be evenly spaced")
 
     shape = (len(content["detector_names"]), len(frequencies))
-    for name, kinds in (("strain", "fc"), ("wht_filter", "f")):
+    for name, kinds in (("strain", "c"), ("wht_filter", "f")):
         array = np.asarray(content[name])
         if array.shape != shape or array.dtype.kind not in kinds:
             raise EventError(

@@ -80,6 +80,8 @@ def marginalized_lnlike(
         ln of the phase-averaged, distance-marginalised likelihood; -inf at points that
         were left out.
     """
+    if not len(times_qd):
+        return np.empty(0)
     n_k, n_d = norms_kds.shape[:2]
     norms_dsk = np.moveaxis(norms_kds, 0, -1).reshape(n_d * 3, n_k).astype(np.complex64)
     return _marginalized_lnlike(
