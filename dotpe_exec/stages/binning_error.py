@@ -59,7 +59,7 @@ def binning_error(differences_s: np.ndarray) -> dict[str, float] | None:
     if mean > LARGE_ERROR:
         warnings.warn(
             f"relative binning changes ln likelihoods by {mean:.2f} on average (at most "
-            f"{largest:.2f}): give exact_likelihoods=True, or build the bank with more "
+            f"{largest:.2f}): give exact_likelihoods=True, or use more "
             "frequency bins (a smaller pn_phase_tol)",
             stacklevel=2,
         )

@@ -92,8 +92,9 @@ def edge_shares(
         ``{name: {"value": end of the range, "share": of the weight, "prior_share": of the
         prior, "prior_like": bool}}``, the shares within :data:`EDGE_WIDTH` of the range.
         The upper end of the mass ratio is physical and not among them. A posterior is
-        prior-like if at both ends it is the prior's within a factor of
-        :data:`PRIOR_LIKE`.
+        prior-like if at both ends of the chirp masses its share is the prior's within a
+        factor of :data:`PRIOR_LIKE`, and at the lowest mass ratio not above the prior's by
+        that factor.
     """
     mchirps, ratios, shares, priors = [], [], [], []
     for bank, shares_i in zip(posterior.banks, posterior.shares_i, strict=True):
@@ -119,10 +120,13 @@ def edge_shares(
         }
         share_at = {end: float(share[rows].sum()) for end, rows in at.items()}
         prior_at = {end: float(prior[rows].sum()) for end, rows in at.items()}
-        prior_like = all(
-            prior_at[end] <= PRIOR_LIKE * share_at[end] <= PRIOR_LIKE**2 * prior_at[end]
-            for end in at
+        no_more = all(share_at[end] <= PRIOR_LIKE * prior_at[end] for end in ends)
+        # A mass ratio is hardly measured, and less weight than the prior's is no sign that
+        # the posterior goes on; at one end of the chirp masses it is if the other is empty.
+        no_less = name == "q" or all(
+            prior_at[end] <= PRIOR_LIKE * share_at[end] for end in ends
         )
+        prior_like = no_more and no_less
         for end in ends:
             edges[f"{end}_{name}_edge"] = {
                 "value": float(value_i.min() if end == "lower" else value_i.max()),

@@ -84,6 +84,16 @@ def test_what_the_prior_has_at_the_edges_tells_flat_posteriors(posterior):
     )
     assert edges["upper_mchirp_edge"]["prior_like"] is False
     assert edges["lower_mchirp_edge"]["prior_like"] is False
+    # Less than the prior's: of a mass ratio that is no sign that it goes on.
+    few = half.copy()
+    few[np.argmin(m2 / m1)] /= 5
+    edge = edge_shares(replace(posterior, shares_i=(few, few)), tables)["lower_q_edge"]
+    assert 0 < edge["share"] < edge["prior_share"]
+    assert edge["prior_like"] is True
+    many = half.copy()
+    many[np.argmin(m2 / m1)] = 0.2
+    edge = edge_shares(replace(posterior, shares_i=(many, many)), tables)["lower_q_edge"]
+    assert edge["prior_like"] is False
 
 
 def test_weight_at_the_end_of_the_distance_prior(posterior):
