@@ -22,12 +22,12 @@ bounded (Owen & Zhou 2000). Rounds of learning are not part of the result.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
 
 from ..executors.threads import OneThread
+from .draws import Draws, Prior, Produced, Progress
 from .mixture import GaussianMixture, combine, fit_mixture, standard_normal
 from .weights import effective_number_of_ln, ln_mean_and_error, temper
 
@@ -86,137 +86,6 @@ class Likelihood(Protocol):
         self, z_ik: np.ndarray, lnlike_i: np.ndarray, ln_weight_i: np.ndarray
     ) -> None:
         """Adapt to weighted points; ``ln_weight_i`` is ln of prior over proposal."""
-
-
-class Prior(Protocol):
-    """The prior: a standard normal distribution."""
-
-    @property
-    def n_dim(self) -> int:
-        """Number of dimensions."""
-
-    def draw(self, n: int, rng: np.random.Generator) -> np.ndarray:
-        """Return ``n`` draws, (n, n_dim)."""
-
-    def ln_prior(self, z_ik: np.ndarray) -> np.ndarray:
-        """Return ln of the density, (n,)."""
-
-
-@dataclass
-class Draws:
-    """All points drawn so far.
-
-    Parameters
-    ----------
-    z_ik : (n, n_dim) float
-    lnlike_i : (n,) float
-    ln_prior_i : (n,) float
-    failed_i : (n,) bool
-        Where there is no model: the likelihood is zero there.
-    sizes : list of int
-        Number of points of each round; the first is the pilot.
-    mixtures : list of GaussianMixture
-        Of the rounds after the pilot.
-    ln_density_ti : list of (n,) float
-        ln of the density of each round's proposal at all points.
-    """
-
-    z_ik: np.ndarray
-    lnlike_i: np.ndarray
-    ln_prior_i: np.ndarray
-    failed_i: np.ndarray
-    sizes: list[int]
-    mixtures: list[GaussianMixture] = field(default_factory=list)
-    ln_density_ti: list[np.ndarray] = field(default_factory=list)
-
-    def __len__(self) -> int:
-        return len(self.z_ik)
-
-    def ln_ratio(self) -> np.ndarray:
-        """Return ln of prior over the mixture of all proposals, (n,)."""
-        shares = np.log(np.array(self.sizes) / len(self))
-        ln_mixture_i = np.full(len(self), -np.inf)
-        for share, ln_density_i in zip(shares, self.ln_density_ti, strict=True):
-            ln_mixture_i = np.logaddexp(ln_mixture_i, share + ln_density_i)
-        return self.ln_prior_i - ln_mixture_i
-
-    def add(self, mixture: GaussianMixture, z_ik: np.ndarray, prior: Prior) -> None:
-        """Add a round's points, their likelihoods still unknown (-inf)."""
-        self.ln_density_ti = [
-            np.concatenate(
-                [known_i, some.ln_density(z_ik) if some else prior.ln_prior(z_ik)]
-            )
-            for known_i, some in zip(
-                self.ln_density_ti, [None, *self.mixtures], strict=True
-            )
-        ]
-        self.z_ik = np.concatenate([self.z_ik, z_ik])
-        self.ln_prior_i = np.concatenate([self.ln_prior_i, prior.ln_prior(z_ik)])
-        self.lnlike_i = np.concatenate([self.lnlike_i, np.full(len(z_ik), -np.inf)])
-        self.failed_i = np.concatenate([self.failed_i, np.zeros(len(z_ik), dtype=bool)])
-        self.ln_density_ti.append(mixture.ln_density(self.z_ik))
-        self.mixtures.append(mixture)
-        self.sizes.append(len(z_ik))
-
-
-@dataclass(frozen=True)
-class Produced:
-    """Points of the result.
-
-    Parameters
-    ----------
-    z_ik : (n, n_dim) float
-    lnlike_i : (n,) float
-    ln_ratio_i : (n,) float
-        ln of prior over proposal density; of proposals of several rounds each counts as
-        its points do.
-    failed_i : (n,) bool
-        Where there is no model: the likelihood is zero there.
-    """
-
-    z_ik: np.ndarray
-    lnlike_i: np.ndarray
-    ln_ratio_i: np.ndarray
-    failed_i: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.z_ik)
-
-    def ln_weights(self) -> np.ndarray:
-        """Return ln of weight times likelihood, (n,)."""
-        return self.lnlike_i + self.ln_ratio_i
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far an exploration is.
-
-    Parameters
-    ----------
-    part : str
-        ``"learning"`` or ``"production"``: what the numbers are of.
-    round : int
-    n_drawn : int
-    n_effective : float
-    ln_evidence, ln_evidence_error : float
-        The error is that of the draws.
-    beta : float
-        The power of the likelihood to which the round's mixture was fitted.
-    n_components : int
-        Of the fitted mixture.
-    efficiency : float
-        Effective number of the round's own points over their number.
-    """
-
-    part: str
-    round: int
-    n_drawn: int
-    n_effective: float
-    ln_evidence: float
-    ln_evidence_error: float
-    beta: float
-    n_components: int
-    efficiency: float
 
 
 class Explorer:

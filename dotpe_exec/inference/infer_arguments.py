@@ -24,28 +24,36 @@ BANK_ID = "adapted"
 
 @dataclass(frozen=True)
 class InferArguments:
-    """Arguments of :func:`dotpe_exec.infer` that shape its results; see there."""
+    """Arguments of :func:`dotpe_exec.infer` that shape its results, checked.
+
+    What each means and its default is said there and nowhere else.
+    """
 
     event: Any
-    n_effective: float = 4000
-    max_waveforms: int = 100_000
-    mchirp_range: Any = None
-    bank_folder: Any = None
-    q_min: float = 0.1
-    approximant: str = "IMRPhenomXPHM"
-    f_ref: float = 50.0
-    pn_phase_tol: float | None = None
-    n_ext: int = 1024
-    n_phi: int = 32
-    n_t: int = 64
-    seed: int | None = None
-    n_draws: int | None = None
-    event_dir: Any = None
-    rundir: Any = None
-    par_dic_0: Any = None
-    coherent_posterior_kwargs: Any = None
-    exact_likelihoods: bool = False
-    save_waveforms: bool = False
+    n_effective: float
+    max_waveforms: int
+    mchirp_range: Any
+    bank_folder: Any
+    q_min: float
+    approximant: str
+    f_ref: float
+    pn_phase_tol: float | None
+    n_ext: int
+    n_phi: int
+    n_t: int
+    seed: int | None
+    n_draws: int | None
+    event_dir: Any
+    rundir: Any
+    par_dic_0: Any
+    coherent_posterior_kwargs: Any
+    exact_likelihoods: bool
+    save_waveforms: bool
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any]) -> InferArguments:
+        """Take what belongs here from the arguments of a call of ``infer``."""
+        return cls(**{field.name: given[field.name] for field in fields(cls)})
 
     def __post_init__(self) -> None:
         for name in ("max_waveforms", "n_ext", "n_phi", "n_t"):

@@ -138,28 +138,7 @@ def infer(
         Subclasses of it and of the fitting built-in, see :mod:`dotpe_exec.errors`. Bad
         input is refused before any work starts.
     """
-    arguments = InferArguments(
-        event=event,
-        n_effective=n_effective,
-        max_waveforms=max_waveforms,
-        mchirp_range=mchirp_range,
-        q_min=q_min,
-        bank_folder=bank_folder,
-        approximant=approximant,
-        f_ref=f_ref,
-        pn_phase_tol=pn_phase_tol,
-        n_ext=n_ext,
-        n_phi=n_phi,
-        n_t=n_t,
-        seed=seed,
-        n_draws=n_draws,
-        event_dir=event_dir,
-        rundir=rundir,
-        par_dic_0=par_dic_0,
-        coherent_posterior_kwargs=coherent_posterior_kwargs,
-        exact_likelihoods=exact_likelihoods,
-        save_waveforms=save_waveforms,
-    )
+    arguments = InferArguments.of(locals())
     for name, value in (
         ("resume", resume),
         ("overwrite", overwrite),

@@ -10,7 +10,8 @@ import numpy as np
 
 from ..adaptive.bank import AdaptedBank
 from ..adaptive.coordinates import PriorCoordinates
-from ..adaptive.explorer import Draws, Explorer, Produced, Progress
+from ..adaptive.draws import Draws, Produced, Progress
+from ..adaptive.explorer import Explorer
 from ..adaptive.likelihood import EventLikelihood
 from ..adaptive.mchirp_range import widened
 from ..adaptive.results import bank_posterior, carrying, evidence_sums

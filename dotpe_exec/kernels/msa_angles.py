@@ -17,6 +17,7 @@ import math
 import numpy as np
 
 from .compiling import kernel
+from .elliptic import elliptic_f, jacobi_sn
 from .trigonometry import arctangent, cos_sin
 
 #: Squared spin difference S+^2 - S-^2 below which nutation is left out.
@@ -215,7 +216,7 @@ def msa_constants(m1, m2, spin1_x, spin2_x, v_ref):
         sign = 1.0 if volume > 0 else (-1.0 if volume < 0 else 0.0)
         if -1e-5 < sn2 < 1.00001:
             sn = sign * math.sqrt(min(max(sn2, 0.0), 1.0))
-            constants[_PSI0] = _elliptic_f(sn, m) - _psi(constants, v_ref)
+            constants[_PSI0] = elliptic_f(sn, m) - _psi(constants, v_ref)
     v_f, angles = np.full(1, v_ref), np.empty((4, 1))
     msa_angles(constants, v_f, np.log(v_f), angles[0], angles[1], angles[2], angles[3])
     constants[_PHIZ_0], constants[_ZETA_0] = -angles[0, 0], -angles[1, 0]
@@ -261,7 +262,7 @@ def msa_angles(constants, v_f, log_v_f, phiz_f, zeta_f, cos_theta_f, rounding_f)
         series = 1.0 + v * constants[_PSI1] + v2 * constants[_PSI2]
         psi = constants[_PSI0] - 0.75 * constants[_G0] * delta * series / (v2 * v)
         nutates = abs(smi2 - spl2) >= _NUTATION_LIMIT
-        sn = _jacobi_sn(psi, (smi2 - spl2) / (s3sq - spl2))
+        sn = jacobi_sn(psi, (smi2 - spl2) / (s3sq - spl2))
         ssq = spl2 + ((smi2 - spl2) * sn * sn if nutates else 0.0)
         phiz, zeta, rounding = _corrections(
             q, eta, seff, difference * delta, v, l_norm, j_norm, s3sq, smi2, spl2, psi
@@ -513,50 +514,3 @@ def _oscillation(n, cosine, sine):
     x = cosine * cosine + root * sine * sine
     term = root / (n - 1.0) * arctangent((1.0 - root) * sine * cosine, x)
     return term if n != 1.0 else 0.0
-
-
-@kernel(forceinline=True)
-def _jacobi_sn(u, m):
-    """Return the elliptic sn(u | m), 0 <= m < 0.99; NaN elsewhere.
-
-    Gauss's transformation (Abramowitz and Stegun 16.12), five times, which takes the
-    parameter below rounding.
-    """
-    k1 = _smaller_modulus(math.sqrt(1.0 - m))
-    k2 = _smaller_modulus(math.sqrt((1.0 - k1) * (1.0 + k1)))
-    k3 = _smaller_modulus(math.sqrt((1.0 - k2) * (1.0 + k2)))
-    k4 = _smaller_modulus(math.sqrt((1.0 - k3) * (1.0 + k3)))
-    k5 = _smaller_modulus(math.sqrt((1.0 - k4) * (1.0 + k4)))
-    scale = (1.0 + k1) * (1.0 + k2) * (1.0 + k3) * (1.0 + k4) * (1.0 + k5)
-    _, sn = cos_sin(u / scale)
-    sn = (1.0 + k5) * sn / (1.0 + k5 * sn * sn)
-    sn = (1.0 + k4) * sn / (1.0 + k4 * sn * sn)
-    sn = (1.0 + k3) * sn / (1.0 + k3 * sn * sn)
-    sn = (1.0 + k2) * sn / (1.0 + k2 * sn * sn)
-    sn = (1.0 + k1) * sn / (1.0 + k1 * sn * sn)
-    return sn if (m >= 0.0) & (m < 0.99) else np.nan
-
-
-@kernel(forceinline=True)
-def _smaller_modulus(complement):
-    """Return the modulus after a transformation, from the one complementary to before."""
-    return (1.0 - complement) / (1.0 + complement)
-
-
-@kernel()
-def _elliptic_f(sn, m):
-    """Return the incomplete integral F(asin(sn) | m), by Carlson's duplication of R_F."""
-    x, y, z = 1.0 - sn * sn, 1.0 - m * sn * sn, 1.0
-    for _ in range(60):
-        root_x, root_y, root_z = math.sqrt(x), math.sqrt(y), math.sqrt(z)
-        lam = root_x * root_y + root_x * root_z + root_y * root_z
-        x, y, z = 0.25 * (x + lam), 0.25 * (y + lam), 0.25 * (z + lam)
-        mean = (x + y + z) / 3.0
-        if max(abs(x - mean), abs(y - mean), abs(z - mean)) < 3e-3 * mean:
-            break
-    dx, dy, dz = 1.0 - x / mean, 1.0 - y / mean, 1.0 - z / mean
-    e2 = dx * dy - dz * dz
-    e3 = dx * dy * dz
-    series = 1.0 - e2 / 10.0 + e3 / 14.0 + e2 * e2 / 24.0 - 3.0 * e2 * e3 / 44.0
-    series += -5.0 * e2**3 / 208.0 + 3.0 * e3 * e3 / 104.0 + e2 * e2 * e3 / 16.0
-    return sn * series / math.sqrt(mean)

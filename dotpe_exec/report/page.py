@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import json
 import logging
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from html import escape
 from pathlib import Path
@@ -15,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from .._version import __version__
 from ..atomic import atomic_write, check_writable
-from ..errors import DotpeExecError, InputError
+from ..errors import InputError
 from ..kernels.masses import chirp_mass
 from ..verdict import RELIABLE, verdict_of
 from .compare import jensen_shannon, pairs
@@ -23,15 +21,15 @@ from .corner import CORNER_PARAMETERS, EXTRINSIC_PARAMETERS, corner_figure
 from .figures import incoherent, sky, timeline, waveform
 from .intervals import interval_text
 from .noise import noise_note, noise_rows
+from .page_pieces import STYLE, formatted, picture, table, text
 from .truth import injected_parameters
 from .view import RunView, open_views
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    pass
 
 logger = logging.getLogger(__name__)
 
-_DPI = 150
 _QUANTITIES = (
     ("mchirp", "chirp mass, detector frame", "M☉"),
     ("m1", "primary mass, detector frame", "M☉"),
@@ -59,47 +57,6 @@ _SUMMARY = (
     ("n_i_inds_used", "waveforms that passed the selection", "d"),
     ("n_distance_marginalizations", "likelihoods above the threshold", "d"),
 )
-_STYLE = """
-:root { color-scheme: light; --line: #d7dce2; --soft: #f4f6f8; --accent: #0072b2; }
-* { box-sizing: border-box; }
-body { margin: 0 auto; max-width: 70rem; padding: 1rem; color: #1d2430; background: #fff;
-  font: 1rem/1.5 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; }
-h1 { margin: .5rem 0 0; font-size: 1.7rem; overflow-wrap: anywhere; }
-h2 { margin: 2.2rem 0 .6rem; border-bottom: 2px solid var(--line); font-size: 1.3rem; }
-h3 { margin: 1.4rem 0 .5rem; font-size: 1.05rem; overflow-wrap: anywhere; }
-.note { color: #566; font-size: .9rem; }
-.scroll { overflow-x: auto; }
-table { border-collapse: collapse; font-size: .92rem; font-variant-numeric: tabular-nums; }
-th, td { padding: .3rem .8rem; border-bottom: 1px solid var(--line); text-align: left;
-  vertical-align: top; }
-td.number, th.number { text-align: right; white-space: nowrap; }
-td.path { overflow-wrap: anywhere; min-width: 12rem; }
-thead th { background: var(--soft); }
-tbody th { font-weight: 500; }
-.figures { display: grid; gap: 1.2rem; grid-template-columns:
-  repeat(auto-fit, minmax(min(100%, 30rem), 1fr)); }
-figure { margin: 0; }
-img { width: 100%; height: auto; display: block; }
-figcaption { color: #566; font-size: .9rem; }
-.finding { margin: .6rem 0; padding: .6rem .9rem; background: #fff6e5;
-  border-left: 4px solid #e69f00; }
-.good { background: #e9f6f0; border-color: #009e73; }
-.unusable { background: #fdecea; border-color: #c0392b; }
-.missing { padding: 1rem; color: #566; background: var(--soft); }
-pre { overflow-x: auto; padding: .8rem; background: var(--soft); font-size: .85rem; }
-summary { cursor: pointer; color: var(--accent); }
-a { color: var(--accent); }
-@media (prefers-color-scheme: dark) {
-  :root { color-scheme: dark; --line: #3a4350; --soft: #232a33; --accent: #6cb6e8; }
-  body { color: #dfe5ec; background: #171c22; }
-  .note, figcaption, .missing { color: #a9b4c0; }
-  .finding { color: #1d2430; }
-  img { background: #fff; border-radius: .3rem; }
-}
-@media (max-width: 40rem) { th, td { padding: .25rem .45rem; }
-  td.number { white-space: normal; } }
-@media print { details { display: none; } figure { break-inside: avoid; } }
-"""
 
 
 def write_report(
@@ -169,17 +126,17 @@ def render(views: Sequence[RunView]) -> str:
         parts += [
             f"<h2>{escape(heading)}</h2>",
             '<div class="figures">',
-            _picture(
+            picture(
                 partial(waveform, view),
                 "Whitened data and the waveform of the sample with the largest likelihood",
             ),
-            _picture(partial(sky, view), "Position on the sky"),
-            _picture(
+            picture(partial(sky, view), "Position on the sky"),
+            picture(
                 partial(incoherent, view),
                 "Sum of single-detector ln likelihoods of the waveforms that passed the "
                 "selection, across the bank",
             ),
-            _picture(partial(timeline, view), "Who worked when"),
+            picture(partial(timeline, view), "Who worked when"),
             "</div>",
             _timings(view),
             _arguments(view),
@@ -187,7 +144,7 @@ def render(views: Sequence[RunView]) -> str:
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{escape(events)}: DOT-PE report</title>\n<style>{_STYLE}</style>\n"
+        f"<title>{escape(events)}: DOT-PE report</title>\n<style>{STYLE}</style>\n"
         "</head>\n<body>\n" + "\n".join(parts) + "\n</body>\n</html>\n"
     )
 
@@ -240,14 +197,14 @@ def _results(views: Sequence[RunView]) -> str:
         rows.append([name, *(_interval(view, column) for view in views), ""])
     for key, name, form in _SUMMARY:
         if any(key in view.run.summary for view in views):
-            cells = [_formatted(view.run.summary.get(key), form) for view in views]
+            cells = [formatted(view.run.summary.get(key), form) for view in views]
             rows.append([name, *cells, ""])
     errors = [view.run.summary.get("relative_binning_error") or {} for view in views]
     if any(errors):
-        cells = [_formatted(error.get("largest"), ".3f") for error in errors]
+        cells = [formatted(error.get("largest"), ".3f") for error in errors]
         rows.append(["largest error of relative binning in ln likelihood", *cells, ""])
     rows += noise_rows(views)
-    return _table(["quantity", *(view.label for view in views), "unit"], rows)
+    return table(["quantity", *(view.label for view in views), "unit"], rows)
 
 
 def _snr_columns(views: Sequence[RunView]) -> list[str]:
@@ -287,7 +244,7 @@ def _divergences(views: Sequence[RunView]) -> str:
     return (
         "<h3>Jensen-Shannon divergences of the marginal posteriors (bit)</h3>"
         '<p class="note">0: the same; 1: nothing in common. Below about 0.01 is no '
-        "difference that a figure would show.</p>" + _table(header, rows)
+        "difference that a figure would show.</p>" + table(header, rows)
     )
 
 
@@ -306,8 +263,8 @@ def _what_was_run(views: Sequence[RunView]) -> str:
         ("machine", _machine),
     )
     for name, fact in facts:
-        rows.append([name, *(_text(fact(view)) for view in views)])
-    return _table(["", *(view.label for view in views)], rows, numeric=False)
+        rows.append([name, *(text(fact(view)) for view in views)])
+    return table(["", *(view.label for view in views)], rows, numeric=False)
 
 
 def _banks(view: RunView) -> str:
@@ -317,10 +274,10 @@ def _banks(view: RunView) -> str:
     else:
         folders = [str(f) for f in given] if isinstance(given, list) else [str(given)]
     sizes = []
-    for bank_id, table in view.bank_tables.items():
-        mchirp = chirp_mass(table["m1"].to_numpy(), table["m2"].to_numpy())
+    for bank_id, bank in view.bank_tables.items():
+        mchirp = chirp_mass(bank["m1"].to_numpy(), bank["m2"].to_numpy())
         sizes.append(
-            f"{bank_id}: {len(table)} waveforms, chirp mass {mchirp.min():.4g} to "
+            f"{bank_id}: {len(bank)} waveforms, chirp mass {mchirp.min():.4g} to "
             f"{mchirp.max():.4g} M☉"
         )
     return "\n".join([*folders, *sizes])
@@ -353,9 +310,9 @@ def _timings(view: RunView) -> str:
             name,
             f"{phase['work']} {phase['unit']}s",
             f"{phase['seconds']:.1f}",
-            _formatted(phase.get("work_per_second"), ".4g"),
-            _formatted(phase.get("worker_busy_fraction"), ".0%"),
-            _formatted(phase.get("load_balance"), ".0%"),
+            formatted(phase.get("work_per_second"), ".4g"),
+            formatted(phase.get("worker_busy_fraction"), ".0%"),
+            formatted(phase.get("load_balance"), ".0%"),
             f"{phase.get('peak_worker_memory_bytes', 0) / 1e6:.0f}",
             _megabytes(phase.get("predicted_worker_memory_bytes")),
         ]
@@ -367,8 +324,8 @@ def _timings(view: RunView) -> str:
     ]  # fmt: skip
     efficiency = _effective_per_core_second(view)
     return (
-        f"<h3>Time</h3>{_table(['stage', 'seconds'], rows)}"
-        f"<h3>Parallel phases</h3>{_table(header, phases)}"
+        f"<h3>Time</h3>{table(['stage', 'seconds'], rows)}"
+        f"<h3>Parallel phases</h3>{table(header, phases)}"
         + (f'<p class="note">{efficiency}</p>' if efficiency else "")
     )
 
@@ -394,30 +351,6 @@ def _arguments(view: RunView) -> str:
     return f"<details><summary>All arguments</summary><pre>{escape(text)}</pre></details>"
 
 
-# Pieces
-
-
-def _table(
-    header: Sequence[str], rows: Iterable[Sequence[str]], numeric: bool = True
-) -> str:
-    """Return a table; all columns but the first hold numbers, or else text that wraps."""
-    kind = "number" if numeric else "path"
-
-    def line(cells: Sequence[str], tag: str) -> str:
-        first, *rest = cells
-        others = "".join(
-            f'<{tag} class="{kind}">{escape(cell).replace(chr(10), "<br>")}</{tag}>'
-            for cell in rest
-        )
-        return f'<tr><th scope="row">{escape(first)}</th>{others}</tr>'
-
-    body = "".join(line(row, "td") for row in rows)
-    return (
-        f'<div class="scroll"><table><thead>{line(header, "th")}</thead>'
-        f"<tbody>{body}</tbody></table></div>"
-    )
-
-
 def _corner(views: Sequence[RunView], parameters: Sequence[str], caption: str) -> str:
     samples = {view.label: view.run.samples for view in views}
     if len(views) > 1:
@@ -425,29 +358,4 @@ def _corner(views: Sequence[RunView], parameters: Sequence[str], caption: str) -
     truth = injected_parameters(views[0].run)
     if truth:
         caption += "; black lines: what was injected"
-    return _picture(lambda: corner_figure(samples, parameters, truth=truth), caption)
-
-
-def _picture(draw: Callable[[], Figure], caption: str) -> str:
-    """Return a figure with the picture inside, or the reason why there is none."""
-    try:
-        figure = draw()
-    except (DotpeExecError, KeyError) as error:
-        logger.warning("%s: not shown: %s", caption, error)
-        inside = f'<div class="missing">Not shown: {escape(str(error))}</div>'
-    else:
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format="png", dpi=_DPI)
-        data = base64.b64encode(buffer.getvalue()).decode("ascii")
-        inside = f'<img alt="{escape(caption)}" src="data:image/png;base64,{data}">'
-    return f"<figure>{inside}<figcaption>{escape(caption)}.</figcaption></figure>"
-
-
-def _formatted(value: Any, form: str) -> str:
-    if value is None:
-        return "–"
-    return f"{int(value) if form == 'd' else value:{form}}"
-
-
-def _text(value: Any) -> str:
-    return "–" if value is None else str(value)
+    return picture(lambda: corner_figure(samples, parameters, truth=truth), caption)

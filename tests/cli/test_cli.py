@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import shutil
 import subprocess
@@ -12,8 +13,8 @@ import numpy as np
 import pytest
 from banks.synthetic_banks import write_bank
 
-from dotpe_exec.cli import main
-from dotpe_exec.inference import entry
+from dotpe_exec.cli import main, runs
+from dotpe_exec.inference import entry, infer, run_multicore
 
 
 @pytest.fixture(scope="module")
@@ -233,3 +234,20 @@ def test_info_says_where_noise_levels_of_runs_differ(call, finished, tmp_path):
     code, output, _ = call(["info", finished])
     assert code == 0
     assert "differ in asd_drift" not in output
+
+
+@pytest.mark.parametrize(
+    ("command", "function"), [(runs.run, run_multicore), (runs.infer, infer)]
+)
+def test_options_have_the_functions_defaults(command, function):
+    defaults = {
+        name: argument.default
+        for name, argument in inspect.signature(function).parameters.items()
+        if argument.default is not inspect.Parameter.empty
+    }
+    given = command.make_context("command", [], resilient_parsing=True).params
+    shared = given.keys() & defaults.keys()
+    assert len(shared) > 15
+    assert {name: given[name] for name in shared} == {
+        name: defaults[name] for name in shared
+    }

@@ -13,7 +13,7 @@ from report_runs import write_run
 
 from dotpe_exec.cli import main
 from dotpe_exec.errors import InputError, MissingFileError, RunDirectoryError
-from dotpe_exec.report import page
+from dotpe_exec.report import page, page_pieces
 from dotpe_exec.report.intervals import weighted_quantiles
 from dotpe_exec.report.page import render, write_report
 from dotpe_exec.report.view import open_views
@@ -61,7 +61,7 @@ class Checker(HTMLParser):
 @pytest.fixture
 def no_pictures(monkeypatch):
     """Draw nothing: these tests are about the rest of the page."""
-    monkeypatch.setattr(page, "_picture", lambda draw, caption: caption)
+    monkeypatch.setattr(page, "picture", lambda draw, caption: caption)
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +70,7 @@ def text(tmp_path_factory, tasks):
     folder = write_run(tmp_path_factory.mktemp("page") / "run", n=100)
     tasks.to_feather(folder / "tasks.feather")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(page, "_DPI", 20)
+        patch.setattr(page_pieces, "_DPI", 20)
         return render(open_views([folder]))
 
 

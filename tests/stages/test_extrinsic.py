@@ -298,7 +298,7 @@ def test_useless_proposals_are_replaced_by_others(
         return proposal
 
     monkeypatch.setattr(extrinsic_scoring, "propose", propose_but_for_some)
-    problem.draw(tmp_path / "store", distance_table=distance_table)
+    problem.draw(tmp_path / "store", executor="serial", distance_table=distance_table)
     assert len(tried) >= extrinsic_scoring.N_PARENTS + 2
     assert len(set(tried)) == len(tried)
 
