@@ -169,3 +169,13 @@ def test_every_room_is_explained():
         f"{path.name}/" for path in ROOT.iterdir() if (path / "__init__.py").is_file()
     }
     assert [room for room in sorted(rooms) if f"`{room}`" not in page] == []
+
+
+def test_every_room_stands_in_the_documentation_once():
+    text = (ROOT.parent / "docs" / "architecture.md").read_text(encoding="utf-8")
+    rooms = [path.name for path in ROOT.glob("*.py")]
+    rooms += [f"{path.name}/" for path in ROOT.iterdir() if path.is_dir()]
+    rooms = [room for room in rooms if not room.startswith("__pycache__")]
+    table = [line.split("|")[2].strip() for line in text.splitlines() if line[:1] == "|"]
+    entries = {room: table.count(f"`{room}`") for room in rooms}
+    assert {room: n for room, n in entries.items() if n != 1} == {}

@@ -1,4 +1,4 @@
-"""What an exploration draws: all points, those of the result, how far it is."""
+"""What an exploration draws: all points, those of the result, how far it has come."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ class Produced:
 
 @dataclass(frozen=True)
 class Progress:
-    """How far an exploration is.
+    """How far an exploration has come.
 
     Parameters
     ----------

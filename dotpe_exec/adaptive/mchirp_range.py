@@ -1,4 +1,4 @@
-"""Which chirp masses to look at, for an event of which nothing is known."""
+"""The range of chirp masses to search for an event about which nothing is known."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ def temper(
     ln_weight_i : (n,) float
         beta lnlike_i + ln_ratio_i.
     beta : float
-        1 where enough count anyhow; else the largest power with which they do.
+        1 if enough points count; else the largest power with which enough do.
     """
     allowed = lnlike_i > -np.inf
 

@@ -47,7 +47,7 @@ class BankReport:
     remarks : tuple of str
         What is unusual but allowed.
     n_waveforms, n_blocks : int
-        As far as configuration and table tell.
+        By configuration and table.
     n_bytes : int
         Read from waveform files.
     has_checksums : bool

@@ -50,7 +50,7 @@ class BankConfig:
 
     @property
     def mchirp_range(self) -> tuple[float, float] | None:
-        """Range of chirp masses [solar masses], if the file tells."""
+        """Range of chirp masses [solar masses], if the file has one."""
         for low, high in (("mchirp_min", "mchirp_max"), ("min_mchirp", "max_mchirp")):
             ends = self.info.get(low), self.info.get(high)
             if all(_is_finite(end) for end in ends):

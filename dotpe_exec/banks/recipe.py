@@ -1,4 +1,4 @@
-"""What a bank is to be: everything that determines its content, checked."""
+"""The recipe of a bank: everything that determines its content, checked."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The waveforms of a bank: where they lie, and how they are read.
+"""The waveforms of a bank: where they are, and how they are read.
 
 Files are read, not memory-mapped: what is checked is what is used, a file that is
 truncated meanwhile is an error and not the end of the process, and nothing is kept that

@@ -1,4 +1,4 @@
-"""Power spectral densities of the noise that a user has, for events from strain."""
+"""Power spectral densities given by the user, for events made from strain."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From an event to posterior samples without a bank: it is drawn where the posterior is."""
+"""From an event to posterior samples without a bank: waveforms are drawn as needed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How far marginal posteriors of several runs differ."""
+"""How much the marginal posteriors of several runs differ."""
 
 from __future__ import annotations
 

@@ -230,8 +230,8 @@ class DirectoryLock:
         except OSError as error:
             if error.errno in _UNSUPPORTED:
                 logger.warning(
-                    "the file system of %s has no locks (%s): that no other process works "
-                    "there is only certain as far as %s tells",
+                    "the file system of %s has no locks (%s): only the content of %s shows "
+                    "whether another process works there",
                     self.path.parent, error.strerror, self.path.name,
                 )  # fmt: skip
                 return False

@@ -136,7 +136,7 @@ def ln_evidence_error(
 
     The extrinsic samples themselves are drawn in two phases: points for a pool, then
     samples from the pool, in proportion to a score. The better the score, the more alike
-    are the column means Y_e, and the less their scatter tells of the pool's. With c_e the
+    are the column means Y_e, and the less their scatter says about the pool's. With c_e the
     expected count of a sample,
 
         v_pool = sum_e c_e Y_e^2 / n_e^2

@@ -129,7 +129,7 @@ def draw_extrinsic_samples(
     Raises
     ------
     SelectionError
-        There are no survivors, or no proposal of any survivor is of use.
+        There are no survivors, or no survivor gave a useful proposal.
     """
     summary = reference.summary
     detector_names = tuple(event_data.detector_names)

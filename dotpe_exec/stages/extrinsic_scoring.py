@@ -57,7 +57,7 @@ def adapt_proposals(
     min_effective_prior: float,
     seed: int,
 ) -> tuple[list[tuple[int, AdaptedProposal]], int]:
-    """Return (candidate, proposal) of the first parents whose proposals are of use.
+    """Return (candidate, proposal) of the first parents with useful proposals.
 
     Also how many parents were tried.
     """
