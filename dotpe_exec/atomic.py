@@ -22,7 +22,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .errors import RunDirectoryError
+from .errors import InputError, RunDirectoryError
+from .validation import check_path
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -127,6 +128,24 @@ def check_writable(path: str | os.PathLike) -> None:
     with writing(path):
         os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
         temporary.unlink()
+
+
+def output_file(output: str | os.PathLike, *endings: str) -> Path:
+    """Return the path of a file to be written, checked before any work is done for it.
+
+    Raises
+    ------
+    InputError
+        It is no path, or its name ends in none of ``endings``.
+    RunDirectoryError
+        As :func:`check_writable`.
+    """
+    check_path("output", output)
+    path = Path(output)
+    if endings and not path.name.lower().endswith(endings):
+        raise InputError(f"{path} must end in {' or '.join(endings)}")
+    check_writable(path)
+    return path
 
 
 def _explain(path: Path, error: OSError) -> RunDirectoryError:

@@ -28,6 +28,7 @@ LAYERS = (
         "types",
         "verdict",
     },
+    {"validation"},
     {
         "atomic",
         "cache_folder",
@@ -36,7 +37,6 @@ LAYERS = (
         "npy_files",
         "optional",
         "seeds",
-        "validation",
     },
     {"config", "executors", "kernels", "rundir"},
     {"waveforms"},

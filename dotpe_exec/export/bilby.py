@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from .._version import __version__
-from ..atomic import atomic_write, check_writable
+from ..atomic import atomic_write, output_file
 from ..loading import StoredRun, load_run
-from ..validation import check_path
 from .data import AnalysedData, analysed_data, waveform_arguments
 from .prior import bilby_priors
 from .tables import export_table, ln_evidence
@@ -50,9 +49,7 @@ def to_bilby(rundir: str | os.PathLike, output: str | os.PathLike) -> Path:
         kept, or the file cannot be written.
     """
     run = load_run(rundir)
-    check_path("output", output)
-    output = Path(output)
-    check_writable(output)
+    output = output_file(output)
     evidence, error = ln_evidence(run)
     posterior = export_table(run)
     data = analysed_data(run)

@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .._version import __version__
-from ..atomic import atomic_write, check_writable
+from ..atomic import atomic_write, output_file
 from ..derived import binary_parameters
-from ..validation import check_path
 from .data import analysed_data, reference_frequency
 from .prior import prior_draws
 from .tables import export_table, ln_evidence
@@ -67,9 +66,7 @@ def to_pesummary(
 
     from ..report.view import open_views
 
-    check_path("output", output)
-    output = Path(output)
-    check_writable(output)
+    output = output_file(output)
     views = open_views([rundirs] if isinstance(rundirs, str | os.PathLike) else rundirs)
     tables = [export_table(view.run) for view in views]
     with atomic_write(output) as temporary, h5py.File(temporary, "w") as file:

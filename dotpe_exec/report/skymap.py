@@ -12,13 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..atomic import atomic_write, check_writable
+from ..atomic import atomic_write, output_file
 from ..derived.detectors import interferometer_name
-from ..errors import InputError, RunDirectoryError
+from ..errors import RunDirectoryError
 from ..kernels.importance import effective_size
 from ..loading import StoredRun, load_run
 from ..optional import needs
-from ..validation import check_path
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -132,11 +131,7 @@ def to_skymap(run: StoredRun | str | os.PathLike, output: str | os.PathLike) -> 
     MissingFileError, RunDirectoryError
         As :func:`make_skymap`; or the file cannot be written.
     """
-    check_path("output", output)
-    output = Path(output)
-    if not output.name.lower().endswith((".fits", ".fits.gz")):
-        raise InputError(f"{output} must end in .fits or .fits.gz")
-    check_writable(output)
+    output = output_file(output, ".fits", ".fits.gz")
     run = run if isinstance(run, StoredRun) else load_run(run)
     skymap = run.skymap if hasattr(run, "skymap") else make_skymap(run)
     from ligo.skymap.io import write_sky_map
