@@ -8,6 +8,7 @@ import sys
 import time
 import warnings
 from dataclasses import replace
+from inspect import signature
 
 import numpy as np
 import pandas as pd
@@ -112,7 +113,10 @@ def test_exact_likelihoods_correct_the_same_samples(serial_run, tmp_path):
 
 def test_bins_are_those_that_the_event_needs():
     event = load_event("GW150914")
-    arguments = InferArguments(event, rundir="run")
+    defaults = {
+        name: argument.default for name, argument in signature(infer).parameters.items()
+    }
+    arguments = InferArguments.of(defaults | {"event": event, "rundir": "run"})
     for lnlike, pn_phase_tol in ((230.0, 0.05), (1900.0, 0.025)):
         config = bank_config_for(event, arguments, BestTemplate(30.0, lnlike))
         assert config.info["pn_phase_tol"] == pn_phase_tol
