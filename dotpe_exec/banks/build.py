@@ -144,8 +144,11 @@ def build_bank(
     """
     folder = Path(os.path.abspath(Path(folder).expanduser()))  # noqa: PTH100 (keep links)
     chosen = event is not None and pn_phase_tol is None
+    searched = parse_mchirp_range("mchirp_range", mchirp_range)
+    if prior_mchirp_range is not None:
+        searched = parse_mchirp_range("prior_mchirp_range", prior_mchirp_range)
     fbin, pn_phase_tol = choose_bins(
-        fbin, event, pn_phase_tol, approximant, f_ref, prior_mchirp_range or mchirp_range
+        fbin, event, pn_phase_tol, approximant, f_ref, searched
     )
     recipe = make_recipe(
         bank_size=bank_size,

@@ -170,7 +170,7 @@ def choose_bins(
     pn_phase_tol: float | None,
     approximant: str,
     f_ref: float,
-    mchirp_range: Sequence[float],
+    mchirp_range: tuple[float, float],
 ) -> tuple[np.ndarray, float | None]:
     """Return the frequencies given as ``fbin``, or bins for ``event``, checked.
 
@@ -195,12 +195,12 @@ def choose_bins(
 
 
 def _tolerance_for(
-    event_data: EventData, approximant: str, f_ref: Any, mchirp_range: Any
+    event_data: EventData, approximant: str, f_ref: Any, mchirp_range: tuple[float, float]
 ) -> float:
     """Return the tolerance that an event needs, the same for all parts of a range."""
     from ..events.matched_filter import HIGHEST, LOWEST, search_template
 
-    low, high = parse_mchirp_range("mchirp_range", mchirp_range)
+    low, high = mchirp_range
     f_ref = number("f_ref", f_ref, minimum=0.0)
     if not 0 < f_ref < np.inf:
         raise InputError(f"f_ref is {f_ref}, expected a positive frequency [Hz]")
