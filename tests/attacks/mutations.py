@@ -83,8 +83,7 @@ OF_ARRAYS: dict[str, Change] = {
     "records": lambda a: np.zeros(a.shape, [("a", "f8")]),
     "truths": lambda a: np.ones(a.shape, bool),
     "integers": lambda a: np.ones(a.shape, np.int64),
-    "single precision": lambda a: a.astype(np.result_type(a.dtype.type(0), np.float32).char
-                                           .replace("d", "f").replace("D", "F")),  # fmt: skip
+    "single precision": lambda a: a.astype(np.complex64 if a.dtype.kind == "c" else "f4"),
     "more dimensions": lambda a: a[None],
     "fewer dimensions": lambda a: a.reshape(-1)[: len(a)],
     "transposed": lambda a: a.T[..., None],
@@ -95,7 +94,7 @@ OF_ARRAYS: dict[str, Change] = {
     "NaN": put(np.nan),
     "infinity": put(np.inf),
     "scalar": lambda a: np.asarray(a.reshape(-1)[-1]),
-}  # fmt: skip
+}
 
 
 def _negated(array: np.ndarray) -> np.ndarray:
@@ -214,7 +213,7 @@ OF_COLUMNS: dict[str, Change] = {
     "NaN": lambda c: pa.array([*c.to_pylist()[:-1], float("nan")]),
     "infinity": lambda c: pa.array([float("inf"), *c.to_pylist()[1:]]),
     "huge": lambda c: pa.array([1e308, *c.to_pylist()[1:]]),
-}  # fmt: skip
+}
 
 
 def restructure_table(path: Path, rng: random.Random) -> str:
