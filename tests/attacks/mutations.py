@@ -193,9 +193,8 @@ def restructure_event(path: Path, rng: random.Random) -> str:
     with zipfile.ZipFile(path, "w", compression) as archive:
         for name, data in members.items():
             archive.writestr(f"{name}.npy", data)
-        if kind == "twice" and key in members:
-            other = OF_ARRAYS["doubled"](np.atleast_1d(array))[: array.size]
-            archive.writestr(f"{key}.npy", npy(other.reshape(array.shape) * 1))
+        if kind == "twice":
+            archive.writestr(f"{key}.npy", npy(np.roll(array, 1)))
     return f"{key}: {kind}"
 
 
@@ -225,7 +224,7 @@ def restructure_table(path: Path, rng: random.Random) -> str:
     compression = rng.choice(["uncompressed", "lz4", "zstd"])
     kind = rng.choice(
         ["column", "column", "lost", "renamed", "twice", "order", "rows", "no rows",
-         "chunks", "version"]
+         "chunks", "metadata"]
     )  # fmt: skip
     options: dict[str, Any] = {"compression": compression}
     if kind == "column":
@@ -249,7 +248,7 @@ def restructure_table(path: Path, rng: random.Random) -> str:
     elif kind == "chunks":
         options["chunksize"] = rng.randint(1, 9)
     else:
-        options = {"version": 1}
+        kind, options = "without metadata", {}
         table = table.replace_schema_metadata(None)
     feather.write_feather(table, str(path), **options)
     return f"{name}: {kind} ({compression})"
