@@ -17,7 +17,7 @@ def show_results(rundir: Path, *, strict: bool = False) -> None:
     import pandas as pd
     from rich.console import Console
 
-    from ..report.table import results_table, timing_table, verdict_text
+    from ..report.table import printable, results_table, timing_table, verdict_text
     from ..rundir.directory import RunDirectory
     from ..verdict import RELIABLE, verdict_of
 
@@ -28,7 +28,7 @@ def show_results(rundir: Path, *, strict: bool = False) -> None:
     console.print(results_table(pd.read_feather(files.samples), summary))
     console.print(verdict_text(summary))
     console.print(timing_table(report, summary))
-    console.print(f"run directory: {rundir}", soft_wrap=True)
+    console.print(printable(f"run directory: {rundir}"), soft_wrap=True)
     if strict and verdict_of(summary).status != RELIABLE:
         click.get_current_context().exit(3)
 
@@ -38,7 +38,7 @@ def show_runs(rundirs: Sequence[str], *, as_json: bool) -> None:
     from rich.console import Console
 
     from ..loading import load_run
-    from ..report.table import results_table, verdict_text
+    from ..report.table import printable, results_table, verdict_text
     from ..stages.noise_drift import drift_differences
 
     runs = [load_run(rundir) for rundir in rundirs]
@@ -48,10 +48,11 @@ def show_runs(rundirs: Sequence[str], *, as_json: bool) -> None:
         return
     console = Console()
     for run in runs:
-        console.print(f"run directory: {run.path}", soft_wrap=True)
+        console.print(printable(f"run directory: {run.path}"), soft_wrap=True)
         console.print(results_table(run.samples, run.summary))
         console.print(verdict_text(run.summary))
     for sentence in drift_differences({str(run.path): run.summary for run in runs}):
         console.print(
-            f"{sentence}; compare evidences at the same asd_drift", soft_wrap=True
+            printable(f"{sentence}; compare evidences at the same asd_drift"),
+            soft_wrap=True,
         )

@@ -295,7 +295,7 @@ class FastReferenceWaveformFinder(
         They are those expected for the signal-to-noise ratio (2 to 8), widened up to
         ``max_doublings`` times until the likelihood there, maximised over mass ratio and
         spin, is by ``lnl_drop`` below that of the reference waveform. Without a signal
-        they end where the masses end that cogwheel's rule knows.
+        they end where the masses end for which there are waveforms.
         """
         mchirp_0 = gw_utils.m1m2_to_mchirp(self.par_dic_0["m1"], self.par_dic_0["m2"])
         lnl_0 = self.lnlike_max_amp_phase_time(self.par_dic_0)
@@ -303,14 +303,14 @@ class FastReferenceWaveformFinder(
         mchirp_range = gw_utils.estimate_mchirp_range(mchirp_0, snr=snr)
         for i in range(2):
             for _ in range(max_doublings):
-                if not self._reaches(lnl_0 - lnl_drop, mchirp_range[i], seed):
-                    break
                 try:
+                    if not self._reaches(lnl_0 - lnl_drop, mchirp_range[i], seed):
+                        break
                     mchirp_range[i] = gw_utils.estimate_mchirp_range.expand_range(
                         mchirp_0, mchirp_range[i]
                     )
-                except ValueError:  # beyond the table of chirp masses
-                    break
+                except (RuntimeError, ValueError):
+                    break  # beyond the masses of LAL's waveforms, or of cogwheel's rule
         self._mchirp_range = tuple(float(mchirp) for mchirp in mchirp_range)
 
     def _reaches(self, lnlike: float, mchirp: float, seed: int) -> bool:

@@ -103,7 +103,9 @@ def _read_event(path: Path) -> EventData:
     except Exception as error:
         # A pickle, a single array, a truncated or foreign file: the errors of zipfile, zlib
         # and NumPy are of many classes.
-        raise EventError(f"{source} is not a cogwheel event (.npz): {error}") from error
+        # Some quote what they found, however long.
+        reason = str(error)[:200]
+        raise EventError(f"{source} is not a cogwheel event (.npz): {reason}") from error
     if "wht_filter" not in content and {"fd_filter", "psd"} <= content.keys():
         # Early versions of cogwheel kept filter and spectral density apart.
         shapes = {key: content[key].shape for key in ("fd_filter", "psd", "strain")

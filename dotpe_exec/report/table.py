@@ -22,6 +22,13 @@ _ROWS = (
 )
 
 
+def printable(text: str) -> Text:
+    """Return text of a file as it stands: no markup, nothing that steers terminals."""
+    from rich.text import Text
+
+    return Text("".join(char if char.isprintable() else "\ufffd" for char in text))
+
+
 def results_table(samples: pd.DataFrame, summary: dict[str, Any]) -> Table:
     """Return the table of medians, 90% intervals, evidence and sample sizes."""
     from rich.table import Table
@@ -62,8 +69,9 @@ def verdict_text(summary: Mapping[str, Any]) -> Text:
     text = Text()
     text.append(f"Verdict: {verdict.sentence}\n", style=_STYLES[verdict.status])
     for finding in verdict.findings:
-        text.append(f"- {finding.title}", style=_STYLES[finding.status])
-        text.append(f". {finding.advice}\n")
+        title, advice = printable(finding.title), printable(finding.advice)
+        text.append(f"- {title.plain}", style=_STYLES.get(finding.status, ""))
+        text.append(f". {advice.plain}\n")
     return text
 
 
@@ -75,7 +83,7 @@ def timing_table(report: dict[str, Any], summary: dict[str, Any]) -> Table:
     table.add_column("stage")
     table.add_column("seconds", justify="right")
     for stage, seconds in report["stages"].items():
-        table.add_row(stage, f"{seconds:.1f}")
+        table.add_row(printable(stage), f"{seconds:.1f}")
     total = sum(report["stages"].values())
     table.add_section()
     table.add_row("total", f"{total:.1f}")

@@ -205,13 +205,13 @@ def _check_table(table: pd.DataFrame, path: Path) -> pd.DataFrame:
         )
     table = table.copy()
     for name in (name for name in COLUMNS if name in table):
-        try:
-            table[name] = table[name].to_numpy(float)
-        except (TypeError, ValueError) as error:
+        # Dates and truths could be converted, and would be taken for numbers.
+        if table[name].dtype.kind not in "fiu":
             raise InputError(
                 f"extrinsic_samples: {path} has {table[name].dtype} in column {name}, "
                 "expected numbers"
-            ) from error
+            )
+        table[name] = table[name].to_numpy(float)
     with np.errstate(divide="ignore", invalid="ignore"):
         if "log_prior_weights" not in table:
             table["log_prior_weights"] = (

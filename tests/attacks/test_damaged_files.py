@@ -96,6 +96,7 @@ def outcome(folder, expected, seen_beforehand):
     return None if abs(difference) < 1e-3 else f"ln evidence is off by {difference}"
 
 
+@pytest.mark.filterwarnings("ignore:Duplicate name")
 @pytest.mark.parametrize(
     "n_cases", [FEW, pytest.param(MANY, marks=pytest.mark.slow)], ids=["few", "many"]
 )
