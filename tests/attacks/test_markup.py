@@ -38,7 +38,7 @@ FINDING = {
 @pytest.fixture
 def rundir(tmp_path, monkeypatch):
     """A run whose path, event, bank and findings are markup."""
-    monkeypatch.setattr(page, "_picture", lambda draw, caption: escape(caption))
+    monkeypatch.setattr(page, "picture", lambda draw, caption: escape(caption))
     folder = write_run(
         tmp_path / f"{SCRIPT}[red]",
         bank_folder={SCRIPT: f"/banks/{SCRIPT}"},
@@ -149,7 +149,7 @@ def test_such_names_are_refused(undamaged, tmp_path, what):
 
 
 def test_run_in_a_folder_with_such_a_name(undamaged, tmp_path, monkeypatch):
-    monkeypatch.setattr(page, "_picture", lambda draw, caption: escape(caption))
+    monkeypatch.setattr(page, "picture", lambda draw, caption: escape(caption))
     rundir = run(**arguments(undamaged, rundir=tmp_path / "<script>"))
     text = page.render(open_views([rundir]))
     assert "<script" not in text and "&lt;script&gt;" in text
