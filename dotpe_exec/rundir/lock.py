@@ -226,7 +226,7 @@ class DirectoryLock:
         if fcntl is None:
             return False
         try:
-            _take_lock(descriptor)
+            self._take(descriptor)
         except OSError as error:
             if error.errno in _UNSUPPORTED:
                 logger.warning(
@@ -241,6 +241,24 @@ class DirectoryLock:
                 f"{self.path} cannot be locked: {error.strerror}"
             ) from error
         return True
+
+    def _take(self, descriptor: int) -> None:
+        """Take the lock; wait a moment for what a process that ended leaves behind.
+
+        A child that it forked last may not have closed its copy of the file yet.
+        """
+        deadline = time.monotonic() + SETTLE
+        while True:
+            try:
+                return _take_lock(descriptor)
+            except OSError as error:
+                if error.errno not in (errno.EACCES, errno.EAGAIN):
+                    raise
+                record = _read_record(descriptor)
+                ours = record.get("host") == socket.gethostname()
+                if not ours or _alive(record) or time.monotonic() > deadline:
+                    raise
+            time.sleep(0.02)
 
     def _check_record(self, descriptor: int, locks_work: bool) -> None:
         """Refuse where the record names somebody who is alive."""
