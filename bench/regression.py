@@ -122,12 +122,15 @@ def _git(*words: str) -> subprocess.CompletedProcess[bytes]:
 
 
 def regression_table(
-    ratios: Mapping[str, float], stored: Mapping[str, Any], worse: Sequence[str]
+    ratios: Mapping[str, float],
+    stored: Mapping[str, Any],
+    worse: Sequence[str],
+    revision: str,
 ) -> Table:
     """Return all figures beside the baseline's."""
     table = Table(
         "regression",
-        f"Against version {stored['version']}, measured on this {cpu_model()}; at most "
+        f"Against {revision}, measured on this {cpu_model()}; at most "
         f"{LARGEST_LOSS:.0%} may be lost.",
     )
     for name, before in stored["ratios"].items():
@@ -171,11 +174,12 @@ def main(words: Sequence[str] | None = None) -> int:
         f"--{name}={getattr(arguments, name)}"
         for name in ("waveforms", "samples", "repeats")
     ]
-    stored = measure_release(arguments.release or release_revision(), sizes)
+    revision = arguments.release or release_revision()
+    stored = measure_release(revision, sizes)
     report = Report(arguments)
     ratios = best_of_attempts(measure, stored["ratios"], LARGEST_LOSS, ATTEMPTS)
     worse = lost(ratios, stored["ratios"], LARGEST_LOSS)
-    report.show(regression_table(ratios, stored, worse))
+    report.show(regression_table(ratios, stored, worse, revision))
     report.write()
     return 1 if worse else 0
 
