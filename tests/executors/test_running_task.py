@@ -42,8 +42,11 @@ def test_threads_note_at_once_and_leave_the_files_of_others_alone(tmp_path):
     for folder in folders:
         folder.mkdir()
     failed, done = [], threading.Event()
+    # All alive together: the name of a thread that ended is used again.
+    together = threading.Barrier(6)
 
     def work(first):
+        together.wait()
         try:
             for number in range(300):
                 folder = str(folders[(first + number) % 3])
