@@ -17,7 +17,7 @@ import numpy as np
 from ..logged_prints import prints_logged
 from .direct import Source, generate_modes
 from .parameters import PARAMETERS
-from .xphm import FastGenerator, has_fast_way
+from .xphm import FastGenerator, FastWayError, has_fast_way
 
 #: The ways to make a waveform, the fastest first.
 WAYS = ("fast", "direct", "cogwheel")
@@ -118,8 +118,8 @@ class ModeGenerator:
                     self.approximant, self.harmonic_modes, self.f_ref, self.fbin_b
                 )
             amplitude_mpb, phase_mpb = self._made["fast"](parameters)
-        except Exception:
-            # Whatever stops it, the direct way is there, and says what is wrong.
+        except (FastWayError, ArithmeticError, RuntimeError, ValueError):
+            # The parameters' fault, or LALSimulation's; the direct way says what is wrong.
             return None
         size = amplitude_mpb.sum()
         usable = 0 < size < math.inf and math.isfinite(phase_mpb.sum())
