@@ -66,7 +66,7 @@ def main() -> None:
         lambda unit: unit, ln_likelihood, n_dim=len(names), n_live=arguments.n_live,
         pass_dict=False, seed=1,
     )  # fmt: skip
-    sampler.run(verbose=True, n_eff=4000)
+    sampler.run(verbose=True, n_eff=4000, discard_exploration=True)
     points, ln_weights, ln_likes = sampler.posterior()
     values = prior.cubemin + points * prior.cubesize
     samples = pd.DataFrame(values, columns=names)
