@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +22,7 @@ from ..executors.threads import OneThread
 from ..kernels.distance import DistanceTable
 from ..kernels.draws import expected_counts, systematic_draw
 from ..kernels.extrinsic import N_TAPS
-from ..kernels.extrinsic_filter import prepare_filter
+from ..kernels.extrinsic_filter import FilterData, prepare_filter
 from ..kernels.incoherent import compile_incoherent, prepare_incoherent
 from ..seeds import generator
 from ..stages.extrinsic import ExtrinsicSamples, draw_extrinsic_samples
@@ -34,6 +34,7 @@ from .tasks import (
     FinalResult,
     FinalTask,
     LikelihoodTask,
+    Products,
     RoughTask,
     WaveformModel,
     WaveformTask,
@@ -63,6 +64,13 @@ F_SAMPLING = 8192.0
 
 _MARGIN_BINS = 2 * N_TAPS
 
+ROOM_SHARE, ROOM = 0.25, 2e-3
+"""How far the time grid extends beyond the arrival times of the samples on both sides: so
+many times their range, and seconds. The final samples, drawn afresh, are to lie in it."""
+
+MAX_KEPT = 2**16
+"""Waveforms whose products with the data are kept: some 5 kB each."""
+
 
 @dataclass(frozen=True)
 class GeneratedBank:
@@ -72,12 +80,40 @@ class GeneratedBank:
 
 
 @dataclass(frozen=True)
+class _Filter:
+    """Matched filters on a time grid, and their handle.
+
+    ``n_t`` times from ``t_start`` [s], in steps of 1 / ``F_SAMPLING``.
+    """
+
+    data: FilterData
+    handle: Any
+    t_start: float
+    n_t: int
+
+    def bins(self, arrival_ed: np.ndarray) -> np.ndarray:
+        """Return arrival times in bins of the grid."""
+        return (arrival_ed - self.t_start) * F_SAMPLING
+
+    def covers(self, arrival_ed: np.ndarray) -> bool:
+        """Return whether all arrival times are well within the grid."""
+        bins_ed = self.bins(arrival_ed)
+        least, most = float(bins_ed.min()), float(bins_ed.max())
+        return least >= _MARGIN_BINS and most <= self.n_t - 1 - _MARGIN_BINS
+
+
+@dataclass(frozen=True)
 class _Placed:
-    """Extrinsic samples, and handles of what tasks need of them."""
+    """Extrinsic samples, and what tasks need of them.
+
+    ``points`` is the handle of a :class:`.Pool`, ``expand_dre`` are the samples' arrival
+    times in the filter's basis of time shifts.
+    """
 
     samples: ExtrinsicSamples
-    filter_data: Any
+    filter: _Filter
     points: Any
+    expand_dre: np.ndarray
 
 
 class EventLikelihood:
@@ -130,6 +166,7 @@ class EventLikelihood:
         self._n_calls = 0
         self._n_placed = 0
         self._placed: _Placed | None = None
+        self._kept: dict[bytes, tuple[Products, int]] = {}
 
     # What the explorer calls
 
@@ -151,13 +188,14 @@ class EventLikelihood:
         """Return ln likelihoods over the present extrinsic samples, (n,)."""
         assert self._placed is not None
         placed = self._placed
+        keep = len(self._kept) + len(z_ik) <= MAX_KEPT
         self.n_likelihoods += len(z_ik)
         return self._map(
             "likelihoods",
             likelihoods,
             z_ik,
             lambda parameters_ik: LikelihoodTask(
-                self.model, parameters_ik, placed.filter_data, placed.points
+                self.model, parameters_ik, placed.filter.handle, placed.points, keep
             ),
         )
 
@@ -174,7 +212,10 @@ class EventLikelihood:
         ln_weight_i : (n,) float
             ln of prior over proposal density.
         """
-        self._place(z_ik, lnlike_i, ln_weight_i, N_EXT_EXPLORING, POOL_EXPLORING)
+        self._kept.clear()
+        self._placed = self._place(
+            z_ik, lnlike_i, ln_weight_i, N_EXT_EXPLORING, POOL_EXPLORING
+        )
 
     # What the result is made of
 
@@ -206,14 +247,14 @@ class EventLikelihood:
         ln_scale : float
             What was taken off ``ln_weight_i`` for the sums in it.
         """
-        self._place(z_ik, lnlike_i, ln_weight_i, n_ext, POOL_POINTS_PER_SAMPLE * n_ext)
-        placed = self._placed
-        assert placed is not None
+        placed = self._place(
+            z_ik, lnlike_i, ln_weight_i, n_ext, POOL_POINTS_PER_SAMPLE * n_ext
+        )
+        same_filter = self._placed is not None and placed.filter is self._placed.filter
         store = self.runner.store
         handles = {
-            "summary": store.put(self.reference.summary),
             "response_dpe": store.put(placed.samples.response_dpe),
-            "timeshift_dbe": store.put(placed.samples.timeshift_dbe),
+            "expand_dre": store.put(placed.expand_dre),
             "table": store.put(self.table),
         }
         ln_scale = float(np.max(ln_weight_i + lnlike_i))
@@ -221,6 +262,10 @@ class EventLikelihood:
         uniforms_ijx = rng.random((len(z_ik), n_draws, 2))
         parameters_ik = self.coordinates.parameters(z_ik)
         self._n_calls += 1
+        kept = [
+            self._products(z_ik[start : start + BATCH]) if same_filter else None
+            for start in range(0, len(z_ik), BATCH)
+        ]
         tasks = [
             Task(
                 f"{self.label}{self._n_calls:03d}/{start // BATCH:06d}",
@@ -228,11 +273,12 @@ class EventLikelihood:
                     LikelihoodTask(
                         self.model,
                         parameters_ik[start : start + BATCH],
-                        placed.filter_data,
+                        placed.filter.handle,
                         placed.points,
                     ),
                     ln_weight_i=ln_weight_i[start : start + BATCH] - ln_scale,
                     uniforms_ijx=uniforms_ijx[start : start + BATCH],
+                    products=kept[start // BATCH],
                     **handles,
                 ),
             )
@@ -248,7 +294,9 @@ class EventLikelihood:
             unit="waveform",
         ):
             results[task.key] = result
-        self.n_waveforms += len(z_ik)
+        self.n_waveforms += sum(
+            len(task.payload.ln_weight_i) for task in tasks if task.payload.products is None
+        )
         self.n_likelihoods += len(z_ik)
         return placed.samples, _joined([results[task.key] for task in tasks]), ln_scale
 
@@ -301,6 +349,11 @@ class EventLikelihood:
             lnlike_i[start : start + len(result.lnlike_i)] = np.where(
                 result.ok_i, result.lnlike_i, np.nan
             )
+            if result.products is not None:
+                self._kept |= {
+                    z_ik[start + i].tobytes(): (result.products, i)
+                    for i in range(len(result.ok_i))
+                }
         self.n_waveforms += len(z_ik)
         return lnlike_i
 
@@ -324,7 +377,7 @@ class EventLikelihood:
         ln_weight_i: np.ndarray,
         n_ext: int,
         pool_size: int,
-    ) -> None:
+    ) -> _Placed:
         """Draw extrinsic samples for waveforms drawn by weight."""
         self._n_placed += 1
         number = self._n_placed
@@ -352,9 +405,20 @@ class EventLikelihood:
             )
         finally:
             shutil.rmtree(bank.handle.folder, ignore_errors=True)
-        filter_data, points = self._points(samples)
-        store = self.runner.store
-        self._placed = _Placed(samples, store.put(filter_data), store.put(points))
+        return self._placed_at(samples)
+
+    def _products(self, z_ik: np.ndarray) -> Products | None:
+        """Return the products of some waveforms, if those of all were kept."""
+        found = [self._kept.get(z_k.tobytes()) for z_k in z_ik]
+        if any(some is None for some in found):
+            return None
+        rows = [some.rows(np.array([i])) for some, i in found]  # type: ignore[misc]
+        return Products(
+            *(
+                np.concatenate([getattr(row, item.name) for row in rows])
+                for item in fields(Products)
+            )
+        )
 
     def _write_bank(self, bank_id: str, parameters_ik: np.ndarray) -> GeneratedBank:
         amplitudes_impb, phases_impb = self.waveforms("carriers", parameters_ik)
@@ -372,29 +436,16 @@ class EventLikelihood:
             np.save(path, array)
         return GeneratedBank(handle)
 
-    def _points(self, samples: ExtrinsicSamples) -> tuple:
-        """Return what :func:`.marginalized_lnlike` needs for extrinsic samples."""
-        summary = self.reference.summary
+    def _placed_at(self, samples: ExtrinsicSamples) -> _Placed:
+        """Return what tasks need for extrinsic samples; the present filter if it serves."""
         arrival_ed = arrival_times(samples.table, self.event_data.detector_names)
-        dt = 1 / F_SAMPLING
-        t_start = float(arrival_ed.min()) - _MARGIN_BINS * dt
-        n_grid = int(np.ceil((float(arrival_ed.max()) - t_start) / dt)) + _MARGIN_BINS
-        bins_ed = (arrival_ed - t_start) / dt
+        used = self._placed.filter if self._placed is not None else None
+        if used is None or not used.covers(arrival_ed):
+            used = self._filter(arrival_ed)
+        bins_ed = used.bins(arrival_ed)
         first_d = np.floor(bins_ed.min(axis=0)).astype(np.int64) - N_TAPS
         n_t = int(np.ceil(np.max(bins_ed - first_d))) + N_TAPS
-        first_d = np.minimum(first_d, n_grid - n_t)
-        typical_b = np.abs(summary.dh_weights_dmpb).sum(axis=(0, 1, 2))
-        with OneThread():
-            data = prepare_filter(
-                summary,
-                typical_b * np.abs(summary.line_fit.h2plus0_b),
-                self.table,
-                t_start=t_start,
-                dt=dt,
-                n_t=n_grid,
-                tcoarse=float(self.event_data.tcoarse),
-                n_phi=self.n_phi,
-            )
+        first_d = np.minimum(first_d, used.n_t - n_t)
         points = Pool(
             times_qd=(bins_ed - first_d).astype(np.float32),
             response_qdp=np.ascontiguousarray(
@@ -405,7 +456,35 @@ class EventLikelihood:
             n_t=n_t,
             n_total=len(arrival_ed),
         )
-        return data, points
+        # As shifts from the beginning of the grid.
+        data = used.data
+        with OneThread():
+            expand_dre = np.matmul(
+                data.collect_rb * data.start_b.conj(), samples.timeshift_dbe.conj()
+            )
+        return _Placed(samples, used, self.runner.store.put(points), expand_dre)
+
+    def _filter(self, arrival_ed: np.ndarray) -> _Filter:
+        """Return matched filters on a grid around arrival times."""
+        summary = self.reference.summary
+        dt = 1 / F_SAMPLING
+        first, last = float(arrival_ed.min()), float(arrival_ed.max())
+        room = _MARGIN_BINS * dt + ROOM + ROOM_SHARE * (last - first)
+        t_start = first - room
+        n_t = int(np.ceil((last + room - t_start) / dt)) + 1
+        typical_b = np.abs(summary.dh_weights_dmpb).sum(axis=(0, 1, 2))
+        with OneThread():
+            data = prepare_filter(
+                summary,
+                typical_b * np.abs(summary.line_fit.h2plus0_b),
+                self.table,
+                t_start=t_start,
+                dt=dt,
+                n_t=n_t,
+                tcoarse=float(self.event_data.tcoarse),
+                n_phi=self.n_phi,
+            )
+        return _Filter(data, self.runner.store.put(data), t_start, n_t)
 
 
 def _choose_carriers(

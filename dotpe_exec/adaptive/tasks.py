@@ -6,6 +6,7 @@ workers load LALSimulation for it, and cogwheel only for approximants that are i
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,10 +15,14 @@ from ..executors.store import ArrayHandle, BundleHandle
 from ..kernels.coherent_dense import bestfit_lnlike
 from ..kernels.distance import DistanceTable, lnlike_marginalized
 from ..kernels.extrinsic import marginalized_lnlike
-from ..kernels.extrinsic_filter import FilterData, filter_series, mode_norms
+from ..kernels.extrinsic_filter import (
+    FilterData,
+    expand_series,
+    filter_products,
+    mode_norms,
+)
 from ..kernels.importance import logsumexp
 from ..kernels.incoherent import PreparedIncoherent, incoherent_lnlike
-from ..kernels.summary import Summary
 from ..kernels.waveforms import linear_free_waveforms
 from ..stages.extrinsic_tasks import Pool
 from ..waveforms import ModeGenerator, WaveformSet, generate_waveform_set
@@ -98,6 +103,34 @@ class RoughTask:
 
 
 @dataclass(frozen=True)
+class Products:
+    """What is left of waveforms once their products with the data are made.
+
+    Parameters
+    ----------
+    products_idcr : (n_i, n_d, 2 * n_m, n_r) complex64
+        :func:`.filter_products`.
+    norms_ikds : (n_i, n_k, n_d, 3) complex
+        :func:`.mode_norms`.
+    dt_i : (n_i,) float
+        Shifts onto the reference [s].
+    ok_i : (n_i,) bool
+        Whether there is a waveform for the parameters; zeros where there is none.
+    """
+
+    products_idcr: np.ndarray
+    norms_ikds: np.ndarray
+    dt_i: np.ndarray
+    ok_i: np.ndarray
+
+    def rows(self, i: np.ndarray) -> Products:
+        """Return some of them."""
+        return Products(
+            self.products_idcr[i], self.norms_ikds[i], self.dt_i[i], self.ok_i[i]
+        )
+
+
+@dataclass(frozen=True)
 class LikelihoodTask:
     """Waveforms whose likelihoods over a set of extrinsic samples are wanted.
 
@@ -107,12 +140,15 @@ class LikelihoodTask:
         See :class:`WaveformTask`.
     filter_data, points : BundleHandle
         Of :class:`.FilterData` and, for the extrinsic samples, :class:`.Pool`.
+    keep : bool
+        Whether the products are wanted too.
     """
 
     model: WaveformModel
     parameters_ik: np.ndarray
     filter_data: BundleHandle
     points: BundleHandle
+    keep: bool = False
 
 
 @dataclass(frozen=True)
@@ -124,31 +160,37 @@ class FinalTask:
     likelihood : LikelihoodTask
     ln_weight_i : (n_i,) float
         ln of the waveforms' weights, less a constant that keeps sums in range.
-    summary : BundleHandle
-        Of a :class:`.Summary`.
-    response_dpe, timeshift_dbe : ArrayHandle
+    response_dpe : ArrayHandle
         Of the extrinsic samples.
+    expand_dre : ArrayHandle
+        Their arrival times in the basis of time shifts.
     table : BundleHandle
         Of a :class:`.DistanceTable`.
     uniforms_ijx : (n_i, n_j, 2) float
         Random numbers that choose extrinsic sample and phase of ``n_j`` draws.
+    products : Products, optional
+        Of the waveforms with the same :class:`.FilterData`, if they were kept.
     """
 
     likelihood: LikelihoodTask
     ln_weight_i: np.ndarray
-    summary: BundleHandle
     response_dpe: ArrayHandle
-    timeshift_dbe: ArrayHandle
+    expand_dre: ArrayHandle
     table: BundleHandle
     uniforms_ijx: np.ndarray
+    products: Products | None = None
 
 
 @dataclass(frozen=True)
 class Likelihoods:
-    """ln likelihoods (n_i,) of waveforms; -inf, and not ``ok_i``, where there is none."""
+    """ln likelihoods (n_i,) of waveforms; -inf, and not ``ok_i``, where there is none.
+
+    ``products`` are there if they were asked for.
+    """
 
     lnlike_i: np.ndarray
     ok_i: np.ndarray
+    products: Products | None = None
 
 
 @dataclass(frozen=True)
@@ -207,16 +249,12 @@ def likelihoods(task: LikelihoodTask) -> Likelihoods:
     """Return likelihoods marginalised over the extrinsic samples, phase and distance."""
     data: FilterData = task.filter_data.load()
     points: Pool = task.points.load()
-    made = _generate(task.model, task.parameters_ik)
+    made = _products(task.model, task.parameters_ik, data)
     lnlike_i = np.full(len(made.ok_i), -np.inf)
     ok = np.flatnonzero(made.ok_i)
-    if len(ok):
-        h_impb, _ = linear_free_waveforms(
-            made.amplitudes_impb[ok], made.phases_impb[ok], data.line_fit
-        )
-        for i, ln_terms_q in zip(ok, _ln_terms(h_impb, data, points), strict=True):
-            lnlike_i[i] = logsumexp(ln_terms_q) - np.log(points.n_total)
-    return Likelihoods(lnlike_i, made.ok_i)
+    for i, ln_terms_q in zip(ok, _ln_terms(made.rows(ok), data, points), strict=True):
+        lnlike_i[i] = logsumexp(ln_terms_q) - np.log(points.n_total)
+    return Likelihoods(lnlike_i, made.ok_i, made if task.keep else None)
 
 
 def final_likelihoods(task: FinalTask) -> FinalResult:
@@ -224,47 +262,41 @@ def final_likelihoods(task: FinalTask) -> FinalResult:
     given = task.likelihood
     data: FilterData = given.filter_data.load()
     points: Pool = given.points.load()
-    summary: Summary = task.summary.load()
     table: DistanceTable = task.table.load()
-    response_dpe, timeshift_dbe = task.response_dpe.load(), task.timeshift_dbe.load()
-    made = _generate(given.model, given.parameters_ik)
+    response_dpe, expand_dre = task.response_dpe.load(), task.expand_dre.load()
+    made = task.products
+    if made is None:
+        made = _products(given.model, given.parameters_ik, data)
     n_i, n_j = task.uniforms_ijx.shape[:2]
     n_e = len(points.ln_ratio_q)
-    lnlike_i, dt_i = np.full(n_i, -np.inf), np.zeros(n_i)
+    lnlike_i = np.full(n_i, -np.inf)
     columns_e, squares = np.zeros(n_e), 0.0
     e_ij, o_ij = np.zeros((2, n_i, n_j), dtype=np.int32)
     dh_ij, hh_ij, bestfit_ij, lnlike_ij = np.zeros((4, n_i, n_j))
     ok = np.flatnonzero(made.ok_i)
-    if len(ok):
-        h_impb, dt_i[ok] = linear_free_waveforms(
-            made.amplitudes_impb[ok], made.phases_impb[ok], data.line_fit
-        )
-        norms_ikds = mode_norms(h_impb, data)
-        terms = _ln_terms(h_impb, data, points, _LEFT_OUT)
-        for h_mpb, norms_kds, i, ln_terms_q in zip(
-            h_impb, norms_ikds, ok, terms, strict=True
-        ):
-            lnlike_i[i] = logsumexp(ln_terms_q) - np.log(points.n_total)
-            if lnlike_i[i] == -np.inf:
-                continue
-            terms_e = np.exp(ln_terms_q + task.ln_weight_i[i])
-            columns_e += terms_e
-            squares += float(terms_e @ terms_e)
-            uniforms_jx = task.uniforms_ijx[i]
-            e_j = _choose(ln_terms_q[None], uniforms_jx[:, 0])
-            dh_jo, hh_jo = _inner_products(
-                h_mpb, norms_kds, summary, data,
-                response_dpe[:, :, e_j], timeshift_dbe[:, :, e_j],
-            )  # fmt: skip
-            lnlike_jo = lnlike_marginalized(_within(dh_jo, hh_jo), hh_jo, table)
-            o_j = _choose(lnlike_jo, uniforms_jx[:, 1])
-            j = np.arange(n_j)
-            e_ij[i], o_ij[i] = e_j, o_j
-            dh_ij[i], hh_ij[i] = dh_jo[j, o_j], hh_jo[j, o_j]
-            bestfit_ij[i] = bestfit_lnlike(dh_ij[i], hh_ij[i])
-            lnlike_ij[i] = lnlike_jo[j, o_j]
+    terms = _ln_terms(made.rows(ok), data, points, _LEFT_OUT)
+    for i, ln_terms_q in zip(ok, terms, strict=True):
+        lnlike_i[i] = logsumexp(ln_terms_q) - np.log(points.n_total)
+        if lnlike_i[i] == -np.inf:
+            continue
+        terms_e = np.exp(ln_terms_q + task.ln_weight_i[i])
+        columns_e += terms_e
+        squares += float(terms_e @ terms_e)
+        uniforms_jx = task.uniforms_ijx[i]
+        e_j = _choose(ln_terms_q[None], uniforms_jx[:, 0])
+        dh_jo, hh_jo = _inner_products(
+            made.products_idcr[i], made.norms_ikds[i], data,
+            response_dpe[:, :, e_j], expand_dre[:, :, e_j],
+        )  # fmt: skip
+        lnlike_jo = lnlike_marginalized(_within(dh_jo, hh_jo), hh_jo, table)
+        o_j = _choose(lnlike_jo, uniforms_jx[:, 1])
+        j = np.arange(n_j)
+        e_ij[i], o_ij[i] = e_j, o_j
+        dh_ij[i], hh_ij[i] = dh_jo[j, o_j], hh_jo[j, o_j]
+        bestfit_ij[i] = bestfit_lnlike(dh_ij[i], hh_ij[i])
+        lnlike_ij[i] = lnlike_jo[j, o_j]
     return FinalResult(
-        lnlike_i, made.ok_i, dt_i, columns_e, squares,
+        lnlike_i, made.ok_i, made.dt_i, columns_e, squares,
         e_ij, o_ij, dh_ij, hh_ij, bestfit_ij, lnlike_ij,
     )  # fmt: skip
 
@@ -273,39 +305,57 @@ def _generate(model: WaveformModel, parameters_ik: np.ndarray) -> WaveformSet:
     return generate_waveform_set(model.generator(), parameters_ik)
 
 
+def _products(
+    model: WaveformModel, parameters_ik: np.ndarray, data: FilterData
+) -> Products:
+    """Generate waveforms and reduce them to their products with the data."""
+    made = _generate(model, parameters_ik)
+    n_i, n_m = len(made.ok_i), len(data.m_arr)
+    n_d, n_r = len(data.dh_weights_dmpb), data.project_br.shape[1]
+    products = Products(
+        np.zeros((n_i, n_d, 2 * n_m, n_r), dtype=np.complex64),
+        np.zeros((n_i, len(data.cos_ko), n_d, 3), dtype=complex),
+        np.zeros(n_i),
+        made.ok_i,
+    )
+    ok = np.flatnonzero(made.ok_i)
+    if len(ok):
+        h_impb, products.dt_i[ok] = linear_free_waveforms(
+            made.amplitudes_impb[ok], made.phases_impb[ok], data.line_fit
+        )
+        products.products_idcr[ok] = filter_products(h_impb, data)
+        products.norms_ikds[ok] = mode_norms(h_impb, data)
+    return products
+
+
 def _ln_terms(
-    h_impb: np.ndarray, data: FilterData, points: Pool, left_out: float | None = None
-) -> np.ndarray:
-    """Return ln of weight times likelihood at each point, (n_i, n_q)."""
-    series_idtc = filter_series(h_impb, data, points.first_d, points.n_t)
-    norms_ikds = mode_norms(h_impb, data)
+    made: Products, data: FilterData, points: Pool, left_out: float | None = None
+) -> Iterator[np.ndarray]:
+    """Yield ln of weight times likelihood at each point, (n_q,), of each waveform."""
+    series_idtc = expand_series(made.products_idcr, data, points.first_d, points.n_t)
     shares = (
         {} if left_out is None else {"negligible": left_out, "negligible_phases": left_out}
     )
-    return points.ln_ratio_q + np.array(
-        [
-            marginalized_lnlike(
-                series_dtc, norms_kds, points.times_qd, points.response_qdp,
-                points.ln_ratio_q, data, **shares,
-            )
-            for series_dtc, norms_kds in zip(series_idtc, norms_ikds, strict=True)
-        ]
-    )  # fmt: skip
+    for series_dtc, norms_kds in zip(series_idtc, made.norms_ikds, strict=True):
+        yield points.ln_ratio_q + marginalized_lnlike(
+            series_dtc, norms_kds, points.times_qd, points.response_qdp,
+            points.ln_ratio_q, data, **shares,
+        )  # fmt: skip
 
 
 def _inner_products(
-    h_mpb: np.ndarray,
+    products_dcr: np.ndarray,
     norms_kds: np.ndarray,
-    summary: Summary,
     data: FilterData,
     response_dpj: np.ndarray,
-    timeshift_dbj: np.ndarray,
+    expand_drj: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return (d|h) and (h|h) of a waveform with all frequency bins, (n_j, n_phi) each."""
-    asd_drift_d = np.asarray(summary.asd_drift_d)
-    products_dmpb = summary.dh_weights_dmpb * h_mpb.conj()
-    products_dmpb = products_dmpb / asd_drift_d[:, None, None, None] ** 2
-    dh_dmpj = np.matmul(products_dmpb, timeshift_dbj.conj()[:, None])
+    """Return (d|h) and (h|h) of a waveform, (n_j, n_phi) each.
+
+    At the very arrival times, not interpolated between those of the time series.
+    """
+    n_d, n_j = len(expand_drj), expand_drj.shape[2]
+    dh_dmpj = np.matmul(products_dcr, expand_drj).reshape(n_d, -1, 2, n_j)
     dh_jm = np.einsum("dmpj,dpj->jm", dh_dmpj, response_dpj)
     plus_dj, cross_dj = response_dpj[:, 0], response_dpj[:, 1]
     squares_dsj = np.stack([plus_dj**2, plus_dj * cross_dj, cross_dj**2], axis=1)

@@ -14,7 +14,13 @@ from ..adaptive.draws import Draws, Produced, Progress
 from ..adaptive.explorer import Explorer
 from ..adaptive.likelihood import EventLikelihood
 from ..adaptive.mchirp_range import widened
-from ..adaptive.results import bank_posterior, carrying, evidence_sums
+from ..adaptive.results import (
+    bank_posterior,
+    carrying,
+    effective_thinned,
+    evidence_sums,
+    thin,
+)
 from ..adaptive.tasks import FinalResult, WaveformModel
 from ..adaptive.weights import effective_number_of_ln
 from ..atomic import write_feather, write_json
@@ -154,7 +160,7 @@ def infer_stages(
     target = arguments.n_effective
     for _ in range(MAX_FINALS):
         with monitor.stage("production"):
-            produced = explorer.produce(MARGIN * target)
+            produced = _produce(explorer, MARGIN * target)
         with monitor.stage("likelihoods"):
             final = _Final(arguments, produced, likelihood)
         exhausted = explorer.n_drawn >= arguments.max_waveforms
@@ -185,6 +191,7 @@ def infer_stages(
             "n_effective_waveforms": final.n_effective,
             "n_learning": explorer.n_drawn - len(produced),
             "n_drawn": len(produced),
+            "n_final": len(final.inds),
             "n_failed": int(np.count_nonzero(produced.failed_i)),
             "n_waveforms_generated": likelihood.n_waveforms,
             "n_likelihoods": likelihood.n_likelihoods,
@@ -223,16 +230,21 @@ class _Final:
         )
         self.explored = produced.lnlike_i[self.valid]
         contributions = self.explored + self.log_prior_weights
-        self.inds = carrying(contributions, LEFT_OUT)
+        carriers = carrying(contributions, LEFT_OUT)
         others = np.ones(self.n_int, dtype=bool)
-        others[self.inds] = False
+        others[carriers] = False
         self.ln_discarded = logsumexp(contributions[others])
+        assert arguments.seed is not None
+        rng = generator(arguments.seed, "explorer", "thin", len(produced))
+        kept, ln_stand_in = thin(contributions[carriers], rng)
+        self.inds = carriers[kept]
+        self.ln_weight_i = self.log_prior_weights[self.inds] + ln_stand_in
         self.extrinsic: ExtrinsicSamples
         self.result: FinalResult
         self.extrinsic, self.result, self.ln_scale = likelihood.final(
             produced.z_ik[self.valid[self.inds]],
             self.explored[self.inds],
-            self.log_prior_weights[self.inds],
+            self.ln_weight_i,
             n_ext=arguments.n_ext,
             n_draws=N_DRAWS,
         )
@@ -241,7 +253,7 @@ class _Final:
     def ln_contributions(self) -> np.ndarray:
         """Return ln of weight times likelihood of all waveforms, (n_int,)."""
         ln_i = np.full(self.n_int, -np.inf)
-        ln_i[self.inds] = self.log_prior_weights[self.inds] + self.result.lnlike_i
+        ln_i[self.inds] = self.ln_weight_i + self.result.lnlike_i
         return ln_i
 
     def information(self) -> float:
@@ -288,6 +300,17 @@ def _explorer(
     )
 
 
+def _produce(explorer: Explorer, n_effective: float) -> Produced:
+    """Return points of which so many count when the light ones are thinned out."""
+    wanted = n_effective
+    while True:
+        produced = explorer.produce(wanted)
+        counting = effective_thinned(produced.ln_weights())
+        if counting >= n_effective or explorer.n_drawn >= explorer.max_points:
+            return produced
+        wanted *= 1.01 * n_effective / max(counting, 0.1 * n_effective)
+
+
 def _at_edges(coordinates: PriorCoordinates, draws: Draws) -> tuple[bool, bool]:
     """Return whether the posterior reaches the lower and upper end of chirp masses."""
     ln_i = draws.lnlike_i + draws.ln_ratio()
@@ -320,7 +343,8 @@ def _write(
     write_extrinsic(directory, final.extrinsic)
     lnlike_i = final.result.lnlike_i
     write_survivors(directory, {BANK_ID: Survivors(final.inds, lnlike_i[None], lnlike_i)})
-    weights = final.log_prior_weights
+    weights = final.log_prior_weights.copy()
+    weights[final.inds] = final.ln_weight_i
     posterior = bank_posterior(
         BANK_ID,
         final.inds,

@@ -35,6 +35,10 @@ class FilterData:
     project_br, expand_rt : (n_b, n_r), (n_r, n_t) complex
         exp(2 pi i f_b k dt) = project_br @ expand_rt up to the tolerance of
         :func:`time_basis`.
+    collect_rb : (n_r, n_b) complex
+        expand_rt = collect_rb @ exp(2 pi i f_b k dt), as well between the grid's times.
+    start_b : (n_b,) complex
+        Time shift to the beginning of the time grid, which is part of ``dh_weights_dmpb``.
     cos_ko, sin_ko : (n_k, n_phi) float
         Of k phi_o, k = 0, 1, ... largest azimuthal number.
     ln_distance_xy : (n_x, n_y) float
@@ -49,6 +53,8 @@ class FilterData:
     line_fit: LineFit
     project_br: np.ndarray
     expand_rt: np.ndarray
+    collect_rb: np.ndarray
+    start_b: np.ndarray
     cos_ko: np.ndarray
     sin_ko: np.ndarray
     ln_distance_xy: np.ndarray
@@ -86,7 +92,9 @@ def prepare_filter(
     """
     asd_drift_d = summary.asd_drift_d
     shift_b = np.exp(2j * np.pi * summary.fbin_b * (t_start + tcoarse))
-    project_br, expand_rt = time_basis(summary.fbin_b, dt * np.arange(n_t), scale_b)
+    project_br, expand_rt, collect_rb = time_basis(
+        summary.fbin_b, dt * np.arange(n_t), scale_b
+    )
     phase_ko = np.outer(
         np.arange(summary.m_arr.max() + 1), 2 * np.pi / n_phi * np.arange(n_phi)
     )
@@ -100,6 +108,8 @@ def prepare_filter(
         line_fit=summary.line_fit,
         project_br=project_br,
         expand_rt=expand_rt,
+        collect_rb=collect_rb,
+        start_b=shift_b,
         cos_ko=np.cos(phase_ko),
         sin_ko=np.sin(phase_ko),
         ln_distance_xy=tabulate_distance(table),
@@ -109,7 +119,7 @@ def prepare_filter(
 
 def time_basis(
     fbin_b: np.ndarray, times_t: np.ndarray, scale_b: np.ndarray, tolerance: float = 1e-7
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Factor the time shifts exp(2 pi i f_b t) into few terms.
 
     Parameters
@@ -128,6 +138,8 @@ def time_basis(
     project_br : (n_b, n_r) complex
     expand_rt : (n_r, n_t) complex
         ``project_br @ expand_rt`` is the matrix of time shifts.
+    collect_rb : (n_r, n_b) complex
+        ``collect_rb @ shifts`` is ``expand_rt``, for any times in the range of the grid.
     """
     # Bins that hardly matter are kept above this share, so that dividing is harmless.
     scale_b = np.maximum(scale_b / scale_b.max(), 1e-4)
@@ -137,7 +149,8 @@ def time_basis(
     )
     rank = int(np.count_nonzero(singular_r > tolerance * singular_r[0]))
     project_br = left_br[:, :rank] / scale_b[:, None]
-    return project_br, singular_r[:rank, None] * expand_rt[:rank]
+    collect_rb = left_br[:, :rank].conj().T * scale_b
+    return project_br, singular_r[:rank, None] * expand_rt[:rank], collect_rb
 
 
 def filter_series(
@@ -160,19 +173,51 @@ def filter_series(
     (n_i, n_d, n_t, 2 * n_m) complex64
         z by waveform, detector, time and (mode, polarisation).
     """
+    return expand_series(filter_products(h_impb, data), data, first_d, n_t)
+
+
+def filter_products(h_impb: np.ndarray, data: FilterData) -> np.ndarray:
+    """Return products of data and waveforms in the basis of time shifts.
+
+    Parameters
+    ----------
+    h_impb, data
+        As in :func:`filter_series`.
+
+    Returns
+    -------
+    (n_i, n_d, 2 * n_m, n_r) complex64
+    """
     n_i, n_m, n_p, n_b = h_impb.shape
-    n_d, n_c = len(first_d), n_m * n_p
+    n_d, n_c = len(data.dh_weights_dmpb), n_m * n_p
     project_br = np.asarray(data.project_br, dtype=np.complex64)
+    products_idcr = np.empty((n_i, n_d, n_c, project_br.shape[1]), dtype=np.complex64)
+    for i in range(n_i):
+        products_dcb = (data.dh_weights_dmpb * h_impb[i].conj()).reshape(n_d * n_c, n_b)
+        projected = products_dcb.astype(np.complex64) @ project_br
+        products_idcr[i] = projected.reshape(n_d, n_c, -1)
+    return products_idcr
+
+
+def expand_series(
+    products_idcr: np.ndarray, data: FilterData, first_d: np.ndarray, n_t: int
+) -> np.ndarray:
+    """Return matched-filter time series of what :func:`filter_products` returned.
+
+    Parameters
+    ----------
+    data, first_d, n_t
+        As in :func:`filter_series`, which see for what is returned.
+    """
+    n_i, n_d, n_c = products_idcr.shape[:3]
     parts_dtr = [
         np.asarray(data.expand_rt[:, first : first + n_t].T, dtype=np.complex64)
         for first in first_d
     ]
     series_idtc = np.empty((n_i, n_d, n_t, n_c), dtype=np.complex64)
     for i in range(n_i):
-        products_dcb = (data.dh_weights_dmpb * h_impb[i].conj()).reshape(n_d * n_c, n_b)
-        projected_dcr = products_dcb.astype(np.complex64) @ project_br
         for d in range(n_d):
-            series_idtc[i, d] = parts_dtr[d] @ projected_dcr[d * n_c : (d + 1) * n_c].T
+            series_idtc[i, d] = parts_dtr[d] @ products_idcr[i, d].T
     return series_idtc
 
 

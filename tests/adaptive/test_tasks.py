@@ -5,7 +5,13 @@ import pytest
 
 from dotpe_exec.adaptive.coordinates import PriorCoordinates
 from dotpe_exec.adaptive.likelihood import EventLikelihood
-from dotpe_exec.adaptive.results import bank_posterior, carrying, evidence_sums
+from dotpe_exec.adaptive.results import (
+    bank_posterior,
+    carrying,
+    effective_thinned,
+    evidence_sums,
+    thin,
+)
 from dotpe_exec.adaptive.tasks import LikelihoodTask, WaveformModel, likelihoods
 from dotpe_exec.banks.config import BankConfig, approximant_modes, first_appearance
 from dotpe_exec.distance_table import load_distance_table
@@ -58,6 +64,8 @@ def problem(tmp_path_factory):
         z_ik[:, 2] *= 0.2  # effective spins that fit
         rough_i = likelihood.rough(z_ik)
         zero_i = np.zeros(len(z_ik))
+        likelihood.adapt(z_ik, rough_i, zero_i)
+        likelihood(z_ik[:-8])  # of the last waveforms nothing is kept
         extrinsic, result, ln_scale = likelihood.final(
             z_ik, rough_i, zero_i, n_ext=N_EXT, n_draws=3
         )
@@ -97,15 +105,42 @@ def test_draws_carry_the_exact_inner_products(problem):
     dh_ieo, hh_ieo, _ = dense(problem)
     i = np.arange(len(result.e_ij))[:, None]
     np.testing.assert_allclose(
-        result.dh_ij, dh_ieo[i, result.e_ij, result.o_ij], rtol=1e-9, atol=1e-6
+        result.dh_ij,
+        dh_ieo[i, result.e_ij, result.o_ij],
+        rtol=1e-5,
+        atol=1e-5 * np.abs(dh_ieo).max(),
     )
     np.testing.assert_allclose(result.hh_ij, hh_ieo[i, result.e_ij, result.o_ij], rtol=1e-9)
 
 
 def test_exploring_and_final_likelihoods_agree(problem):
     """Over the same extrinsic samples; what they leave out is negligible."""
-    likelihood, z_ik, *_, result, _ = problem
-    np.testing.assert_allclose(likelihood(z_ik), result.lnlike_i, atol=2e-2)
+    likelihood, z_ik, _, extrinsic, result, _ = problem
+    placed = likelihood._placed_at(extrinsic)
+    explored = likelihoods(
+        LikelihoodTask(
+            likelihood.model, likelihood.coordinates.parameters(z_ik),
+            placed.filter.handle, placed.points,
+        )
+    )  # fmt: skip
+    np.testing.assert_allclose(explored.lnlike_i, result.lnlike_i, atol=2e-2)
+
+
+def test_kept_products_are_as_good_as_waveforms_made_anew(problem):
+    likelihood, z_ik, rough_i, extrinsic, result, _ = problem
+    assert len(likelihood._kept) == len(z_ik) - 8
+    before = likelihood.n_waveforms
+    likelihood._n_placed -= 1  # the same extrinsic samples once more
+    others = {**likelihood._kept}
+    likelihood._kept.clear()
+    again, made_anew, _ = likelihood.final(
+        z_ik, rough_i, np.zeros(len(z_ik)), n_ext=N_EXT, n_draws=3
+    )
+    likelihood._kept.update(others)
+    assert likelihood.n_waveforms >= before + len(z_ik)
+    np.testing.assert_array_equal(again.response_dpe, extrinsic.response_dpe)
+    np.testing.assert_allclose(made_anew.lnlike_i, result.lnlike_i, atol=1e-4)
+    np.testing.assert_allclose(made_anew.dt_i, result.dt_i, rtol=1e-9)
 
 
 def test_rough_likelihoods_bound_the_others(problem):
@@ -147,7 +182,7 @@ def test_parameters_without_a_waveform_are_told(problem):
     parameters_ik = likelihood.coordinates.parameters(z_ik[:3])
     parameters_ik[1, 2] = 1.5  # a spin beyond the extremal
     result = likelihoods(
-        LikelihoodTask(likelihood.model, parameters_ik, placed.filter_data, placed.points)
+        LikelihoodTask(likelihood.model, parameters_ik, placed.filter.handle, placed.points)
     )
     np.testing.assert_array_equal(result.ok_i, [True, False, True])
     assert result.lnlike_i[1] == -np.inf
@@ -157,3 +192,24 @@ def test_carrying_leaves_out_the_lightest():
     shares = np.array([0.5, 1e-4, 0.3, 2e-4, 0.1997])
     np.testing.assert_array_equal(carrying(np.log(shares), 5e-4), [0, 2, 4])
     np.testing.assert_array_equal(carrying(np.log(shares), 0.0), np.arange(5))
+
+
+def test_thinning_keeps_sums_and_most_of_the_effective_number():
+    """Also sums of likelihoods that are not those by which it was thinned."""
+    rng = np.random.default_rng(1)
+    ln_i = rng.normal(0, 1.2, 4000)
+    other_i = np.exp(ln_i + rng.normal(0, 0.3, 4000))
+    expected = effective_thinned(ln_i)
+    sums, sizes = [], []
+    for _ in range(200):
+        kept, ln_stand_in = thin(ln_i, rng)
+        assert len(np.unique(kept)) == len(kept)
+        assert np.all(ln_stand_in >= 0)
+        sums.append(np.sum(other_i[kept] * np.exp(ln_stand_in)))
+        sizes.append(len(kept))
+        weight = np.exp(ln_i[kept] + ln_stand_in)
+        assert weight.sum() ** 2 / (weight**2).sum() == pytest.approx(expected, rel=0.1)
+    error = np.std(sums) / np.sqrt(200)
+    assert np.mean(sums) == pytest.approx(other_i.sum(), abs=4 * error)
+    assert np.mean(sizes) < 0.7 * 4000
+    assert expected > 0.85 * np.exp(ln_i).sum() ** 2 / np.exp(2 * ln_i).sum()

@@ -151,10 +151,14 @@ def test_window_of_the_series_is_a_part_of_the_whole(table):
 
 def test_time_basis_reproduces_time_shifts():
     times_t = DT * np.arange(N_T)
-    project_br, expand_rt = time_basis(FBIN_B, times_t, np.ones(N_B))
+    project_br, expand_rt, collect_rb = time_basis(FBIN_B, times_t, np.ones(N_B))
     assert project_br.shape[1] < N_B
     exact_bt = np.exp(2j * np.pi * np.outer(FBIN_B, times_t))
     np.testing.assert_allclose(project_br @ expand_rt, exact_bt, atol=1e-4)
+    # Also between the times of the grid.
+    between_t = times_t[:-1] + 0.3 * DT
+    exact_bt = np.exp(2j * np.pi * np.outer(FBIN_B, between_t))
+    np.testing.assert_allclose(project_br @ (collect_rb @ exact_bt), exact_bt, atol=1e-4)
 
 
 def test_loudest_time_is_where_the_signal_is(table):
