@@ -29,6 +29,8 @@ MAX_REFERENCE_DEFICIT = 5.0
 MAX_PEAK_DEFICIT = 10.0
 MAX_DRIFT = 0.1
 MAX_FAILED_PROPOSALS = 0.5
+MIN_P_VALUE = 1e-3
+"""Of chi-squared in a detector; one run in a thousand falls below by chance."""
 
 _MIN_EFFECTIVE = {
     "n_effective_i": (
@@ -139,6 +141,7 @@ def judge(summary: Mapping[str, Any]) -> Verdict:
         _binning,
         _reference,
         _drift,
+        _fit,
         _proposals,
     )
     findings = [finding for rule in rules for finding in rule(summary)]
@@ -311,6 +314,21 @@ def _drift(summary: Mapping[str, Any]) -> Iterator[Finding]:
                 "hardly Gaussian: look at the data, or use a shorter stretch for the "
                 "power spectrum.",
             )  # fmt: skip
+
+
+def _fit(summary: Mapping[str, Any]) -> Iterator[Finding]:
+    fits = summary.get("goodness_of_fit")
+    for name, fit in fits.items() if isinstance(fits, Mapping) else ():
+        p_value, value = _number(fit.get("p_value")), _number(fit.get("chi_squared"))
+        if p_value is None or value is None or p_value >= MIN_P_VALUE:
+            continue
+        yield Finding(
+            f"goodness_of_fit_{name}", LIMITED, p_value, MIN_P_VALUE,
+            f"The data of {name} do not fit the waveform: chi-squared {value:.0f} for "
+            f"{fit.get('n_degrees_of_freedom')} degrees of freedom (p = {p_value:.1g})",
+            "There may be a glitch near the signal, or the waveform lacks something that "
+            "the signal has: look at the spectrogram and at the whitened data.",
+        )  # fmt: skip
 
 
 def _proposals(summary: Mapping[str, Any]) -> Iterator[Finding]:

@@ -101,6 +101,7 @@ def _write_about(group: h5py.Group, run: StoredRun, n_samples: int) -> None:
         "approximant": approximant,
         "f_ref": reference_frequency(run),
         "f_low": data.f_low,
+        "f_start": data.f_low,
         "f_final": data.f_final,
         "delta_f": 1 / data.duration,
         "duration": data.duration,

@@ -30,13 +30,19 @@ from ..stages.extrinsic import (
     load_extrinsic_samples,
 )
 from ..stages.extrinsic_origin import check_origin
+from ..stages.goodness_of_fit import goodness_of_fit
 from ..stages.incoherent import incoherent_lnlikes
 from ..stages.noise_drift import drift_by_detector, drift_summary
 from ..stages.reference import Reference, find_reference, save_posterior
 from ..stages.reliability import reliability
 from ..stages.results import BankPosterior, aggregate, marginalize_bank
 from ..stages.run_summary import injection_summary, summarize
-from ..stages.sample_rows import draw_subset, typical_samples, written_samples
+from ..stages.sample_rows import (
+    best_sample,
+    draw_subset,
+    typical_samples,
+    written_samples,
+)
 from ..stages.samples import standardize, standardized_chunks, to_frame
 from ..stages.selection import Survivors, select
 from ..stages.standardize import Standardizer
@@ -284,6 +290,8 @@ def write_posterior(
         frame = standardize(typical, bank_tables, standardizer, seed=seed)
         differences = binning_differences(runner, likelihood, frame)
     write.samples(chunks)
+    best = standardize(best_sample(posterior), bank_tables, standardizer, seed=seed)
+    fit = goodness_of_fit(runner, likelihood, best)
     noise = drift_summary(likelihood, frame, error_d=reference.asd_drift_error_d)
     return summarize(
         samples,
@@ -294,7 +302,7 @@ def write_posterior(
         relative_binning_error=binning_error(differences),
         exact=exact,
         injection=injection_summary(inputs.event, reference.summary.asd_drift_d, table),
-        reliability={"reference_moved_by": reference.moved_by}
+        reliability={"reference_moved_by": reference.moved_by, "goodness_of_fit": fit}
         | noise
         | reliability(
             posterior,

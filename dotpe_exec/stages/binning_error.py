@@ -168,19 +168,12 @@ def exact_lnlikes(
     own = type(likelihood).lnlike_fft is not CBCLikelihood.lnlike_fft
     if own or len(sources) < len(groups):
         return np.array([likelihood.lnlike_fft(par_dic) for par_dic in par_dics])
-    inside = np.zeros(len(event.frequencies), dtype=bool)
-    inside[event.fslice] = True
-    inside &= event.frequencies > 0  # Waveforms vanish there
-    data = FullData(
-        frequencies_f=event.frequencies[inside],
-        blued_strain_df=event.blued_strain[:, inside],
-        weight_df=event.wht_filter[:, inside] ** 2,
-    )
+    data = full_data(event)
     handle = runner.store.put(data)
     n_parts = -(-len(data.frequencies_f) // N_FREQUENCIES)
     tasks, members = [], {}
     for number, (source, inds) in enumerate(zip(sources, groups, strict=True)):
-        points = _points(generator, [par_dics[s] for s in inds])
+        points = sample_points(generator, [par_dics[s] for s in inds])
         for part in range(n_parts):
             key = f"{number:06d}/{part:04d}"
             members[key] = inds
@@ -198,7 +191,19 @@ def exact_lnlikes(
     return 4 * event.df * likelihood.asd_drift**-2 @ (dh_ds - hh_ds / 2)
 
 
-def _points(generator: Any, par_dics: Sequence[dict[str, float]]) -> SamplePoints:
+def full_data(event: Any) -> FullData:
+    """Return an event's data between its lowest and highest frequency."""
+    inside = np.zeros(len(event.frequencies), dtype=bool)
+    inside[event.fslice] = True
+    inside &= event.frequencies > 0  # Waveforms vanish there
+    return FullData(
+        frequencies_f=event.frequencies[inside],
+        blued_strain_df=event.blued_strain[:, inside],
+        weight_df=event.wht_filter[:, inside] ** 2,
+    )
+
+
+def sample_points(generator: Any, par_dics: Sequence[dict[str, float]]) -> SamplePoints:
     """Return responses, arrival times, phases and distances of samples."""
     from cogwheel import gw_utils
 

@@ -1,6 +1,6 @@
-"""The task of exact likelihoods: one waveform at some of the frequencies of the grid.
+"""Tasks that make one waveform at some of the frequencies of the grid.
 
-Its workers load LALSimulation, which takes a fifth of a second, and nothing of cogwheel.
+Their workers load LALSimulation, which takes a fifth of a second, and nothing of cogwheel.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..executors.store import BundleHandle
+from ..kernels.chi_squared import cell_overlaps
 from ..kernels.overlaps import overlaps
 from ..waveforms.direct import Source, generate_modes
 
@@ -99,3 +100,62 @@ def exact_overlaps(task: ExactTask) -> Overlaps:
         task.points.distance_s,
     )
     return Overlaps(dh_ds, hh_ds)
+
+
+@dataclass(frozen=True)
+class CellTask:
+    """Compare one sample with the data, cell by cell, at some frequencies.
+
+    Parameters
+    ----------
+    source, data, start, step
+        As of :class:`ExactTask`.
+    points : SamplePoints
+        Of one sample.
+    n_cells : int
+    """
+
+    source: Source
+    data: BundleHandle
+    start: int
+    step: int
+    points: SamplePoints
+    n_cells: int
+
+
+@dataclass(frozen=True)
+class CellOverlaps:
+    """Sums of :func:`.cell_overlaps`, (n_d, n_c)."""
+
+    dh_dc: np.ndarray
+    hh_dc: np.ndarray
+
+
+def frequency_cells(
+    frequencies_f: np.ndarray, ends: np.ndarray, n_cells: int
+) -> np.ndarray:
+    """Return the cell of each frequency: of equal width in the logarithm, (n_f,) int."""
+    low, high = np.log(ends)
+    cell_f = np.floor((np.log(frequencies_f) - low) / (high - low) * n_cells)
+    return np.clip(cell_f, 0, n_cells - 1).astype(int)
+
+
+def waveform_cells(task: CellTask) -> CellOverlaps:
+    """Generate the waveform at the task's frequencies and add up its cells."""
+    data: FullData = task.data.load()
+    part = slice(task.start, None, task.step)
+    frequencies_f = np.array(data.frequencies_f[part])
+    points = task.points
+    phase_m = np.exp(1j * task.source.m_arr * points.phi_s[0]) / points.distance_s[0]
+    h_df = np.einsum(
+        "m,dp,mpf->df",
+        phase_m,
+        points.response_dps[..., 0],
+        generate_modes(frequencies_f, task.source),
+    )
+    h_df *= np.exp(-2j * np.pi * points.times_ds * frequencies_f)
+    cell_f = frequency_cells(frequencies_f, data.frequencies_f[[0, -1]], task.n_cells)
+    sums = cell_overlaps(
+        h_df, data.blued_strain_df[:, part], data.weight_df[:, part], cell_f, task.n_cells
+    )
+    return CellOverlaps(*sums)

@@ -88,6 +88,21 @@ def typical_samples(posterior: CombinedPosterior, *, seed: int, n: int) -> Sampl
     return _drawn_at(posterior, (np.arange(n) + offset) / n)
 
 
+def best_sample(posterior: CombinedPosterior) -> SampleRows:
+    """Return the row with the largest likelihood at its best distance; none without rows."""
+    best_k = [
+        bank.coherent_set.bestfit_lnlike[kept].max(initial=-np.inf)
+        for bank, kept in zip(posterior.banks, posterior.kept, strict=True)
+    ]
+    rows = [kept[:0] for kept in posterior.kept]
+    if max(best_k, default=-np.inf) > -np.inf:
+        k = int(np.argmax(best_k))
+        kept = posterior.kept[k]
+        row = np.argmax(posterior.banks[k].coherent_set.bestfit_lnlike[kept])
+        rows[k] = kept[row : row + 1]
+    return SampleRows(posterior, tuple(rows), drawn=True)
+
+
 def draw_subset(
     posterior: CombinedPosterior, *, seed: int, n_draws: int | None = None
 ) -> SampleRows:

@@ -218,6 +218,7 @@ def test_a_pesummary_file_holds_what_its_reader_asks_for(finished, tmp_path):
         np.testing.assert_allclose(density[:, 1], data.psd_df[1][used])
         about = group["meta_data/meta_data"]
         assert about["f_low"][0] == density[0, 0]
+        assert about["f_start"][0] == density[0, 0]
         assert about["f_final"][0] == density[-1, 0]
         assert about["delta_f"][0] == run.event.df
         assert b"No calibration" in group["description"][0]
