@@ -27,6 +27,7 @@ from ..executors.resolve import HeldExecutor
 from ..executors.store import ArrayStore
 from ..executors.task import Task
 from ..interrupts import terminations_raise
+from ..kernels.masses import chirp_mass
 from ..monitor import Monitor
 from ..validation import integer, number, positive_integer
 from ..waveforms.parameters import PARAMETERS
@@ -45,7 +46,8 @@ from .build_folder import (
 )
 from .config import first_appearance
 from .format import CHECKSUMS_NAME, CONFIG_NAME, TABLE_NAME, open_bank
-from .generate import GenerateTask, generate_waveforms, redraw
+from .generate import Draws, GenerateTask, generate_waveforms, redraw
+from .own_prior import TravellingPrior, own_prior
 from .prior import powerlaw_quantile
 from .recipe import BankRecipe, choose_bins, make_recipe, parse_mchirp_range
 from .waveforms import DIGESTS_NAME, WAVEFORMS_NAME
@@ -53,12 +55,14 @@ from .waveforms import DIGESTS_NAME, WAVEFORMS_NAME
 #: Waveforms per task: some tenths of a second of work, some megabytes of result.
 WAVEFORMS_PER_TASK = 32
 
+_EDGE_DRAWS = 2**13
+
 
 def build_bank(
     folder: str | os.PathLike,
     *,
     bank_size: int,
-    mchirp_range: Sequence[float],
+    mchirp_range: Sequence[float] | None = None,
     q_min: float = 0.2,
     f_ref: float = 50.0,
     approximant: str = "IMRPhenomXPHM",
@@ -70,6 +74,7 @@ def build_bank(
     alpha: float = -1.7,
     prior_mchirp_range: Sequence[float] | None = None,
     harmonic_modes: Sequence[Sequence[int]] | None = None,
+    prior: Any = None,
     executor: str | types.Submits | None = None,
     n_procs: int | None = None,
     runner: PhaseRunner | None = None,
@@ -92,9 +97,11 @@ def build_bank(
     bank_size : int
         Number of waveforms.
     mchirp_range : (float, float)
-        Detector-frame chirp masses [solar masses].
+        Detector-frame chirp masses [solar masses]. With a prior of one's own optional:
+        what it draws outside is left out.
     q_min : float
-        Smallest mass ratio m2 / m1.
+        Smallest mass ratio m2 / m1. A prior of one's own that is not a class of cogwheel
+        has its own limits.
     f_ref : float
         Reference frequency of the spins [Hz].
     approximant : str
@@ -117,6 +124,9 @@ def build_bank(
         weights average to 1. Evidences of banks that share a wider range add up.
     harmonic_modes : sequence of (l, m), optional
         Default: all of the approximant.
+    prior : cogwheel prior class, object, str, or pair (drawing, physical), optional
+        Instead of the default prior and its power law, see
+        :mod:`dotpe_exec.banks.own_prior`; recorded in ``bank_config.json``.
     executor, n_procs, progress
         Where tasks run, as in :func:`dotpe_exec.run_multicore`; ``progress`` shows a bar.
     runner : PhaseRunner, optional
@@ -144,7 +154,9 @@ def build_bank(
     """
     folder = Path(os.path.abspath(Path(folder).expanduser()))  # noqa: PTH100 (keep links)
     chosen = event is not None and pn_phase_tol is None
-    searched = parse_mchirp_range("mchirp_range", mchirp_range)
+    searched = None
+    if mchirp_range is not None or prior is None:
+        searched = parse_mchirp_range("mchirp_range", mchirp_range)
     if prior_mchirp_range is not None:
         searched = parse_mchirp_range("prior_mchirp_range", prior_mchirp_range)
     fbin, pn_phase_tol = choose_bins(
@@ -162,6 +174,7 @@ def build_bank(
         alpha=alpha,
         prior_mchirp_range=prior_mchirp_range,
         harmonic_modes=harmonic_modes,
+        prior=prior,
     )
     if is_finished(folder) and not overwrite:
         refuse_other(folder, recipe)
@@ -198,9 +211,10 @@ def build_banks(
 ) -> dict[str, Path]:
     """Build several banks that share a prior over one wide range of chirp masses.
 
-    The range is cut where each part holds the same number of draws of the power law, so
-    that together the banks are one proposal. Each bank's weights average to its share of
-    the prior, and the evidences of the banks add up to the evidence under it.
+    The range is cut where each part holds the same number of draws of the power law (or of
+    a prior of one's own), so that together the banks are one proposal. Each bank's weights
+    average to its share of the prior, and the evidences of the banks add up to the evidence
+    under it.
 
     Parameters
     ----------
@@ -220,15 +234,14 @@ def build_banks(
         By bank id: what ``run_multicore`` takes as ``bank_folder``.
     """
     n_banks = positive_integer("n_banks", n_banks)
-    low, high = parse_mchirp_range("mchirp_range", mchirp_range)
+    mchirp_range = parse_mchirp_range("mchirp_range", mchirp_range)
     alpha = number("alpha", alpha, minimum=-np.inf)
     if arguments.get("prior_mchirp_range") is None:
-        arguments["prior_mchirp_range"] = (low, high)
+        arguments["prior_mchirp_range"] = mchirp_range
     if "bank_size" in arguments:  # each with one mode and few bins: no bank is smaller
         size = positive_integer("bank_size", arguments["bank_size"])
         check_space(Path(folder), n_banks * size * 2 * FEWEST_BINS)
-    edges = powerlaw_quantile(np.linspace(0, 1, n_banks + 1), (low, high), alpha).tolist()
-    edges[0], edges[-1] = low, high
+    edges = _edges(n_banks, mchirp_range, alpha, arguments)
     folders = {f"bank_{k}": Path(folder) / f"bank_{k}" for k in range(n_banks)}
     with _runner(runner, executor, n_procs, progress) as phase_runner:
         return {
@@ -242,6 +255,31 @@ def build_banks(
             )
             for k, (bank_id, path) in enumerate(folders.items())
         }
+
+
+def _edges(
+    n_banks: int,
+    mchirp_range: tuple[float, float],
+    alpha: float,
+    arguments: dict[str, Any],
+) -> list[float]:
+    """Return where a range is cut into parts with the same number of draws each."""
+    quantiles = np.linspace(0, 1, n_banks + 1)
+    if arguments.get("prior") is None:
+        edges = powerlaw_quantile(quantiles, mchirp_range, alpha)
+    else:
+        own = own_prior(
+            arguments["prior"],
+            mchirp_range=arguments["prior_mchirp_range"],
+            q_min=arguments.get("q_min", 0.2),
+            f_ref=arguments.get("f_ref", 50.0),
+            within=mchirp_range,
+        )
+        # Not by the seed of the banks: a build that goes on must cut at the same places.
+        drawn_ik = own.draw(_EDGE_DRAWS, seeds.generator(0, "edges of banks"))
+        edges = np.quantile(chirp_mass(drawn_ik[:, 0], drawn_ik[:, 1]), quantiles)
+    edges[0], edges[-1] = mchirp_range
+    return edges.tolist()
 
 
 def build_bank_command(
@@ -299,6 +337,9 @@ def _tasks(recipe: BankRecipe, blocks: list[int], runner: PhaseRunner) -> list[T
     """Return the tasks of blocks, none across two of them."""
     fbin = runner.store.put(np.array(recipe.fbin))
     parameters_ik = recipe.draw()
+    proposal: Draws = (
+        recipe.proposal if recipe.own is None else TravellingPrior.of(recipe.own)
+    )
     tasks = []
     for k in blocks:
         stop = min((k + 1) * recipe.blocksize, recipe.bank_size)
@@ -310,7 +351,7 @@ def _tasks(recipe: BankRecipe, blocks: list[int], runner: PhaseRunner) -> list[T
                 way=recipe.way,
                 f_ref=recipe.f_ref,
                 fbin=fbin,
-                proposal=recipe.proposal,
+                proposal=proposal,
                 seed=recipe.seed,
                 start=start,
                 parameters_ik=parameters_ik[rows],
@@ -342,7 +383,7 @@ def _finish(folder: Path, recipe: BankRecipe, pn_phase_tol: float | None) -> Non
             parameters_ik[index] = redraw(recipe.proposal, recipe.seed, index, attempt)
             n_redrawn += attempt
     table = pd.DataFrame(parameters_ik, columns=list(PARAMETERS))
-    weights = recipe.proposal.log_prior_weights(parameters_ik, recipe.prior_mchirp_range)
+    weights = recipe.log_prior_weights(parameters_ik)
     # Draws without a waveform are draws of likelihood zero.
     fraction = recipe.bank_size / (recipe.bank_size + n_redrawn)
     table["log_prior_weights"] = weights + np.log(fraction)
@@ -354,7 +395,10 @@ def _finish(folder: Path, recipe: BankRecipe, pn_phase_tol: float | None) -> Non
             stacklevel=3,
         )
     write_feather(folder / TABLE_NAME, table)
-    write_json(folder / CONFIG_NAME, _config(recipe, pn_phase_tol, n_redrawn, n_direct))
+    mchirp = chirp_mass(parameters_ik[:, 0], parameters_ik[:, 1])
+    mchirp_range = recipe.mchirp_range or (float(mchirp.min()), float(mchirp.max()))
+    config = _config(recipe, mchirp_range, pn_phase_tol, n_redrawn, n_direct)
+    write_json(folder / CONFIG_NAME, config)
     write_npy(folder / DIGESTS_NAME, np.array(digests, dtype=np.uint64))
     for name in (TABLE_NAME, CONFIG_NAME, DIGESTS_NAME):
         checksums[name] = file_digest(folder / name)
@@ -363,12 +407,16 @@ def _finish(folder: Path, recipe: BankRecipe, pn_phase_tol: float | None) -> Non
 
 
 def _config(
-    recipe: BankRecipe, pn_phase_tol: float | None, n_redrawn: int, n_direct: int
+    recipe: BankRecipe,
+    mchirp_range: tuple[float, float],
+    pn_phase_tol: float | None,
+    n_redrawn: int,
+    n_direct: int,
 ) -> dict[str, Any]:
-    return {
+    config = {
         "bank_size": recipe.bank_size,
-        "mchirp_min": recipe.mchirp_range[0],
-        "mchirp_max": recipe.mchirp_range[1],
+        "mchirp_min": mchirp_range[0],
+        "mchirp_max": mchirp_range[1],
         "q_min": recipe.q_min,
         "q_max": 1.0,
         "f_ref": recipe.f_ref,
@@ -379,13 +427,15 @@ def _config(
         "harmonic_modes": recipe.harmonic_modes,
         "seed": recipe.seed,
         "blocksize": recipe.blocksize,
-        "alpha": recipe.alpha,
-        "prior_mchirp_min": recipe.prior_mchirp_range[0],
-        "prior_mchirp_max": recipe.prior_mchirp_range[1],
         "n_redrawn": n_redrawn,
         "waveform_generation": recipe.way,
         "n_direct": n_direct,
     }
+    if recipe.own is not None:
+        return config | {"prior": recipe.prior_description()}
+    low, high = recipe.prior_mchirp_range or mchirp_range
+    default = {"alpha": recipe.alpha, "prior_mchirp_min": low, "prior_mchirp_max": high}
+    return config | default
 
 
 @contextlib.contextmanager

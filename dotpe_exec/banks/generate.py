@@ -6,6 +6,7 @@ Its workers load LAL, and cogwheel for the approximants that are its own.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
@@ -14,7 +15,14 @@ from ..errors import BankError
 from ..executors.store import ArrayHandle
 from ..waveforms import ModeGenerator, NoWaveformError
 from ..waveforms.parameters import PARAMETERS
-from .prior import Proposal
+
+
+class Draws(Protocol):
+    """What parameters are drawn from."""
+
+    def draw(self, n: int, rng: np.random.Generator) -> np.ndarray:
+        """Return parameters (n, 9)."""
+
 
 #: Draws for one place in the bank before the build gives up.
 MOST_ATTEMPTS = 20
@@ -34,7 +42,7 @@ class GenerateTask:
         [Hz]
     fbin : ArrayHandle
         Frequencies (n_b,) [Hz].
-    proposal : Proposal
+    proposal : Proposal or TravellingPrior
         Where parameters come from again if there is no waveform for them.
     seed : int
         Of the bank.
@@ -49,7 +57,7 @@ class GenerateTask:
     way: str
     f_ref: float
     fbin: ArrayHandle
-    proposal: Proposal
+    proposal: Draws
     seed: int
     start: int
     parameters_ik: np.ndarray
@@ -124,7 +132,7 @@ def _generate_row(
     )
 
 
-def redraw(proposal: Proposal, seed: int, index: int, attempt: int) -> np.ndarray:
+def redraw(proposal: Draws, seed: int, index: int, attempt: int) -> np.ndarray:
     """Return the parameters (9,) of a further draw for row ``index`` of a bank."""
     rng = seeds.generator(seed, "bank redraw", index, attempt)
     return proposal.draw(1, rng)[0]

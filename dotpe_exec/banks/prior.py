@@ -26,13 +26,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import InputError
-from ..kernels.coordinates import aligned_spins
+from ..kernels.coordinates import aligned_spins, mass_coordinates, s1z_range
 from ..kernels.masses import primary_mass
 from ..waveforms.parameters import PARAMETERS
 
 _N_UNIFORMS = 9
 _ROWS_AT_ONCE = 2**18
 _LNQ_GRID = 2**14 + 1
+_EDGE = 1e-9  # what rounding may take a draw beyond an edge
 
 
 @dataclass(frozen=True)
@@ -105,6 +106,42 @@ class Proposal:
         return powerlaw_lndensity(ln_mchirp, prior_mchirp_range, 1.0) - powerlaw_lndensity(
             ln_mchirp, self.mchirp_range, self.alpha
         )
+
+    def ln_prob(self, parameters_ik: np.ndarray) -> np.ndarray:
+        """Return ln of the density that parameters are drawn with, (n,).
+
+        It is per unit of (m1, m2, spin components, cos iota), without in-plane spins if
+        these are zero: the measure of :mod:`dotpe_exec.banks.own_prior`. -inf outside.
+        """
+        par = dict(zip(PARAMETERS, np.asarray(parameters_ik, dtype=float).T, strict=True))
+        m1, m2, s1z, s2z = (par[name] for name in ("m1", "m2", "s1z", "s2z"))
+        masses = mass_coordinates(m1, m2)
+        q, lnq = m2 / m1, masses["lnq"]
+        ln_mchirp = np.log(masses["mchirp"])
+        low, high = np.log(self.mchirp_range)
+        inside = (ln_mchirp >= low - _EDGE) & (ln_mchirp <= high + _EDGE)
+        inside &= (lnq >= np.log(self.q_min) - _EDGE) & (lnq <= _EDGE)
+        grid = np.linspace(np.log(self.q_min), 0, _LNQ_GRID)
+        density = np.cosh(grid / 2) ** 0.4
+        lnq_norm = np.sum(density[1:] + density[:-1]) / 2 * (grid[1] - grid[0])
+        # d(mchirp, lnq) / d(m1, m2) = mchirp / (m1 m2)
+        ln_prob = powerlaw_lndensity(ln_mchirp, self.mchirp_range, self.alpha)
+        ln_prob += 0.4 * np.log(np.cosh(lnq / 2)) - np.log(lnq_norm)
+        ln_prob += ln_mchirp - np.log(m1 * m2)
+        # 1/2 for chieff and 1 / width for s1z; d(chieff, s1z) / d(s2z, s1z) = q / (1 + q)
+        inside &= (np.abs(s1z) <= 1 + _EDGE) & (np.abs(s2z) <= 1 + _EDGE)
+        chieff = np.clip((s1z + q * s2z) / (1 + q), -1, 1)
+        lowest, highest = s1z_range(q, chieff)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            ln_prob += np.log(q / (1 + q)) - np.log(2 * (highest - lowest))
+            for body, sz in ((1, s1z), (2, s2z)):
+                square = par[f"s{body}x_n"] ** 2 + par[f"s{body}y_n"] ** 2
+                if self.aligned_spins:
+                    inside &= square == 0
+                else:
+                    inside &= square <= 1 - sz**2 + _EDGE
+                    ln_prob -= np.log(np.pi * (1 - sz**2))
+        return np.where(inside, ln_prob - np.log(2), -np.inf)
 
 
 def check_mchirp_range(name: str, mchirp_range: tuple[float, float]) -> None:

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field, fields
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .. import seeds
+from ..digests import array_digest
 from ..errors import InputError
 from ..events.bins import fbin_from_pn_phase_tol, pn_phase_tol_for
 from ..validation import integer, number, positive_integer
 from ..waveforms import generation_way
 from .config import approximant_modes, first_appearance
+from .own_prior import OwnPrior, own_prior
 from .prior import Proposal, check_mchirp_range
 from .waveforms import BankHandle
 
@@ -43,12 +46,14 @@ class BankRecipe:
         [Hz]
     seed : int
     aligned_spins : bool
+    own : OwnPrior or None
+        Instead of the default prior; then ranges may be missing.
     """
 
     bank_size: int
     blocksize: int
-    mchirp_range: tuple[float, float]
-    prior_mchirp_range: tuple[float, float]
+    mchirp_range: tuple[float, float] | None
+    prior_mchirp_range: tuple[float, float] | None
     q_min: float
     alpha: float
     f_ref: float
@@ -57,10 +62,19 @@ class BankRecipe:
     fbin: tuple[float, ...]
     seed: int
     aligned_spins: bool
+    own: OwnPrior | None = field(default=None, repr=False, compare=False)
 
     @property
-    def proposal(self) -> Proposal:
+    def proposal(self) -> Proposal | OwnPrior:
         """The distribution that parameters are drawn from."""
+        return self._default if self.own is None else self.own
+
+    @property
+    def _default(self) -> Proposal:
+        if self.mchirp_range is None:
+            raise InputError(
+                "mchirp_range is missing, expected two chirp masses [solar masses]"
+            )
         return Proposal(self.mchirp_range, self.q_min, self.alpha, self.aligned_spins)
 
     @property
@@ -81,17 +95,46 @@ class BankRecipe:
 
     def draw(self) -> np.ndarray:
         """Return the parameters of all waveforms, (bank_size, 9)."""
-        return self.proposal.draw(self.bank_size, seeds.generator(self.seed, "bank"))
+        if self.own is not None:
+            return self._own_draws[0].copy()
+        return self._default.draw(self.bank_size, seeds.generator(self.seed, "bank"))
+
+    @cached_property
+    def _own_draws(self) -> tuple[np.ndarray, float]:
+        """Draws from the prior that was given, and which part of them was kept."""
+        assert self.own is not None
+        rng = seeds.generator(self.seed, "bank")
+        return self.own.draw_with_share(self.bank_size, rng)
+
+    def log_prior_weights(self, parameters_ik: np.ndarray) -> np.ndarray:
+        """Return ln of prior over drawing density, (n,)."""
+        if self.own is not None:
+            # What was left out of the draws is left out of the bank's part of the prior.
+            return self.own.log_prior_weights(parameters_ik) + np.log(self._own_draws[1])
+        prior_range = self.prior_mchirp_range or self._default.mchirp_range
+        return self._default.log_prior_weights(parameters_ik, prior_range)
+
+    def prior_description(self) -> dict[str, str] | None:
+        """Return what is recorded of a prior that was given: names, and what it drew."""
+        if self.own is None:
+            return None
+        draws = array_digest(self._own_draws[0])
+        return self.own.description() | {"draws": draws}
 
     def to_json(self) -> dict[str, Any]:
         """Return the recipe in terms of JSON, equal to what is read back from a file."""
-        return json.loads(json.dumps(asdict(self)))
+        content = {
+            each.name: getattr(self, each.name)
+            for each in fields(self)
+            if each.name != "own"
+        }
+        return json.loads(json.dumps(content | {"prior": self.prior_description()}))
 
 
 def make_recipe(
     *,
     bank_size: int,
-    mchirp_range: Sequence[float],
+    mchirp_range: Sequence[float] | None,
     q_min: float,
     f_ref: float,
     approximant: str,
@@ -101,6 +144,7 @@ def make_recipe(
     alpha: float,
     prior_mchirp_range: Sequence[float] | None,
     harmonic_modes: Sequence[Sequence[int]] | None,
+    prior: Any = None,
 ) -> BankRecipe:
     """Return the recipe of a bank, its parts checked; InputError or BankError."""
     from cogwheel import waveform
@@ -113,31 +157,46 @@ def make_recipe(
             f"harmonic_modes is {list(modes)}, expected some of {known_modes} for "
             f"{approximant}, with one of m = 2 among them"
         )
-    own_range = parse_mchirp_range("mchirp_range", mchirp_range)
-    prior_range = own_range
+    own_range = prior_range = None
+    if mchirp_range is not None or prior is None:
+        own_range = prior_range = parse_mchirp_range("mchirp_range", mchirp_range)
     if prior_mchirp_range is not None:
         prior_range = parse_mchirp_range("prior_mchirp_range", prior_mchirp_range)
-        if not prior_range[0] <= own_range[0] < own_range[1] <= prior_range[1]:
+        low, high = own_range or prior_range
+        if not prior_range[0] <= low < high <= prior_range[1]:
             raise InputError(
                 f"prior_mchirp_range is {prior_range}, expected a range around "
                 f"mchirp_range {own_range}"
             )
+    aligned_spins = bool(waveform.APPROXIMANTS[approximant].aligned_spins)
+    q_min = number("q_min", q_min, minimum=0.0)
+    f_ref = number("f_ref", f_ref, minimum=0.0)
+    if not 0 < f_ref < np.inf:
+        raise InputError(f"f_ref is {f_ref}, expected a positive frequency [Hz]")
     recipe = BankRecipe(
         bank_size=positive_integer("bank_size", bank_size),
         blocksize=positive_integer("blocksize", blocksize),
         mchirp_range=own_range,
         prior_mchirp_range=prior_range,
-        q_min=number("q_min", q_min, minimum=0.0),
+        q_min=q_min,
         alpha=number("alpha", alpha, minimum=-np.inf),
-        f_ref=number("f_ref", f_ref, minimum=0.0),
+        f_ref=f_ref,
         approximant=approximant,
         harmonic_modes=tuple(modes),
         fbin=tuple(fbin.tolist()),
         seed=integer("seed", seed, minimum=0),
-        aligned_spins=bool(waveform.APPROXIMANTS[approximant].aligned_spins),
+        aligned_spins=aligned_spins,
+        own=None
+        if prior is None
+        else own_prior(
+            prior,
+            mchirp_range=prior_range,
+            q_min=q_min,
+            f_ref=f_ref,
+            aligned_spins=aligned_spins,
+            within=own_range,
+        ),
     )
-    if not 0 < recipe.f_ref < np.inf:
-        raise InputError(f"f_ref is {recipe.f_ref}, expected a positive frequency [Hz]")
     _ = recipe.proposal  # checks its own parameters
     return recipe
 
@@ -170,7 +229,7 @@ def choose_bins(
     pn_phase_tol: float | None,
     approximant: str,
     f_ref: float,
-    mchirp_range: tuple[float, float],
+    mchirp_range: tuple[float, float] | None,
 ) -> tuple[np.ndarray, float | None]:
     """Return the frequencies given as ``fbin``, or bins for ``event``, checked.
 
@@ -195,12 +254,15 @@ def choose_bins(
 
 
 def _tolerance_for(
-    event_data: EventData, approximant: str, f_ref: Any, mchirp_range: tuple[float, float]
+    event_data: EventData,
+    approximant: str,
+    f_ref: Any,
+    mchirp_range: tuple[float, float] | None,
 ) -> float:
     """Return the tolerance that an event needs, the same for all parts of a range."""
     from ..events.matched_filter import HIGHEST, LOWEST, search_template
 
-    low, high = mchirp_range
+    low, high = mchirp_range or (LOWEST, HIGHEST)
     f_ref = number("f_ref", f_ref, minimum=0.0)
     if not 0 < f_ref < np.inf:
         raise InputError(f"f_ref is {f_ref}, expected a positive frequency [Hz]")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
 from typing import Any
 
 import click
@@ -18,7 +20,7 @@ def bank() -> None:
 @bank.command("build")
 @click.argument("folder")
 @click.option("--bank-size", type=int, required=True, help="Number of waveforms.")
-@click.option("--mchirp-range", type=float, nargs=2, required=True, help="[solar masses]")
+@click.option("--mchirp-range", type=float, nargs=2, help="[solar masses]")
 @click.option("--q-min", type=float, default=0.2, show_default=True)
 @click.option("--f-ref", type=float, default=50.0, show_default=True, help="[Hz]")
 @click.option("--approximant", default="IMRPhenomXPHM", show_default=True)
@@ -27,6 +29,11 @@ def bank() -> None:
 @click.option("--blocksize", type=int, default=4096, show_default=True)
 @click.option("--alpha", type=float, default=-1.7, show_default=True)
 @click.option("--prior-mchirp-range", type=float, nargs=2, help="Range of a shared prior.")
+@click.option(
+    "--prior",
+    metavar="MODULE:NAME",
+    help="A prior of one's own: cogwheel's class, an object, a pair (drawing, physical).",
+)
 @click.option("--n-banks", type=int, default=1, help="Split the range into several banks.")
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--resume/--no-resume", default=True, help="Continue a partial build.")
@@ -42,6 +49,8 @@ def bank_build(**arguments: Any) -> None:
     """
     from ..banks.build import build_bank_command
 
+    if arguments["prior"] is not None:
+        sys.path.insert(0, str(Path.cwd()))  # where a script of one's own is looked for
     for folder in build_bank_command(**arguments):
         click.echo(folder)
 

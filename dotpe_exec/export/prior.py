@@ -17,6 +17,7 @@ from ..kernels.masses import chirp_mass, effective_spin
 if TYPE_CHECKING:
     import pandas as pd
 
+    from ..banks.format import Bank
     from ..loading import StoredRun
 
 _SPINS = ("a_1", "a_2", "tilt_1", "tilt_2", "phi_12", "phi_jl")
@@ -74,13 +75,29 @@ def _adapted_ranges(run: StoredRun) -> tuple[tuple[float, float], float] | None:
     return (float(low), float(high)), float(about["q_min"])
 
 
-def _bank_ranges(run: StoredRun) -> tuple[tuple[float, float], float] | None:
+def _banks(run: StoredRun) -> dict[str, Bank]:
+    """Return a run's banks; none where they are gone, or for a run without."""
     from ..banks.format import open_banks
 
     try:
-        banks = open_banks(run.kwargs.get("bank_folder"))
+        return open_banks(run.kwargs.get("bank_folder"))
     except (DotpeExecError, OSError, TypeError, ValueError):
-        return None  # gone, or a run without banks
+        return {}
+
+
+def _has_own_prior(banks: dict[str, Bank]) -> bool:
+    return any(bank.config.info.get("prior") for bank in banks.values())
+
+
+def _bank_ranges(run: StoredRun) -> tuple[tuple[float, float], float] | None:
+    banks = _banks(run)
+    if not banks:
+        return None
+    if _has_own_prior(banks):
+        tables_ik = _weighted_tables(banks)[0]
+        mchirp = chirp_mass(tables_ik[:, 0], tables_ik[:, 1])
+        lowest_q = float((tables_ik[:, 1] / tables_ik[:, 0]).min())
+        return (float(mchirp.min()), float(mchirp.max())), lowest_q
     ranges, q_mins = [], []
     for bank in banks.values():
         info = bank.config.info
@@ -93,6 +110,30 @@ def _bank_ranges(run: StoredRun) -> tuple[tuple[float, float], float] | None:
         q_mins.append(float(q_min))
     low, high = np.array(ranges, float).T
     return (float(low.min()), float(high.max())), min(q_mins)
+
+
+def _weighted_tables(banks: dict[str, Bank]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the parameters (n, 9) of all banks and their shares of the prior, (n,)."""
+    parameters, weights = [], []
+    for bank in banks.values():
+        table = bank.table()
+        parameters.append(table[list(PARAMETERS)].to_numpy(float))
+        # Each bank's weights average to its share of the prior.
+        weights.append(np.exp(table["log_prior_weights"].to_numpy(float)) / len(table))
+    share = np.concatenate(weights)
+    return np.concatenate(parameters), share / share.sum()
+
+
+def _intrinsic_draws(run: StoredRun, n: int, rng: np.random.Generator) -> np.ndarray:
+    """Return intrinsic parameters drawn from a run's prior, (n, 9)."""
+    banks = _banks(run) if _adapted_ranges(run) is None else {}
+    if _has_own_prior(banks):
+        parameters_ik, share_i = _weighted_tables(banks)
+        return parameters_ik[rng.choice(len(share_i), n, p=share_i)]
+    where = prior_range(run)
+    # The prior itself is the proposal with this exponent.
+    proposal = Proposal(where.mchirp, where.q_min, 1.0, where.aligned_spins)
+    return proposal.draw(n, rng)
 
 
 def _stored_ranges(run: StoredRun) -> tuple[tuple[float, float], float]:
@@ -110,7 +151,8 @@ def prior_draws(run: StoredRun, n: int = _N_DRAWS, seed: int = 0) -> pd.DataFram
     Uniform in detector-frame component masses within ranges of chirp mass and mass ratio,
     in the effective spin and (given that) the spin difference, in the disks that the
     aligned components leave to the others; isotropic in direction and inclination;
-    uniform in luminosity volume.
+    uniform in luminosity volume. Where banks were made with a prior of one's own, masses,
+    spins and inclination are drawn from their tables, by weight.
 
     Parameters
     ----------
@@ -121,9 +163,7 @@ def prior_draws(run: StoredRun, n: int = _N_DRAWS, seed: int = 0) -> pd.DataFram
 
     where = prior_range(run)
     rng = np.random.default_rng(seed)
-    # The prior itself is the proposal with this exponent.
-    proposal = Proposal(where.mchirp, where.q_min, 1.0, where.aligned_spins)
-    draws = pd.DataFrame(proposal.draw(n, rng), columns=list(PARAMETERS))
+    draws = pd.DataFrame(_intrinsic_draws(run, n, rng), columns=list(PARAMETERS))
     m1, m2 = draws["m1"], draws["m2"]
     draws["mchirp"] = chirp_mass(m1, m2)
     draws["lnq"] = np.log(m2 / m1)
@@ -145,7 +185,8 @@ def bilby_priors(run: StoredRun) -> dict[str, Any]:
 
     Masses, distance, directions, phase and time are bilby's own classes and exact. Spins:
     uniform in the effective spin is no product of densities of magnitudes and angles, so
-    each of these has its marginal density here, interpolated; ``chi_eff`` has no entry.
+    each of these has its marginal density here, interpolated; ``chi_eff`` has no entry. So
+    have masses and inclination where banks were made with a prior of one's own.
     """
     where = prior_range(run)
     tau = 2 * np.pi
@@ -171,7 +212,12 @@ def bilby_priors(run: StoredRun) -> dict[str, Any]:
     }  # fmt: skip
     draws = binary_parameters(prior_draws(run), float(run.event.tgps))
     for name in _SPINS:
-        priors[name] = _marginal(draws[name].to_numpy(), _upper_end(name))
+        priors[name] = _marginal(draws[name].to_numpy(), 0.0, _upper_end(name))
+    if _has_own_prior(_banks(run)):
+        low, high = where.mchirp
+        priors["chirp_mass"] = _marginal(draws["chirp_mass"].to_numpy(), low, high)
+        priors["mass_ratio"] = _marginal(draws["mass_ratio"].to_numpy(), where.q_min, 1.0)
+        priors["theta_jn"] = _marginal(draws["theta_jn"].to_numpy(), 0.0, float(np.pi))
     for name, prior in priors.items():
         prior["kwargs"]["name"] = name
     return priors | {
@@ -192,18 +238,18 @@ def _prior(package: str, name: str, **kwargs: Any) -> dict[str, Any]:
     return {"__prior__": True, "__module__": module, "__name__": name, "kwargs": kwargs}
 
 
-def _marginal(values: np.ndarray, maximum: float) -> dict[str, Any]:
-    """Return an interpolated density on [0, maximum]; a constant where values are."""
+def _marginal(values: np.ndarray, minimum: float, maximum: float) -> dict[str, Any]:
+    """Return an interpolated density between two ends; a constant where values are."""
     if np.ptp(values) == 0:
         module = "bilby.core.prior.analytical"
         kwargs: dict[str, Any] = {"peak": float(values[0])}
         return {"__prior__": True, "__module__": module, "__name__": "DeltaFunction",
                 "kwargs": kwargs}  # fmt: skip
-    density, edges = np.histogram(values, _N_BINS, (0.0, maximum), density=True)
+    density, edges = np.histogram(values, _N_BINS, (minimum, maximum), density=True)
     centers = 0.5 * (edges[1:] + edges[:-1])
-    x = np.concatenate([[0.0], centers, [maximum]])
+    x = np.concatenate([[minimum], centers, [maximum]])
     y = np.concatenate([density[:1], density, density[-1:]])
-    kwargs = {"xx": _array(x), "yy": _array(y), "minimum": 0.0, "maximum": maximum}
+    kwargs = {"xx": _array(x), "yy": _array(y), "minimum": minimum, "maximum": maximum}
     return {
         "__prior__": True,
         "__module__": "bilby.core.prior.interpolated",

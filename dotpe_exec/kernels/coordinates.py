@@ -68,7 +68,7 @@ def aligned_spin_coordinates(
     """
     q = m2 / m1
     chieff = effective_spin(m1, m2, s1z, s2z)
-    lowest, highest = _s1z_range(q, chieff)
+    lowest, highest = s1z_range(q, chieff)
     width = highest - lowest
     cumchidiff = np.divide(s1z - lowest, width, out=np.zeros_like(width), where=width > 0)
     return {"chieff": chieff, "cumchidiff": cumchidiff}
@@ -78,13 +78,13 @@ def aligned_spins(
     q: np.ndarray, chieff: np.ndarray, cumchidiff: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return s1z and s2z: the inverse of :func:`aligned_spin_coordinates`."""
-    lowest, highest = _s1z_range(q, chieff)
+    lowest, highest = s1z_range(q, chieff)
     s1z = lowest + cumchidiff * (highest - lowest)
     # Rounding may take the other spin beyond 1 by some 1e-16 / q.
     return s1z, np.clip(((1 + q) * chieff - s1z) / q, -1, 1)
 
 
-def _s1z_range(q: np.ndarray, chieff: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def s1z_range(q: np.ndarray, chieff: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the least and the largest s1z with which neither spin exceeds 1."""
     return np.maximum((1 + q) * chieff - q, -1), np.minimum((1 + q) * chieff + q, 1)
 
