@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -46,9 +47,11 @@ print(hashlib.sha256(repr(sorted(found.items())).encode()).hexdigest())
 class Attacked:
     """A command that is started again until it ends by itself; it is killed before."""
 
-    def __init__(self, folder, seed, seconds):
+    def __init__(self, folder, seed, seconds, names_loss=False):
+        """With ``names_loss`` an attempt may also end in one sentence of an ExecutorError."""
         self.rng = random.Random(seed)
         self.seconds = seconds
+        self.names_loss = names_loss
         self.n_kills = 0
         self.tmp = Path(folder) / "tmp"
         self.tmp.mkdir()
@@ -72,7 +75,9 @@ class Attacked:
             said, errors = process.communicate(timeout=120)
             if process.returncode == 0:
                 return said
-            assert process.returncode == -signal.SIGKILL, errors
+            if process.returncode != -signal.SIGKILL:
+                assert self.names_loss and attempt and process.returncode == 1, errors
+                assert re.search(r"ExecutorError: .*(lost|killed it)", errors), errors
             n_kills -= attempt
 
     def _wait(self, process):
@@ -131,7 +136,8 @@ def test_phase_whose_processes_are_killed_has_the_same_results(
     def command(name, kind):
         return [sys.executable, str(script), str(tmp_path / name), kind]
 
-    attacked = Attacked(tmp_path, seed=n_rounds, seconds=1.0)
+    # Of dask's processes one is the cluster itself, which nobody replaces.
+    attacked = Attacked(tmp_path, seed=n_rounds, seconds=1.0, names_loss=executor == "dask")
     expected = attacked.run(command("undisturbed", "serial"), 0)
     for number in range(n_rounds):
         assert attacked.run(command(str(number), executor), 3) == expected
