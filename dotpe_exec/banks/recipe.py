@@ -13,14 +13,17 @@ import numpy as np
 from .. import seeds
 from ..errors import InputError
 from ..events.bins import fbin_from_pn_phase_tol, pn_phase_tol_for
-from ..validation import integer, number, positive_integer
+from ..validation import integer, number, positive_integer, positive_number, short
 from ..waveforms import generation_way
 from .config import approximant_modes, first_appearance
-from .prior import Proposal, check_mchirp_range
+from .prior import Proposal, check_f_ref, check_mchirp_range
 from .waveforms import BankHandle
 
 if TYPE_CHECKING:
     from cogwheel.data import EventData
+
+_STEEPEST = 20.0
+"""Exponent of a proposal beyond which hardly a waveform has weight."""
 
 
 @dataclass(frozen=True)
@@ -129,15 +132,17 @@ def make_recipe(
         prior_mchirp_range=prior_range,
         q_min=number("q_min", q_min, minimum=0.0),
         alpha=number("alpha", alpha, minimum=-np.inf),
-        f_ref=number("f_ref", f_ref, minimum=0.0),
+        f_ref=check_f_ref("f_ref", f_ref),
         approximant=approximant,
         harmonic_modes=tuple(modes),
         fbin=tuple(fbin.tolist()),
         seed=integer("seed", seed, minimum=0),
         aligned_spins=bool(waveform.APPROXIMANTS[approximant].aligned_spins),
     )
-    if not 0 < recipe.f_ref < np.inf:
-        raise InputError(f"f_ref is {recipe.f_ref}, expected a positive frequency [Hz]")
+    if not abs(recipe.alpha) <= _STEEPEST:
+        raise InputError(
+            f"alpha is {recipe.alpha:g}, expected between -{_STEEPEST:g} and {_STEEPEST:g}"
+        )
     _ = recipe.proposal  # checks its own parameters
     return recipe
 
@@ -147,7 +152,7 @@ def _modes(harmonic_modes: Any) -> list[tuple[int, int]]:
         modes = [(int(ell), int(m)) for ell, m in harmonic_modes]
     except (TypeError, ValueError) as error:
         raise InputError(
-            f"harmonic_modes is {harmonic_modes!r}, expected pairs (l, m)"
+            f"harmonic_modes is {short(harmonic_modes)}, expected pairs (l, m)"
         ) from error
     if len(set(modes)) != len(modes):
         raise InputError(f"harmonic_modes is {modes}, expected each mode once")
@@ -159,7 +164,7 @@ def parse_mchirp_range(name: str, value: Any) -> tuple[float, float]:
     try:
         low, high = (float(end) for end in value)
     except (TypeError, ValueError) as error:
-        raise InputError(f"{name} is {value!r}, expected two chirp masses") from error
+        raise InputError(f"{name} is {short(value)}, expected two chirp masses") from error
     check_mchirp_range(name, (low, high))
     return low, high
 
@@ -189,7 +194,9 @@ def choose_bins(
 
     approximant_modes(approximant, "bank build")
     event_data = load_event(event)
-    if pn_phase_tol is None:
+    if pn_phase_tol is not None:
+        pn_phase_tol = positive_number("pn_phase_tol", pn_phase_tol)
+    else:
         pn_phase_tol = _tolerance_for(event_data, approximant, f_ref, mchirp_range)
     return fbin_from_pn_phase_tol(event_data, pn_phase_tol, approximant), pn_phase_tol
 
@@ -201,9 +208,7 @@ def _tolerance_for(
     from ..events.matched_filter import HIGHEST, LOWEST, search_template
 
     low, high = mchirp_range
-    f_ref = number("f_ref", f_ref, minimum=0.0)
-    if not 0 < f_ref < np.inf:
-        raise InputError(f"f_ref is {f_ref}, expected a positive frequency [Hz]")
+    f_ref = check_f_ref("f_ref", f_ref)
     searched = min(low, LOWEST), max(high, HIGHEST)
     best = search_template(event_data, approximant, f_ref, searched)
     return pn_phase_tol_for(best.lnlike)

@@ -56,8 +56,8 @@ class Attacked:
         self.tmp = Path(folder) / "tmp"
         self.tmp.mkdir()
 
-    def run(self, command, n_kills):
-        """Return what the last attempt printed."""
+    def run(self, command, n_kills, look=lambda: None):
+        """Return what the last attempt printed; ``look`` at what each kill left."""
         while True:
             process = subprocess.Popen(
                 command,
@@ -78,6 +78,7 @@ class Attacked:
             if process.returncode != -signal.SIGKILL:
                 assert self.names_loss and attempt and process.returncode == 1, errors
                 assert re.search(r"ExecutorError: .*(lost|killed it)", errors), errors
+            look()
             n_kills -= attempt
 
     def _wait(self, process):
@@ -181,3 +182,74 @@ def test_bank_whose_building_is_killed_ends_with_the_same_files(tmp_path):
         attacked.run([*build, str(folder)], 3)
         assert run_files(folder) == expected
     assert attacked.n_kills >= 12
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("executor", ["serial", "loky", "process"])
+def test_infer_whose_processes_are_killed_ends_with_the_same_files(
+    executor, undamaged, tmp_path
+):
+    infer = [
+        *(sys.executable, "-m", "dotpe_exec", "infer", str(undamaged / "event.npz")),
+        *("--par-dic-0", str(undamaged / "par_dic_0.json"), "--mchirp-range", "26", "34"),
+        *("--q-min", "0.5", "--n-effective", "8", "--max-waveforms", "600"),
+        *("--n-ext", "64", "--n-phi", "16", "--n-t", "32", "--seed", "5"),
+        *("--save-waveforms", "--no-progress", "--rundir"),
+    ]
+    begun = time.monotonic()
+    attacked = Attacked(tmp_path, seed=9, seconds=1.0)
+    attacked.run([*infer, str(tmp_path / "undisturbed"), "--executor", "serial"], 0)
+    attacked.seconds = (time.monotonic() - begun) / 2
+    expected = run_files(tmp_path / "undisturbed")
+    for number in range(5):
+        rundir = tmp_path / str(number)
+        options = ["--resume", "--executor", executor, "--n-procs", "2"]
+        attacked.run([*infer, str(rundir), *options], 3)
+        assert run_files(rundir) == expected
+    assert attacked.n_kills >= 5
+
+
+@pytest.mark.parametrize(
+    ("words", "name", "n_rounds"),
+    [
+        (["export", "RUN", "--format", "bilby"], "x_result.json", 1),
+        *(
+            pytest.param(words, name, 6, marks=pytest.mark.slow)
+            for words, name in (
+                (["export", "RUN", "--format", "bilby"], "x_result.json"),
+                (["export", "RUN", "--format", "pesummary"], "x.h5"),
+                (["report", "RUN"], "x.html"),
+                (["plot", "RUN"], "x.png"),
+            )
+        ),
+    ],
+)
+def test_file_whose_writing_is_killed_is_the_old_or_the_new_one(
+    words, name, n_rounds, finished, tmp_path
+):
+    words = [str(finished) if word == "RUN" else word for word in words]
+    command = [sys.executable, "-m", "dotpe_exec", *words, "-o"]
+    begun = time.monotonic()
+    attacked = Attacked(tmp_path, seed=10, seconds=1.0)
+    attacked.run([*command, str(tmp_path / name)], 0)
+    attacked.seconds = time.monotonic() - begun
+    size = (tmp_path / name).stat().st_size
+    before = run_files(finished)
+    for number in range(n_rounds):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        (folder / name).write_text("old")
+
+        def look(folder=folder):
+            now = (folder / name).stat().st_size
+            assert now == len("old") or abs(now - size) < 0.02 * size
+            assert all(
+                path.name == name or path.name.startswith(".dotpe-exec-tmp-")
+                for path in folder.iterdir()
+            )
+
+        attacked.run([*command, str(folder / name)], 3, look)
+        look()
+        assert (folder / name).read_bytes() != b"old"
+    assert attacked.n_kills >= n_rounds
+    assert run_files(finished) == before
