@@ -3,7 +3,8 @@
 Everything is written to a temporary file in the same folder, private to the user, synced
 to disk and then renamed over the final name, which POSIX makes atomic. Whatever goes
 wrong in between leaves the old file as it was and no temporary one behind (one left by a
-killed process starts with :data:`TEMPORARY_PREFIX` and is removed by the next run).
+killed process starts with :data:`TEMPORARY_PREFIX` and is removed by the next run in that
+directory, or by the next export or report of that name, an hour later).
 """
 
 from __future__ import annotations
@@ -11,11 +12,13 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import errno
+import glob
 import json
 import math
 import os
 import secrets
 import shutil
+import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,6 +35,8 @@ TEMPORARY_PREFIX = ".dotpe-exec-tmp-"
 
 # Who is asked before a file below a folder gets its name: whoever holds the folder.
 _guards: dict[str, list[Callable[[], None]]] = {}
+
+_ABANDONED_AFTER = 3600.0  # seconds without a write to a temporary file
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
@@ -145,7 +150,16 @@ def output_file(output: str | os.PathLike, *endings: str) -> Path:
     if endings and not path.name.lower().endswith(endings):
         raise InputError(f"{path} must end in {' or '.join(endings)}")
     check_writable(path)
+    _remove_left_behind(path)
     return path
+
+
+def _remove_left_behind(path: Path) -> None:
+    """Remove what killed processes left of a file, but nothing that one still writes."""
+    for left in path.parent.glob(f"{TEMPORARY_PREFIX}????????-{glob.escape(path.name)}"):
+        with contextlib.suppress(OSError):
+            if time.time() - left.lstat().st_mtime > _ABANDONED_AFTER:
+                left.unlink()
 
 
 def _explain(path: Path, error: OSError) -> RunDirectoryError:

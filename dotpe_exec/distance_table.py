@@ -18,7 +18,6 @@ import functools
 import logging
 import os
 import tempfile
-import warnings
 import zlib
 from pathlib import Path
 
@@ -130,16 +129,15 @@ def tabulate(d_luminosity_max: float = D_LUMINOSITY_MAX) -> np.ndarray:
 
     integrand = LowLevelCallable(_compiled_integrand().ctypes)
     integral = np.empty(_SHAPE)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # SciPy's IntegrationWarning, see the module
-        for k in np.ndindex(_SHAPE):
-            integral[k] = quad(
-                integrand,
-                0,
-                d_luminosity_max,
-                args=(norm_h[k], overlap[k], inverse_volume),
-                points=breaks[k],
-            )[0]
+    for k in np.ndindex(_SHAPE):
+        integral[k] = quad(
+            integrand,
+            0,
+            d_luminosity_max,
+            args=(norm_h[k], overlap[k], inverse_volume),
+            points=breaks[k],
+            full_output=1,  # its warnings are a result then, see the module
+        )[0]
     return np.log(integral + 1e-100)
 
 

@@ -29,10 +29,15 @@ def integer(name: str, value: Any, minimum: int) -> int:
     return int(value)
 
 
+def short(value: Any) -> str:
+    """Return what a message quotes of a value: one line, not long."""
+    return " ".join(reprlib.repr(value).split())
+
+
 def flag(name: str, value: Any) -> bool:
     """Return ``value`` if it is True or False, or raise InputError."""
     if not isinstance(value, bool):
-        raise InputError(f"{name} is {value!r}, expected True or False")
+        raise InputError(f"{name} is {short(value)}, expected True or False")
     return value
 
 
@@ -64,6 +69,14 @@ def number(name: str, value: Any, minimum: float) -> float:
             f"{name} is {reprlib.repr(value)}, expected a number of at least {minimum:g}"
         )
     return float(value)
+
+
+def positive_number(name: str, value: Any) -> float:
+    """Return ``value`` as a float above zero and below infinity, or raise InputError."""
+    result = number(name, value, minimum=0.0)
+    if not 0 < result < math.inf:
+        raise InputError(f"{name} is {short(value)}, expected a positive number")
+    return result
 
 
 def load_par_dic(par_dic_0: Any, name: str = "par_dic_0") -> dict[str, float]:

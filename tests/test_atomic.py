@@ -83,3 +83,20 @@ def test_arrays_and_frames_are_read_back(tmp_path):
     assert np.load(tmp_path / "a.npz")["inds"].tolist() == [0, 1, 2]
     assert np.array_equal(np.load(tmp_path / "a.npy"), np.eye(2))
     assert tree(tmp_path) == ["a.npy", "a.npz", "f.feather"]
+
+
+def test_what_a_killed_export_left_is_removed_by_the_next_but_not_what_is_written(tmp_path):
+    left, written, foreign = (
+        tmp_path / f"{atomic.TEMPORARY_PREFIX}{number}-{name}"
+        for number, name in (
+            ("01234567", "[x].html"),
+            ("76543210", "[x].html"),
+            ("01234567", "x.html"),
+        )
+    )
+    for path in (left, written, foreign):
+        path.touch()
+    for path in (left, foreign):
+        os.utime(path, (1, 1))
+    atomic.output_file(tmp_path / "[x].html")
+    assert sorted(tmp_path.iterdir()) == sorted([written, foreign])

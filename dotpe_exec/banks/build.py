@@ -29,7 +29,7 @@ from ..executors.task import Task
 from ..interrupts import terminations_raise
 from ..kernels.masses import chirp_mass
 from ..monitor import Monitor
-from ..validation import integer, number, positive_integer
+from ..validation import check_path, flag, integer, number, positive_integer
 from ..waveforms.parameters import PARAMETERS
 from .blocks import BlockWriter
 from .build_folder import (
@@ -152,6 +152,13 @@ def build_bank(
     RunDirectoryError
         The disk is full or the folder cannot be written; the build can go on later.
     """
+    check_path("folder", folder)
+    for name, value in (
+        ("resume", resume),
+        ("overwrite", overwrite),
+        ("progress", progress),
+    ):
+        flag(name, value)
     folder = Path(os.path.abspath(Path(folder).expanduser()))  # noqa: PTH100 (keep links)
     chosen = event is not None and pn_phase_tol is None
     searched = None
@@ -233,6 +240,8 @@ def build_banks(
     dict of pathlib.Path
         By bank id: what ``run_multicore`` takes as ``bank_folder``.
     """
+    check_path("folder", folder)
+    flag("progress", progress)
     n_banks = positive_integer("n_banks", n_banks)
     mchirp_range = parse_mchirp_range("mchirp_range", mchirp_range)
     alpha = number("alpha", alpha, minimum=-np.inf)

@@ -15,6 +15,7 @@ import numpy as np
 from ..errors import BankError
 from ..events.bins import FEWEST_BINS
 from ..npy_files import read_json_object
+from ..validation import short
 
 _REQUIRED = ("approximant", "f_ref", "fbin", "m_arr", "blocksize")
 
@@ -111,12 +112,12 @@ def approximant_modes(approximant: str, source: Any) -> list[tuple[int, int]]:
     """
     from cogwheel import waveform
 
-    if approximant == "IMRPhenomXODE":
+    if isinstance(approximant, str) and approximant == "IMRPhenomXODE":
         import cogwheel.waveform_models.xode  # noqa: F401  (registers the approximant)
 
-    if approximant not in waveform.APPROXIMANTS:
+    if not isinstance(approximant, str) or approximant not in waveform.APPROXIMANTS:
         raise BankError(
-            f"{source}: approximant is {approximant!r}, expected one of "
+            f"{source}: approximant is {short(approximant)}, expected one of "
             + ", ".join(sorted({*waveform.APPROXIMANTS, "IMRPhenomXODE"}))
         )
     return [

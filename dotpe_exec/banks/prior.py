@@ -22,13 +22,24 @@ of cogwheel, with the inclination as above).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from ..errors import InputError
 from ..kernels.coordinates import aligned_spins, mass_coordinates, s1z_range
 from ..kernels.masses import primary_mass
+from ..validation import positive_number
 from ..waveforms.parameters import PARAMETERS
+
+LEAST_MCHIRP, MOST_MCHIRP = 1e-3, 1e9
+"""Detector-frame chirp masses that a binary may have [solar masses]."""
+
+LEAST_F_REF, MOST_F_REF = 1e-4, 1e5
+"""Reference frequencies of the spins that make sense [Hz]."""
+
+LEAST_Q = 1e-3
+"""Below it no approximant has waveforms."""
 
 _N_UNIFORMS = 9
 _ROWS_AT_ONCE = 2**18
@@ -64,8 +75,7 @@ class Proposal:
 
     def __post_init__(self) -> None:
         check_mchirp_range("mchirp_range", self.mchirp_range)
-        if not 0 < self.q_min < 1:
-            raise InputError(f"q_min is {self.q_min}, expected a number between 0 and 1")
+        check_q_min("q_min", self.q_min)
         if not np.isfinite(self.alpha):
             raise InputError(f"alpha is {self.alpha}, expected a finite number")
 
@@ -145,12 +155,31 @@ class Proposal:
 
 
 def check_mchirp_range(name: str, mchirp_range: tuple[float, float]) -> None:
-    """Refuse a range of chirp masses that is not 0 < low < high < infinity."""
+    """Refuse a range of chirp masses that is not ascending, or of no binary's."""
     low, high = mchirp_range
-    if not 0 < low < high < np.inf:
+    if not LEAST_MCHIRP <= low < high <= MOST_MCHIRP:
         raise InputError(
             f"{name} is {low} to {high}, expected two positive chirp masses in ascending "
-            "order [solar masses]"
+            f"order, between {LEAST_MCHIRP:g} and {MOST_MCHIRP:g} [solar masses]"
+        )
+
+
+def check_f_ref(name: str, f_ref: Any) -> float:
+    """Return a reference frequency as a number, or refuse it."""
+    f_ref = positive_number(name, f_ref)
+    if not LEAST_F_REF <= f_ref <= MOST_F_REF:
+        raise InputError(
+            f"{name} is {f_ref:g}, expected a frequency between {LEAST_F_REF:g} and "
+            f"{MOST_F_REF:g} [Hz]"
+        )
+    return f_ref
+
+
+def check_q_min(name: str, q_min: float) -> None:
+    """Refuse a smallest mass ratio with which there are no binaries, or one alone."""
+    if not LEAST_Q <= q_min < 1:
+        raise InputError(
+            f"{name} is {q_min:g}, expected a number between {LEAST_Q:g} and 1"
         )
 
 

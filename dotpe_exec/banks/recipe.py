@@ -15,15 +15,18 @@ from .. import seeds
 from ..digests import array_digest
 from ..errors import InputError
 from ..events.bins import fbin_from_pn_phase_tol, pn_phase_tol_for
-from ..validation import integer, number, positive_integer
+from ..validation import integer, number, positive_integer, positive_number, short
 from ..waveforms import generation_way
 from .config import approximant_modes, first_appearance
 from .own_prior import OwnPrior, own_prior
-from .prior import Proposal, check_mchirp_range
+from .prior import Proposal, check_f_ref, check_mchirp_range
 from .waveforms import BankHandle
 
 if TYPE_CHECKING:
     from cogwheel.data import EventData
+
+_STEEPEST = 20.0
+"""Exponent of a proposal beyond which hardly a waveform has weight."""
 
 
 @dataclass(frozen=True)
@@ -170,9 +173,7 @@ def make_recipe(
             )
     aligned_spins = bool(waveform.APPROXIMANTS[approximant].aligned_spins)
     q_min = number("q_min", q_min, minimum=0.0)
-    f_ref = number("f_ref", f_ref, minimum=0.0)
-    if not 0 < f_ref < np.inf:
-        raise InputError(f"f_ref is {f_ref}, expected a positive frequency [Hz]")
+    f_ref = check_f_ref("f_ref", f_ref)
     recipe = BankRecipe(
         bank_size=positive_integer("bank_size", bank_size),
         blocksize=positive_integer("blocksize", blocksize),
@@ -197,6 +198,10 @@ def make_recipe(
             within=own_range,
         ),
     )
+    if not abs(recipe.alpha) <= _STEEPEST:
+        raise InputError(
+            f"alpha is {recipe.alpha:g}, expected between -{_STEEPEST:g} and {_STEEPEST:g}"
+        )
     _ = recipe.proposal  # checks its own parameters
     return recipe
 
@@ -206,7 +211,7 @@ def _modes(harmonic_modes: Any) -> list[tuple[int, int]]:
         modes = [(int(ell), int(m)) for ell, m in harmonic_modes]
     except (TypeError, ValueError) as error:
         raise InputError(
-            f"harmonic_modes is {harmonic_modes!r}, expected pairs (l, m)"
+            f"harmonic_modes is {short(harmonic_modes)}, expected pairs (l, m)"
         ) from error
     if len(set(modes)) != len(modes):
         raise InputError(f"harmonic_modes is {modes}, expected each mode once")
@@ -218,7 +223,7 @@ def parse_mchirp_range(name: str, value: Any) -> tuple[float, float]:
     try:
         low, high = (float(end) for end in value)
     except (TypeError, ValueError) as error:
-        raise InputError(f"{name} is {value!r}, expected two chirp masses") from error
+        raise InputError(f"{name} is {short(value)}, expected two chirp masses") from error
     check_mchirp_range(name, (low, high))
     return low, high
 
@@ -248,7 +253,9 @@ def choose_bins(
 
     approximant_modes(approximant, "bank build")
     event_data = load_event(event)
-    if pn_phase_tol is None:
+    if pn_phase_tol is not None:
+        pn_phase_tol = positive_number("pn_phase_tol", pn_phase_tol)
+    else:
         pn_phase_tol = _tolerance_for(event_data, approximant, f_ref, mchirp_range)
     return fbin_from_pn_phase_tol(event_data, pn_phase_tol, approximant), pn_phase_tol
 
@@ -263,9 +270,7 @@ def _tolerance_for(
     from ..events.matched_filter import HIGHEST, LOWEST, search_template
 
     low, high = mchirp_range or (LOWEST, HIGHEST)
-    f_ref = number("f_ref", f_ref, minimum=0.0)
-    if not 0 < f_ref < np.inf:
-        raise InputError(f"f_ref is {f_ref}, expected a positive frequency [Hz]")
+    f_ref = check_f_ref("f_ref", f_ref)
     searched = min(low, LOWEST), max(high, HIGHEST)
     best = search_template(event_data, approximant, f_ref, searched)
     return pn_phase_tol_for(best.lnlike)

@@ -158,7 +158,7 @@ class Injections:
     tgps_step: float = 1e4
 
     def __post_init__(self) -> None:
-        from ..banks.prior import check_mchirp_range
+        from ..banks.prior import check_mchirp_range, check_q_min
 
         integer("injections: n", self.n, minimum=0)
         integer("injections: seed", self.seed, minimum=0)
@@ -171,8 +171,7 @@ class Injections:
             if len(value) != 2 or not all(isinstance(one, int | float) for one in value):
                 raise InputError(f"injections: {name} is {value}, expected two numbers")
         check_mchirp_range("injections: mchirp_range", self.mchirp_range)
-        if not 0 < self.q_min < 1:
-            raise InputError(f"injections: q_min is {self.q_min}, expected 0 to 1")
+        check_q_min("injections: q_min", self.q_min)
         low, high = self.snr_range
         if not 0 <= low < high:
             raise InputError(

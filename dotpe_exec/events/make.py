@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import os
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -241,8 +240,7 @@ def event_from_strain(
     from ..cogwheel_bridge import event_from_timeseries, prints_logged
 
     try:
-        with prints_logged(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with prints_logged():
             event = event_from_timeseries(
                 [strain.series for strain in strains], name, letters, tgps,
                 t_before=spans.t_before, t_after=spans.t_after,

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import re
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -100,19 +99,16 @@ def read_strain(path: str | os.PathLike, channel: str | None = None) -> Strain:
     from gwpy.timeseries import TimeSeries
 
     try:
-        with warnings.catch_warnings():
-            # gwpy warns of units that are missing in GWOSC files.
-            warnings.simplefilter("ignore")
-            if path.suffix == ".gwf":
-                _check_frame_file(path)
-                channel = channel or _only_channel(path)
-                series = TimeSeries.read(os.fspath(path), channel, format="gwf")
-            elif inside := _gwosc_detector(path):
-                channel = f"{inside}:"
-                series = TimeSeries.read(os.fspath(path), format="hdf5.gwosc")
-            else:
-                series = TimeSeries.read(os.fspath(path))
-                channel = series.name
+        if path.suffix == ".gwf":
+            _check_frame_file(path)
+            channel = channel or _only_channel(path)
+            series = TimeSeries.read(os.fspath(path), channel, format="gwf")
+        elif inside := _gwosc_detector(path):
+            channel = f"{inside}:"
+            series = TimeSeries.read(os.fspath(path), format="hdf5.gwosc")
+        else:
+            series = TimeSeries.read(os.fspath(path))
+            channel = series.name
     except EventError:
         raise
     except Exception as error:

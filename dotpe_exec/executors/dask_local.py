@@ -67,9 +67,16 @@ class LocalDask:
         with open(read_end) as pipe:  # noqa: PTH123
             said = pipe.read()
         if not said:
-            raise ExecutorError(
-                f"the local dask cluster did not start (exit code {self._process.wait()}); "
+            exit_code = self._process.wait()
+            self._end_group()
+            self._process.stdin.close()
+            why = (
                 "what it printed says why"
+                if exit_code >= 0
+                else "something killed it: start the run again"
+            )
+            raise ExecutorError(
+                f"the local dask cluster did not start (exit code {exit_code}); {why}"
             )
         from distributed.security import Security
 
@@ -80,8 +87,7 @@ class LocalDask:
 
     def kill(self) -> None:
         """End all of its processes at once."""
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
+        self._end_group()
         self._process.wait()
         self._process.stdin.close()
         shutil.rmtree(self._scratch, ignore_errors=True)
@@ -93,6 +99,13 @@ class LocalDask:
             self._process.wait(STOP_SECONDS)
         except subprocess.TimeoutExpired:
             self.kill()
+        else:
+            if self._process.returncode:  # it was killed, its workers perhaps not
+                self.kill()
+
+    def _end_group(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
 
 
 def _above_streams(descriptor: int) -> int:

@@ -102,8 +102,16 @@ class Executor(ABC):
         return f"{type(self).__name__}(n_workers={self.n_workers})"
 
 
+MOST_WORKERS = 8192
+"""As many processors as one Linux host can have."""
+
+
 def check_n_workers(n_workers: int) -> int:
     """Return a number of workers, or raise ``ExecutorError`` if it is not one."""
     if isinstance(n_workers, bool) or int(n_workers) != n_workers or n_workers < 1:
         raise ExecutorError(f"n_workers must be a positive integer, not {n_workers!r}")
+    if n_workers > MOST_WORKERS:
+        raise ExecutorError(
+            f"n_procs is {int(n_workers)}, expected at most {MOST_WORKERS} processes"
+        )
     return int(n_workers)

@@ -173,6 +173,7 @@ def run_multicore(
         ("resume", resume),
         ("overwrite", overwrite),
         ("progress", progress),
+        ("profile", profile),
     ):
         flag(name, value)
     if resume and overwrite:

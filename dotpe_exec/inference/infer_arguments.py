@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
+from ..banks.prior import check_f_ref, check_q_min
 from ..banks.recipe import parse_mchirp_range
 from ..errors import InputError
 from ..validation import (
@@ -17,6 +17,7 @@ from ..validation import (
     load_par_dic,
     number,
     positive_integer,
+    positive_number,
 )
 
 BANK_ID = "adapted"
@@ -73,16 +74,10 @@ class InferArguments:
         if self.mchirp_range is not None:
             self._set("mchirp_range", parse_mchirp_range("mchirp_range", self.mchirp_range))
         self._set("q_min", number("q_min", self.q_min, minimum=0.0))
-        if not 0 < self.q_min < 1:
-            raise InputError(f"q_min is {self.q_min:g}, expected a number between 0 and 1")
-        for name in ("f_ref", "pn_phase_tol"):
-            if name == "pn_phase_tol" and self.pn_phase_tol is None:
-                continue  # chosen from the event
-            self._set(name, number(name, getattr(self, name), minimum=0.0))
-            if not 0 < getattr(self, name) < math.inf:
-                raise InputError(
-                    f"{name} is {getattr(self, name):g}, expected a positive number"
-                )
+        check_q_min("q_min", self.q_min)
+        self._set("f_ref", check_f_ref("f_ref", self.f_ref))
+        if self.pn_phase_tol is not None:  # else chosen from the event
+            self._set("pn_phase_tol", positive_number("pn_phase_tol", self.pn_phase_tol))
         for name in ("exact_likelihoods", "save_waveforms"):
             flag(name, getattr(self, name))
         for name in ("event_dir", "rundir"):

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import types
+from ..adaptive.likelihood import BATCH
 from ..config import MulticoreConfig, resolve_config
 from ..errors import InputError
 from ..events import load_event
@@ -30,6 +31,7 @@ from .bank_pilot import BankPilot, bank_pilot
 from .infer_arguments import BANK_ID, InferArguments
 from .infer_event import bank_config_for
 from .infer_stages import infer_stages
+from .memory_model import ProblemSize, refuse_too_large
 
 logger = logging.getLogger(__name__)
 
@@ -143,6 +145,7 @@ def infer(
         ("resume", resume),
         ("overwrite", overwrite),
         ("progress", progress),
+        ("profile", profile),
     ):
         flag(name, value)
     if resume and overwrite:
@@ -152,10 +155,22 @@ def infer(
     pilot = None if bank_folder is None else bank_pilot(arguments)
     if pilot is not None:
         arguments = dataclasses.replace(arguments, mchirp_range=pilot.mchirp_range)
+    bank_config = bank_config_for(event_data, arguments)
     check_reference_arguments(
-        bank_config_for(event_data, arguments),
-        arguments.par_dic_0,
-        arguments.coherent_posterior_kwargs,
+        bank_config, arguments.par_dic_0, arguments.coherent_posterior_kwargs
+    )
+    refuse_too_large(
+        config,
+        ProblemSize(
+            n_m=len(bank_config.m_arr),
+            n_b=len(bank_config.fbin),
+            n_ext=arguments.n_ext,
+            n_d=len(event_data.detector_names),
+            n_phi=arguments.n_phi,
+            n_phi_incoherent=arguments.n_phi,
+            n_t=arguments.n_t,
+            n_waveforms=BATCH,
+        ),
     )
     with terminations_raise(), contextlib.ExitStack() as held:
         workers = held.enter_context(HeldExecutor(executor, config.n_procs))

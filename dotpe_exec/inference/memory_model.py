@@ -213,6 +213,19 @@ def fit_memory(
     )
 
 
+def refuse_too_large(config: ResolvedConfig, size: ProblemSize) -> None:
+    """Refuse a problem of which not even the least part fits into the memory.
+
+    Raises
+    ------
+    InputError
+        As of :func:`fit_memory`.
+    """
+    needed = sum(parent_bytes(size).values())
+    needed += worker_bytes(size, min(config.i_blocksize, _SMALLEST_BATCH))
+    _refuse_too_little(config, size, available_memory(), needed)
+
+
 def _refuse_too_little(
     config: ResolvedConfig, size: ProblemSize, free: int, needed: int
 ) -> None:

@@ -79,6 +79,7 @@ class DirectoryLock:
         self._folder: tuple[int, int] | None = None
         self._pid = 0
         self._stop = threading.Event()
+        self._beating = threading.Lock()
 
     @property
     def held(self) -> bool:
@@ -106,7 +107,7 @@ class DirectoryLock:
         self._stop = threading.Event()
         threading.Thread(
             target=_beat,
-            args=(descriptor, self._stop, self.heartbeat),
+            args=(descriptor, self._stop, self._beating, self.heartbeat),
             name="dotpe-exec-heartbeat",
             daemon=True,
         ).start()
@@ -194,7 +195,8 @@ class DirectoryLock:
         if not self.held:
             return
         assert self._descriptor is not None and self._identity is not None
-        self._stop.set()
+        with self._beating:
+            self._stop.set()
         unguard(self.path.parent, self.check)
         if self._identify() == self._identity:  # not another process's, see check()
             with contextlib.suppress(OSError):
@@ -267,7 +269,9 @@ class DirectoryLock:
             return
         if record.get("host") == socket.gethostname():
             # With working locks, having got it proves that the last holder is gone.
-            if not locks_work and _alive(record):
+            if not locks_work and (
+                _alive(record) or (_has_process(record) and self._beats(descriptor, False))
+            ):
                 raise self._refusal(_describe(record))
         elif self._beats(descriptor, locks_work):
             raise self._refusal(_describe(record))
@@ -355,12 +359,18 @@ def _is_blank(descriptor: int, size: int) -> bool:
     return size <= _LARGEST_RECORD and not os.pread(descriptor, size, 0).strip(b"\0")
 
 
-def _beat(descriptor: int, stop: threading.Event, heartbeat: float) -> None:
+def _beat(
+    descriptor: int, stop: threading.Event, beating: threading.Lock, heartbeat: float
+) -> None:
     while not stop.wait(heartbeat):
-        try:
-            os.utime(descriptor)
-        except OSError:
-            return
+        # The number may belong to another file as soon as the lock is given back.
+        with beating:
+            if stop.is_set():
+                return
+            try:
+                os.utime(descriptor)
+            except OSError:
+                return
 
 
 def _read_record(descriptor: int) -> dict[str, Any]:
@@ -400,6 +410,12 @@ def _alive(record: dict[str, Any]) -> bool:
         return abs(started - float(record["process_started"])) < 2
     except (psutil.Error, KeyError, TypeError, ValueError):
         return False
+
+
+def _has_process(record: dict[str, Any]) -> bool:
+    """Whether some process has that number; times of start move where a clock is set."""
+    pid = record.get("pid")
+    return isinstance(pid, int) and pid > 0 and psutil.pid_exists(pid)
 
 
 def _describe(record: dict[str, Any]) -> str:

@@ -19,6 +19,16 @@ from damaged_files import (
 
 from dotpe_exec.errors import BankError, EventError, InputError, MissingFileError
 
+def old_form_with_infinite_psd(folder):
+    """As early versions of cogwheel wrote it, with a hole in the noise's spectrum."""
+    with np.load(folder / "event.npz") as archive:
+        content = dict(archive)
+    filters = content.pop("wht_filter")
+    psd = np.full(filters.shape, 4.0)
+    psd[0, np.flatnonzero(filters[0])[5]] = np.inf
+    np.savez(folder / "event.npz", **content, fd_filter=2 * filters, psd=psd)
+
+
 EVENTS = [
     Damage("empty", write("event.npz", b""), EventError, "event.npz"),
     Damage("text", write("event.npz", b"strain"), EventError, "event.npz"),
@@ -184,6 +194,12 @@ EVENTS = [
         rewrite_event(wht_filter=None, fd_filter=np.ones((2, 5)), psd=np.ones(7)),
         EventError,
         "shapes differ",
+    ),
+    Damage(
+        "old form, infinite noise level where the filter passes",
+        old_form_with_infinite_psd,
+        EventError,
+        "its psd is infinite where its fd_filter is not zero",
     ),
     Damage(
         "coarser grid",

@@ -317,3 +317,51 @@ def test_lock_taken_by_another_run_ends_the_first(tmp_path, hold):
         with pytest.raises(RunDirectoryError, match="removed or replaced"):
             write_json(directory.run_kwargs, {})
     assert directory.lock.exists()
+
+
+def test_sign_of_life_does_not_touch_a_file_that_was_opened_after_the_release(
+    tmp_path, monkeypatch
+):
+    """The number of a closed descriptor is given to the file that is opened next."""
+    other = tmp_path / "other"
+    other.write_text("of somebody else")
+    os.utime(other, (1, 1))
+    release, touch = threading.Event(), os.utime
+    touching = threading.Event()
+
+    def touch_late(descriptor):
+        touching.set()
+        release.wait(1.0)
+        touch(descriptor)
+
+    lock = DirectoryLock(tmp_path / "lock", heartbeat=0.01)
+    lock.acquire()
+    monkeypatch.setattr("dotpe_exec.rundir.lock.os.utime", touch_late)
+    assert touching.wait(5)
+    threading.Timer(0.2, release.set).start()
+    lock.release()
+    with other.open("rb"):
+        release.wait(5)
+        time.sleep(0.1)
+    assert other.stat().st_mtime == 1
+
+
+def test_holder_whose_clock_was_set_is_believed_by_its_signs_of_life(tmp_path, monkeypatch):
+    """Times at which processes started move with the clock; there are no locks here."""
+
+    def no_locks(*_):
+        raise OSError(errno.ENOSYS, "not here")
+
+    monkeypatch.setattr("dotpe_exec.rundir.lock._take_lock", no_locks)
+    monkeypatch.setattr("dotpe_exec.rundir.lock.SETTLE", 0.01)
+    path = tmp_path / "lock"
+    with DirectoryLock(path, heartbeat=0.05) as holder:
+        record = json.loads(path.read_text())
+        path.write_text(json.dumps(record | {"process_started": 1e9}))
+        monkeypatch.setattr("dotpe_exec.rundir.lock._held", set())
+        with pytest.raises(RunDirectoryError, match=f"in use by process {os.getpid()}"):
+            DirectoryLock(path, heartbeat=0.5).acquire()
+        assert holder.held
+    path.write_text(json.dumps(record | {"process_started": 1e9}))
+    with DirectoryLock(path, heartbeat=0.05):
+        pass
