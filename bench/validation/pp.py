@@ -38,6 +38,7 @@ import os
 import tempfile
 import time
 import warnings
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,34 +82,45 @@ class Signal:
     snr: float
 
 
-def draw_parameters(seed: int) -> dict[str, float]:
+def draw_parameters(
+    seed: int,
+    *,
+    mchirp_range: tuple[float, float] = MCHIRP_RANGE,
+    q_min: float = Q_MIN,
+    distance_cut: float = DISTANCE_CUT,
+    time_half_range: float = TIME_HALF_RANGE,
+) -> dict[str, float]:
     """Return the parameters of a signal drawn from the prior."""
     from dotpe_exec.banks.prior import Proposal
     from dotpe_exec.banks.table import PARAMETERS
 
     rng = np.random.default_rng(seed)
-    prior = Proposal(MCHIRP_RANGE, Q_MIN, alpha=1.0)  # uniform in detector-frame masses
+    prior = Proposal(mchirp_range, q_min, alpha=1.0)  # uniform in detector-frame masses
     intrinsic = dict(zip(PARAMETERS, prior.draw(1, rng)[0].tolist(), strict=True))
     return intrinsic | {
-        "d_luminosity": DISTANCE_CUT * rng.random() ** (1 / 3),
+        "d_luminosity": distance_cut * rng.random() ** (1 / 3),
         "ra": 2 * np.pi * rng.random(),
         "dec": float(np.arcsin(2 * rng.random() - 1)),
         "psi": np.pi * rng.random(),
         "phi_ref": 2 * np.pi * rng.random(),
-        "t_geocenter": TIME_HALF_RANGE * (2 * rng.random() - 1),
+        "t_geocenter": time_half_range * (2 * rng.random() - 1),
         "f_ref": F_REF,
     }
 
 
-def simulate(k: int) -> Signal:
+def simulate(
+    k: int,
+    first_seed: int = FIRST_SEED,
+    draw: Callable[[int], dict[str, float]] = draw_parameters,
+) -> Signal:
     """Return signal ``k``."""
     from dotpe_exec.events import simulate_event
 
-    parameters = draw_parameters(FIRST_SEED + k)
+    parameters = draw(first_seed + k)
     event = simulate_event(
         f"signal_{k}", DETECTORS[k % len(DETECTORS)], duration=DURATION, fmin=FMIN,
         fmax=FMAX, tgps=FIRST_TGPS + TGPS_STEP * k, injection=parameters,
-        seed=FIRST_SEED + k,
+        seed=first_seed + k,
     )  # fmt: skip
     q = parameters["m2"] / parameters["m1"]
     truth = parameters | {
@@ -140,8 +152,6 @@ def analyse(k: int, bank: Path, search: bool = False) -> dict[str, Any]:
     search : bool
         Whether to search for a reference waveform.
     """
-    import pandas as pd
-
     from dotpe_exec import run
     from dotpe_exec.inference import pipeline
 
@@ -161,12 +171,23 @@ def analyse(k: int, bank: Path, search: bool = False) -> dict[str, Any]:
             rundir = run(
                 signal.event, bank, event_dir=parent, progress=False, **arguments
             )  # fmt: skip
-            samples = pd.read_feather(rundir / "samples.feather")
-            summary = json.loads((rundir / "summary_results.json").read_text())
+            result = result_of(rundir, k, signal, TIME_HALF_RANGE)
     finally:
         pipeline.load_distance_table = original
-    in_time = np.abs(samples["t_geocenter"]) < TIME_HALF_RANGE
+    return result | {"seconds": time.perf_counter() - start}
+
+
+def result_of(
+    rundir: Path, k: int, signal: Signal, time_half_range: float
+) -> dict[str, Any]:
+    """Return what a finished run says of signal ``k``; only samples in time count."""
+    import pandas as pd
+
+    samples = pd.read_feather(rundir / "samples.feather")
+    summary = json.loads((rundir / "summary_results.json").read_text())
+    in_time = np.abs(samples["t_geocenter"]) < time_half_range
     weights = (samples["weights"] * in_time).to_numpy()
+    share = weights.sum() / samples["weights"].sum()
     weights = weights / weights.sum()
     return {
         "signal": k,
@@ -176,8 +197,7 @@ def analyse(k: int, bank: Path, search: bool = False) -> dict[str, Any]:
             name: probability_below(samples[name].to_numpy(), weights, signal.truth[name])
             for name in (*TESTED, *ALSO)
         },
-        "in_time": float(np.mean(in_time)),
-        "seconds": time.perf_counter() - start,
+        "in_time": float(share),
     } | {
         name: summary[name]
         for name in ("n_effective", "n_effective_i", "n_effective_e", "bestfit_lnlike_max",
@@ -233,30 +253,49 @@ def outcome(results: list[dict[str, Any]]) -> dict[str, Any]:
 def run_test(
     folder: Path, n_events: int, n_procs: int, search: bool = False
 ) -> list[dict[str, Any]]:
-    """Analyse all signals, each serially in one of ``n_procs`` processes."""
+    """Analyse all signals with one bank."""
+    bank = make_bank(folder / "bank", n_procs)
+    return run_all(
+        folder, n_events, n_procs, functools.partial(analyse, bank=bank, search=search)
+    )
+
+
+def run_all(
+    folder: Path, n_events: int, n_procs: int, analyse: Callable[[int], dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """Analyse all signals, each serially in one of ``n_procs`` processes.
+
+    A signal whose process ends, or whose analysis fails, costs no other: the error is
+    raised when the others are done.
+    """
     events = folder / "events"
     events.mkdir(parents=True, exist_ok=True)
     path = {k: events / f"{k:04d}.json" for k in range(n_events)}
     missing = [k for k in path if not path[k].exists()]
-    if missing:
-        bank = make_bank(folder / "bank", n_procs)
-        for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-            os.environ[name] = "1"
-        spawn = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(n_procs, mp_context=spawn) as pool:
-            futures = [pool.submit(analyse, k, bank, search) for k in missing]
-            for future in as_completed(futures):
-                result = future.result()
-                file = path[result["signal"]]
-                partial = file.with_suffix(".partial")
-                partial.write_text(json.dumps(result))
-                partial.replace(file)
-                print(
-                    f"signal {result['signal']}: SNR {result['snr']:.1f}, "
-                    f"{result['n_effective_i']:.0f} effective waveforms, "
-                    f"{result['seconds']:.0f} s",
-                    flush=True,
-                )
+    errors: dict[int, BaseException] = {}
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ[name] = "1"
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(n_procs, mp_context=spawn) as pool:
+        futures = {pool.submit(analyse, k): k for k in missing}
+        for future in as_completed(futures):
+            k = futures[future]
+            if error := future.exception():
+                errors[k] = error
+                print(f"signal {k}: {type(error).__name__}: {error}", flush=True)
+                continue
+            result = future.result()
+            partial = path[k].with_suffix(".partial")
+            partial.write_text(json.dumps(result))
+            partial.replace(path[k])
+            print(
+                f"signal {k}: SNR {result['snr']:.1f}, "
+                f"{result['n_effective_i']:.0f} effective waveforms, "
+                f"{result['seconds']:.0f} s",
+                flush=True,
+            )
+    if errors:
+        raise RuntimeError(f"signals {sorted(errors)} failed") from errors[min(errors)]
     return [json.loads(path[k].read_text()) for k in path]
 
 
@@ -300,9 +339,14 @@ def main() -> None:
     results = run_test(
         arguments.folder, arguments.n_events, arguments.n_procs, arguments.search
     )
-    plot(results, arguments.folder / "pp.png")
-    text = json.dumps(outcome(results), indent=2)
-    (arguments.folder / "pp.json").write_text(text + "\n")
+    finish(arguments.folder, results, outcome(results))
+
+
+def finish(folder: Path, results: list[dict[str, Any]], found: dict[str, Any]) -> None:
+    """Write table and picture, and print the table."""
+    plot(results, folder / "pp.png")
+    text = json.dumps(found, indent=2)
+    (folder / "pp.json").write_text(text + "\n")
     print(text)
 
 
