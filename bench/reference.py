@@ -2,7 +2,7 @@
 
     python bench/reference.py time [--repeats 3]
     python bench/reference.py quality [--events 10] [--start 0]
-    python bench/reference.py guesses
+    python bench/reference.py guesses [--evidence]
 
 ``time`` measures the stage with search and with a given ``par_dic_0``, on one thread.
 ``quality`` compares, event by event, the ln likelihood (all modes, exact) of the waveform
@@ -10,21 +10,25 @@ found with that of cogwheel's own search: simulated events with two or three det
 precessing or aligned, light or heavy, and the bundled ones.
 ``guesses`` finds the reference of GW150914 and of the standard workload from chirp masses
 10% off either way and from other waveforms, and prints how far ``asd_drift`` and the
-largest ln likelihood scatter; run it with other values of ``OPENBLAS_CORETYPE``, too.
+largest ln likelihood scatter; with ``--evidence`` each way makes a whole run on a bank of
+4096 waveforms, too, and its ln evidence is printed. Run it with other values of
+``OPENBLAS_CORETYPE``, too.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import tempfile
 import time
+import warnings
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import threadpoolctl
-from w16k import RUN, make_event
+from w16k import RUN, cache_folder, make_event
 
 from dotpe_exec.events import fbin_from_pn_phase_tol, load_event, simulate_event
 from dotpe_exec.stages.reference import find_reference
@@ -145,38 +149,65 @@ def measure_time(repeats: int) -> None:
         )
 
 
-def compare_guesses() -> None:
-    """Print the scatter of references found from different guesses."""
-    for name, event, guess in (
-        ("GW150914", load_event("GW150914"), 30.0),
-        ("W16k", load_event(Path(make_event())), float(RUN["mchirp_guess"])),
+def ways_to_find(event: Any, config: Any, guess: float) -> list[dict[str, Any]]:
+    """Return ten sets of arguments that should lead to the same reference."""
+    ways: list[dict[str, Any]] = [
+        {"mchirp_guess": guess * factor} for factor in (1, 0.9, 0.95, 0.97, 1.03, 1.05, 1.1)
+    ]
+    first = find_reference(event, config, n_t=8, **ways[0]).par_dic_0
+    for change in (
+        {"iota": np.pi - first["iota"], "s1z": 0.3},
+        {"m1": 1.1 * first["m1"], "m2": 0.95 * first["m2"]},
+        {"t_geocenter": 0.0, "ra": 1.0, "s1x_n": 0.4},
     ):
+        ways.append({"par_dic_0": first | change, "refine_reference": True})
+    return ways
+
+
+def compare_guesses(with_evidence: bool) -> None:
+    """Print the scatter of references found from different guesses, and of evidences."""
+    for name, path, guess, mchirp_range in (
+        ("GW150914", "GW150914", 30.0, (24.0, 36.0)),
+        ("W16k", make_event(), float(RUN["mchirp_guess"]), (18.0, 23.0)),
+    ):
+        event = load_event(path)
         config = bank_config(event)
-        ways: list[dict[str, Any]] = [
-            {"mchirp_guess": guess * factor}
-            for factor in (0.9, 0.95, 0.97, 1, 1.03, 1.05, 1.1)
-        ]
-        first = find_reference(event, config, n_t=8, **ways[3]).par_dic_0
-        for change in (
-            {"iota": np.pi - first["iota"], "s1z": 0.3},
-            {"m1": 1.1 * first["m1"], "m2": 0.95 * first["m2"]},
-            {"t_geocenter": 0.0, "ra": 1.0, "s1x_n": 0.4},
-        ):
-            ways.append({"par_dic_0": first | change, "refine_reference": True})
-        drifts, lnlikes, seconds = [], [], []
-        for way in ways:
+        drifts, lnlikes, seconds, evidences = [], [], [], []
+        for way in ways_to_find(event, config, guess):
             begin = time.process_time()
             found = find_reference(event, config, n_t=8, **way)
             seconds.append(time.process_time() - begin)
             likelihood = found.posterior.likelihood
             drifts.append(likelihood.asd_drift)
             lnlikes.append(likelihood.lnlike_fft(found.par_dic_0))
+            if with_evidence:
+                evidences.append(ln_evidence(name, path, mchirp_range, way))
         print(
-            f"{name}: asd_drift {np.round(drifts[3], 5)}, largest difference "
-            f"{np.ptp(drifts, axis=0).max():.1e}; ln L {lnlikes[3]:.3f}, "
+            f"{name}: asd_drift {np.round(drifts[0], 6)}, largest difference "
+            f"{np.ptp(drifts, axis=0).max():.1e}; ln L {lnlikes[0]:.3f}, "
             f"largest difference {np.ptp(lnlikes):.1e}; CPU {np.median(seconds):.1f} s",
             flush=True,
         )
+        if with_evidence:
+            print(f"  ln evidence {np.round(evidences, 4)}", flush=True)
+
+
+def ln_evidence(
+    name: str, path: Any, mchirp_range: tuple[float, float], way: dict[str, Any]
+) -> float:
+    """Return the ln evidence of a run on a small bank, which is made once."""
+    from dotpe_exec import load, run
+    from dotpe_exec.banks.build import build_bank
+
+    bank = build_bank(
+        cache_folder() / f"reference_{name}", bank_size=4096, mchirp_range=mchirp_range,
+        event=path, pn_phase_tol=0.05, seed=3, progress=False,
+    )  # fmt: skip
+    sizes = {"n_ext": 512, "n_phi": 32, "n_t": 64, "seed": 42}
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        rundir = run(path, bank, rundir=f"{folder}/run", progress=False, **sizes, **way)
+        return load(rundir).ln_evidence
 
 
 def main() -> None:
@@ -185,13 +216,14 @@ def main() -> None:
     parser.add_argument("what", choices=["time", "quality", "guesses"])
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--events", type=int, default=10)
+    parser.add_argument("--evidence", action="store_true", help="whole runs, too")
     parser.add_argument("--start", type=int, default=0)
     arguments = parser.parse_args()
     with threadpoolctl.threadpool_limits(1):
         if arguments.what == "time":
             measure_time(arguments.repeats)
         elif arguments.what == "guesses":
-            compare_guesses()
+            compare_guesses(arguments.evidence)
         else:
             compare_quality(arguments.start, arguments.events)
 

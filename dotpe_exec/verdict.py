@@ -21,7 +21,11 @@ MAX_PARETO_K = 0.7
 """Above, a sum of weights converges too slowly to be trusted (arXiv:1507.02646)."""
 MAX_WAVEFORM_SHARE = 0.2
 MAX_EDGE_SHARE = 0.01
-QUIET_LNLIKE = 50.0
+MAX_EDGE_DENSITY = 0.1
+"""Over the largest: where a Gaussian posterior is cut, 2% of it lie beyond."""
+N_SIGMAS = 2.0
+SMALLEST_Q = 1 / 18
+"""Approximants are calibrated no further: no edge of the bank's or the prior's choice."""
 MAX_EVIDENCE_ERROR = 0.5
 MAX_DISCARDED = {LIMITED: 0.05, UNUSABLE: 0.5}
 MAX_BINNING_ERROR = {LIMITED: 0.1, UNUSABLE: 1.0}
@@ -218,21 +222,29 @@ def _waveform_weights(summary: Mapping[str, Any]) -> Iterator[Finding]:
 
 
 def _edges(summary: Mapping[str, Any]) -> Iterator[Finding]:
-    # A quiet signal leaves the prior as it is, up to its edges; the chirp mass of a loud
-    # one is measured, and if it looks like the prior the bank is too narrow.
-    best = _number(summary.get("bestfit_lnlike_max"))
-    quiet = best is not None and best < QUIET_LNLIKE
-    for name, edge in (summary.get("edges") or {}).items():
+    advice = (
+        "The posterior may go on beyond: a bank or a prior that reaches further shows "
+        "whether it does."
+    )
+    for key, edge in (summary.get("edges") or {}).items():
         share, value = _number(edge.get("share")), _number(edge.get("value"))
-        if share is None or value is None or share <= MAX_EDGE_SHARE:
+        if share is None or value is None:
             continue
-        if not (edge.get("prior_like") is True and (quiet or name == "lower_q_edge")):
+        if key == "lower_q_edge" and value <= SMALLEST_Q:
+            continue
+        name = f"{key.replace('_', ' ')}, {value:.4g}"
+        density = _number(edge.get("density")) or 0.0
+        error = _number(edge.get("density_error")) or 0.0
+        if share > MAX_EDGE_SHARE:
             yield Finding(
-                f"edge_{name}", LIMITED, share, MAX_EDGE_SHARE,
-                f"{share:.1%} of the weight lies at the {name.replace('_', ' ')}, "
-                f"{value:.4g}",
-                "The posterior may go on beyond: a bank or a prior that reaches further "
-                "shows whether it does.",
+                f"edge_{key}", LIMITED, share, MAX_EDGE_SHARE,
+                f"{share:.1%} of the weight lies at the {name}", advice,
+            )  # fmt: skip
+        elif density - N_SIGMAS * error > MAX_EDGE_DENSITY:
+            yield Finding(
+                f"edge_{key}", LIMITED, density, MAX_EDGE_DENSITY,
+                f"The posterior is {density:.2f} times as dense at the {name}, as where it "
+                "is densest", advice,
             )  # fmt: skip
 
 

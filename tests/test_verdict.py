@@ -85,18 +85,12 @@ def test_what_is_not_known_is_not_judged():
 
 
 @pytest.mark.parametrize("edge", ["upper_mchirp_edge", "lower_q_edge"])
-def test_a_quiet_signal_that_leaves_the_prior_alone_is_at_no_edge(edge):
-    flat = {"value": 0.1, "share": 0.02, "prior_share": 0.02, "prior_like": True}
-    quiet = GOOD | {"bestfit_lnlike_max": 30.0, "reference_bestfit_lnlike": 30.0}
-    assert keys(quiet | {"edges": {edge: flat}}) == []
-    assert keys(quiet | {"edges": {edge: flat | {"prior_like": False}}}) == [f"edge_{edge}"]
-
-
-def test_a_chirp_mass_that_a_loud_signal_does_not_measure_is_at_the_edge():
-    flat = {"value": 30.0, "share": 0.02, "prior_share": 0.02, "prior_like": True}
-    loud = GOOD | {"bestfit_lnlike_max": 230.0, "reference_bestfit_lnlike": 230.0}
-    assert keys(loud | {"edges": {"upper_mchirp_edge": flat}}) == ["edge_upper_mchirp_edge"]
-    assert keys(loud | {"edges": {"lower_q_edge": flat}}) == []
+def test_a_posterior_that_is_dense_at_an_edge_goes_on_beyond(edge):
+    thin = {"value": 0.5, "share": 0.005, "density": 0.09, "density_error": 0.001}
+    assert keys(GOOD | {"edges": {edge: thin}}) == []
+    assert keys(GOOD | {"edges": {edge: thin | {"density": 0.2}}}) == [f"edge_{edge}"]
+    uncertain = thin | {"density": 0.5, "density_error": 0.25}
+    assert keys(GOOD | {"edges": {edge: uncertain}}) == []
 
 
 def test_advice_is_that_of_a_run_without_a_bank():

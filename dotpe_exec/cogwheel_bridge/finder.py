@@ -283,7 +283,8 @@ class FastReferenceWaveformFinder(
             for other in others
         ]
         best = max([best, *map(climber.climb_in_place, trials)], key=climber.lnlike)
-        best = climber.climb(best)
+        if not self.refine:
+            best = climber.climb(best)
         logger.debug("coherent solution, all modes: lnL = %s", climber.lnlike(best))
         return climber.at_best_phase_and_distance(best)
 

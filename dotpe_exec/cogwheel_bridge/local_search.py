@@ -47,6 +47,10 @@ class PhaseMaximizedLikelihood(FastRelativeBinningLikelihood):
             return np.array(self.given_asd_drift, dtype=float)
         return super().compute_asd_drift(par_dic, **kwargs)
 
+    def _set_summary(self) -> None:
+        self._same_waveform = None  # Its products were made with the summary of before
+        super()._set_summary()
+
     def maximize_phase_and_distance(self, par_dic: dict) -> tuple[float, dict]:
         """Return the largest ln likelihood, and where it is.
 

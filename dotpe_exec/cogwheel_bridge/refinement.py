@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from cogwheel import gw_utils
 
-from .ascent import newton_maximum
+from .ascent import quasi_newton_maximum
 from .local_search import PhaseMaximizedLikelihood
 
 logger = logging.getLogger(__name__)
@@ -47,7 +47,9 @@ _DIFFERENCE = 0.2
 # Curvature, per step of a coordinate squared, below which a direction is flat.
 _FLATTEST = 0.1
 # A place is found when the next step would be so many standard deviations.
-_NEWTON_TOLERANCE = 3e-3
+_TOLERANCE = 3e-3
+# Directions of a climb are made anew at most so often.
+_MAX_SCALED = 15
 _INPLANE = dict.fromkeys(("s1x_n", "s1y_n", "s2x_n", "s2y_n"), 0.0)
 
 
@@ -195,14 +197,21 @@ class _Climb:
 
     def climb(self) -> tuple[dict[str, float], float]:
         """Return the parameters at the top, rounded, and their ln likelihood."""
-        widths_kr = self._widths()
-        top_r = newton_maximum(
-            lambda y_r: self.lnlike(self.start_k + widths_kr @ y_r),
-            np.zeros(len(self.start_k)),
-            np.full(len(self.start_k), _DIFFERENCE),
-            tolerance=_NEWTON_TOLERANCE,
-        )
-        place_k = self.start_k + widths_kr @ top_r
+        place_k = self.start_k
+        for _ in range(_MAX_SCALED):
+            # Ridges bend: the widths of one place are not those of the next.
+            widths_kr = self._widths(place_k)
+            top_r, found = quasi_newton_maximum(
+                lambda y_r, at_k=place_k, widths_kr=widths_kr: self.lnlike(  # type: ignore[misc]
+                    at_k + widths_kr @ y_r
+                ),
+                np.zeros(len(place_k)),
+                _DIFFERENCE,
+                _TOLERANCE,
+            )
+            place_k = place_k + widths_kr @ top_r
+            if found:
+                break
         if abs(place_k[1]) < _MIN_MASS_DIFFERENCE:
             # Modes of odd m must not vanish.
             place_k[1] = np.copysign(_MIN_MASS_DIFFERENCE, place_k[1])
@@ -213,7 +222,7 @@ class _Climb:
         lnlike, phase_and_distance = self._likelihood.maximize_phase_and_distance(par_dic)
         return par_dic | phase_and_distance, lnlike
 
-    def _widths(self) -> np.ndarray:
+    def _widths(self, place_k: np.ndarray) -> np.ndarray:
         """Return directions (n_k, n_r), as long as a unit of ln likelihood allows.
 
         They are those of the Fisher matrix, of each mode by itself, phase and distance
@@ -226,11 +235,11 @@ class _Climb:
         weights_mdb = likelihood._h_h_weights[same].real
         weights_mdb = weights_mdb * likelihood.asd_drift[:, np.newaxis] ** -2
         root_mdb = np.sqrt(np.maximum(weights_mdb, 0.0))
-        h0_mdb = root_mdb * self._strain(self.start_k)
+        h0_mdb = root_mdb * self._strain(place_k)
         norm = np.vdot(h0_mdb, h0_mdb).real
         slopes = []
         for k, step in enumerate(steps_k):
-            moved_k = self.start_k.copy()
+            moved_k = place_k.copy()
             moved_k[k] += 0.1 * step
             slope_mdb = (root_mdb * self._strain(moved_k) - h0_mdb) / 0.1
             slope_mdb -= h0_mdb * np.vdot(h0_mdb, slope_mdb).real / norm

@@ -30,6 +30,8 @@ _N_TIMES = 33
 _STEPS = np.array([1e-4, 1e-2, 1e-2])
 _ROUND = np.array([1e-5, 1e-3, 1e-3])
 _MAX_RECENTRED = 6
+# Standard deviations within which the best is found for a mass ratio that is only tried.
+_SETTLED_AT = 1e-3
 
 
 class Settler:
@@ -83,7 +85,10 @@ class Settler:
         x = np.array([np.log(mchirp), fixed, np.arcsin(chieff)])
         self._centre(x)
         x[[0, 2]] = newton_maximum(
-            lambda y: self._lnlike(np.array([y[0], fixed, y[1]])), x[[0, 2]], _STEPS[[0, 2]]
+            lambda y: self._lnlike(np.array([y[0], fixed, y[1]])),
+            x[[0, 2]],
+            _STEPS[[0, 2]],
+            tolerance=_SETTLED_AT,
         )
         rounded = np.rint(x / _ROUND) * _ROUND
         rounded[1] = fixed

@@ -312,7 +312,6 @@ def write_posterior(
             table=table,
             size_limit=size_limit,
             considered={b: some.inds for b, some in inputs.candidates.items()},
-            log_prior_weights=inputs.log_prior_weights,
         ),
         evidence_sums=evidence_sums,
     )

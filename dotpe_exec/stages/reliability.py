@@ -22,9 +22,8 @@ if TYPE_CHECKING:
 EDGE_WIDTH = 0.02
 """Share of a range that counts as its edge."""
 
-PRIOR_LIKE = 2.0
-"""Factor between the shares of a posterior and of its prior at an edge, for them to be
-called alike."""
+N_STRIPS = 20
+"""Strips of a range in which the density of the posterior is compared."""
 
 
 def reliability(
@@ -36,7 +35,6 @@ def reliability(
     table: DistanceTable,
     size_limit: int,
     considered: Mapping[str, range | np.ndarray] | None = None,
-    log_prior_weights: Mapping[str, np.ndarray] | None = None,
 ) -> dict[str, Any]:
     """Return what the summary says beyond evidence and effective numbers.
 
@@ -52,8 +50,6 @@ def reliability(
     size_limit : int
     considered : mapping, optional
         Indices of the waveforms that were considered at all, by bank id; default: all.
-    log_prior_weights : mapping, optional
-        Of every waveform, by bank id; default: all equal.
 
     Returns
     -------
@@ -67,7 +63,7 @@ def reliability(
     return {
         "pareto_k": pareto_k(shares, posterior.n_int),
         "largest_waveform_share": float(shares.max(initial=0.0)),
-        "edges": edge_shares(posterior, bank_tables, considered, log_prior_weights)
+        "edges": edge_shares(posterior, bank_tables, considered)
         | distance_edge_share(posterior, table.d_luminosity_max),
         "size_limit_reached": max([*sizes, sum(sizes)]) >= size_limit,
         "reference_bestfit_lnlike": bestfit_lnlike(
@@ -82,21 +78,21 @@ def edge_shares(
     posterior: CombinedPosterior,
     bank_tables: Mapping[str, pd.DataFrame],
     considered: Mapping[str, range | np.ndarray] | None = None,
-    log_prior_weights: Mapping[str, np.ndarray] | None = None,
 ) -> dict[str, dict[str, Any]]:
     """Return the weight near the ends of what all banks' waveforms cover together.
+
+    A posterior that goes on beyond a range has either much weight at its end, or is as
+    dense there as elsewhere.
 
     Returns
     -------
     dict
-        ``{name: {"value": end of the range, "share": of the weight, "prior_share": of the
-        prior, "prior_like": bool}}``, the shares within :data:`EDGE_WIDTH` of the range.
-        The upper end of the mass ratio is physical and not among them. A posterior is
-        prior-like if at both ends of the chirp masses its share is the prior's within a
-        factor of :data:`PRIOR_LIKE`, and at the lowest mass ratio not above the prior's by
-        that factor.
+        ``{name: {"value": end of the range, "share": of the weight within EDGE_WIDTH of
+        the range, "density": of the weight in the last of N_STRIPS strips over that of the
+        densest, "density_error": its standard deviation}}``. The upper end of the mass
+        ratio is physical and not among them.
     """
-    mchirps, ratios, shares, priors = [], [], [], []
+    mchirps, ratios, shares = [], [], []
     for bank, shares_i in zip(posterior.banks, posterior.shares_i, strict=True):
         table = bank_tables[bank.bank_id]
         m1, m2 = np.asarray(table["m1"]), np.asarray(table["m2"])
@@ -104,10 +100,7 @@ def edge_shares(
         mchirps.append(chirp_mass(m1, m2)[inds])
         ratios.append((m2 / m1)[inds])
         shares.append(np.pad(shares_i, (0, len(m1) - len(shares_i)))[inds])
-        ln_prior = (log_prior_weights or {}).get(bank.bank_id, np.zeros(len(m1)))[inds]
-        priors.append(np.exp(ln_prior) / bank.n_int)
-    mchirp, ratio, share, prior = map(np.concatenate, (mchirps, ratios, shares, priors))
-    prior /= prior.sum() or 1.0
+    mchirp, ratio, share = map(np.concatenate, (mchirps, ratios, shares))
     edges = {}
     for name, value_i, ends in (
         ("mchirp", mchirp, ("lower", "upper")),
@@ -118,23 +111,34 @@ def edge_shares(
             "lower": value_i < value_i.min() + margin,
             "upper": value_i > value_i.max() - margin,
         }
-        share_at = {end: float(share[rows].sum()) for end, rows in at.items()}
-        prior_at = {end: float(prior[rows].sum()) for end, rows in at.items()}
-        no_more = all(share_at[end] <= PRIOR_LIKE * prior_at[end] for end in ends)
-        # A mass ratio is hardly measured, and less weight than the prior's is no sign that
-        # the posterior goes on; at one end of the chirp masses it is if the other is empty.
-        no_less = name == "q" or all(
-            prior_at[end] <= PRIOR_LIKE * share_at[end] for end in ends
-        )
-        prior_like = no_more and no_less
         for end in ends:
+            density, error = _edge_density(value_i, share, end)
             edges[f"{end}_{name}_edge"] = {
                 "value": float(value_i.min() if end == "lower" else value_i.max()),
-                "share": share_at[end],
-                "prior_share": prior_at[end],
-                "prior_like": prior_like,
+                "share": float(share[at[end]].sum()),
+                "density": density,
+                "density_error": error,
             }
     return edges
+
+
+def _edge_density(
+    value_i: np.ndarray, share_i: np.ndarray, end: str
+) -> tuple[float, float]:
+    """Return the density in the last strip over that in the densest, and its error.
+
+    The error is that of sums over independent waveforms.
+    """
+    if not np.ptp(value_i) > 0:
+        return 0.0, 0.0
+    sums_s, _ = np.histogram(value_i, N_STRIPS, weights=share_i)
+    squares_s, _ = np.histogram(value_i, N_STRIPS, weights=share_i**2)
+    last, densest = 0 if end == "lower" else N_STRIPS - 1, int(np.argmax(sums_s))
+    if not sums_s[last] > 0:
+        return 0.0, 0.0
+    density = sums_s[last] / sums_s[densest]
+    relative_s = squares_s[[last, densest]] / sums_s[[last, densest]] ** 2
+    return float(density), float(density * np.sqrt(relative_s.sum()))
 
 
 def distance_edge_share(

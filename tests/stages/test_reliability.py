@@ -11,6 +11,7 @@ from posterior_cases import N_INT, make_bank_posterior, make_set
 from dotpe_exec.distance_table import load_distance_table
 from dotpe_exec.stages.reliability import bestfit_lnlike, distance_edge_share, edge_shares
 from dotpe_exec.stages.results import aggregate
+from dotpe_exec.verdict import judge
 
 
 @pytest.fixture(scope="module")
@@ -63,37 +64,50 @@ def test_edges_are_those_of_the_waveforms_that_were_considered(posterior):
     assert edge["share"] == pytest.approx(share)
 
 
-def test_what_the_prior_has_at_the_edges_tells_flat_posteriors(posterior):
-    """Of a weight in proportion to the prior's, and of one that is all at one end."""
-    m1 = np.linspace(10, 20, N_INT)
-    m2 = m1 * np.random.default_rng(1).permutation(np.linspace(0.3, 0.9, N_INT))
-    tables = {f"bank_{k}": {"m1": m1, "m2": m2} for k in range(2)}
-    prior_i = np.random.default_rng(2).uniform(0.5, 1.5, N_INT)
-    ln_prior = {f"bank_{k}": np.log(prior_i) for k in range(2)}
-    half = prior_i / prior_i.sum() / 2
-    flat = replace(posterior, shares_i=(half, half))
-    for edge in edge_shares(flat, tables, log_prior_weights=ln_prior).values():
-        assert edge["share"] == pytest.approx(edge["prior_share"], rel=1e-12)
-        assert edge["prior_like"] is True
-    order = np.argsort(m1 * (m2 / m1) ** 0.6 / (1 + m2 / m1) ** 0.2)
-    one_end = np.zeros(N_INT)
-    one_end[order[-5:]] = 0.1
-    edges = edge_shares(replace(posterior, shares_i=(one_end, one_end)), tables)
-    assert (
-        edges["upper_mchirp_edge"]["share"] > 2 * edges["upper_mchirp_edge"]["prior_share"]
-    )
-    assert edges["upper_mchirp_edge"]["prior_like"] is False
-    assert edges["lower_mchirp_edge"]["prior_like"] is False
-    # Less than the prior's: of a mass ratio that is no sign that it goes on.
-    few = half.copy()
-    few[np.argmin(m2 / m1)] /= 5
-    edge = edge_shares(replace(posterior, shares_i=(few, few)), tables)["lower_q_edge"]
-    assert 0 < edge["share"] < edge["prior_share"]
-    assert edge["prior_like"] is True
-    many = half.copy()
-    many[np.argmin(m2 / m1)] = 0.2
-    edge = edge_shares(replace(posterior, shares_i=(many, many)), tables)["lower_q_edge"]
-    assert edge["prior_like"] is False
+def edges_of(ratios_i, shares_i, posterior):
+    """Edges of one bank with these mass ratios and shares of the weight."""
+    m1 = np.full(len(ratios_i), 30.0)
+    one = replace(posterior, banks=posterior.banks[:1], shares_i=(shares_i,))
+    return edge_shares(one, {"bank_0": {"m1": m1, "m2": m1 * ratios_i}})
+
+
+def found_edges(edges):
+    return {finding.key for finding in judge({"edges": edges}).findings}
+
+
+@pytest.mark.parametrize(
+    ("q_min", "centre", "width", "cut"),
+    [
+        (0.5, 0.0, 1e3, True),  # flat to the bank's end
+        (0.5, 0.8, 0.3, True),  # one standard deviation from it
+        (0.5, 0.95, 0.1, False),
+        (0.2, 0.8, 0.15, False),
+        (0.05, 0.0, 1e3, False),  # no approximant goes further
+    ],
+)
+def test_a_bank_that_cuts_the_mass_ratio_is_found(posterior, q_min, centre, width, cut):
+    rng = np.random.default_rng(5)
+    ratios_i = np.append(rng.uniform(q_min, 1, 4000), q_min)
+    shares_i = np.exp(-0.5 * ((ratios_i - centre) / width) ** 2)
+    edges = edges_of(ratios_i, shares_i / shares_i.sum(), posterior)
+    assert ("edge_lower_q_edge" in found_edges(edges)) is cut
+
+
+def test_a_broad_tail_is_found_by_its_density_where_many_waveforms_tell(posterior):
+    """Two standard deviations from the end of a range of five: 0.7% in the last 2%."""
+    rng = np.random.default_rng(6)
+    for n, known in ((20000, True), (100, False)):
+        ratios_i = rng.uniform(0.2, 1, n)
+        shares_i = np.exp(-0.5 * ((ratios_i - 0.5) / 0.16) ** 2)
+        edge = edges_of(ratios_i, shares_i / shares_i.sum(), posterior)["lower_q_edge"]
+        assert edge["share"] < 0.01
+        assert edge["density"] == pytest.approx(np.exp(-(1.75**2) / 2), abs=0.1)
+        assert bool(found_edges({"lower_q_edge": edge})) is known
+
+
+def test_a_single_waveform_is_at_no_edge(posterior):
+    for edge in edges_of(np.ones(1), np.ones(1), posterior).values():
+        assert edge["share"] == edge["density"] == 0
 
 
 def test_weight_at_the_end_of_the_distance_prior(posterior):
