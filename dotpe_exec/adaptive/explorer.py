@@ -38,6 +38,10 @@ N_FIRST, N_ROUND, N_PRODUCED = 1024, 4096, 8192
 """Points of a round: while the likelihood is tempered, then at most; of production, at
 most."""
 
+PER_EFFECTIVE = 4.0
+"""Points of a round of production for each point that counts so far, of all that were
+drawn: with few, the mixture is not yet good, and the next will be better."""
+
 MIN_EFFECTIVE = 60.0
 """Points that count in a fit, by tempering."""
 
@@ -169,8 +173,9 @@ class Explorer:
             if counting >= n_effective or room <= 0:
                 return done
             missing = 1.02 * (n_effective - counting) / max(self._efficiency, 0.05)
-            least, most = (N_FIRST, N_PRODUCED) if len(done) else (N_FIRST, N_ROUND)
-            self._round(min(int(np.clip(missing, least, most)), room))
+            # As many as the mixture deserves, as in learning.
+            most = np.clip(PER_EFFECTIVE * self._n_effective(), N_FIRST, N_PRODUCED)
+            self._round(min(int(np.clip(missing, N_FIRST, most)), room))
             self._report("production", self._produced().ln_weights())
 
     def _produced(self) -> Produced:
