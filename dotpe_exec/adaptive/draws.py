@@ -11,7 +11,7 @@ from .mixture import GaussianMixture
 
 
 class Prior(Protocol):
-    """The prior: a standard normal distribution."""
+    """The prior: a standard normal distribution, or one not much wider anywhere."""
 
     @property
     def n_dim(self) -> int:
@@ -64,16 +64,15 @@ class Draws:
 
     def add(self, mixture: GaussianMixture, z_ik: np.ndarray, prior: Prior) -> None:
         """Add a round's points, their likelihoods still unknown (-inf)."""
+        ln_prior_i = prior.ln_prior(z_ik)
         self.ln_density_ti = [
-            np.concatenate(
-                [known_i, some.ln_density(z_ik) if some else prior.ln_prior(z_ik)]
-            )
+            np.concatenate([known_i, some.ln_density(z_ik) if some else ln_prior_i])
             for known_i, some in zip(
                 self.ln_density_ti, [None, *self.mixtures], strict=True
             )
         ]
         self.z_ik = np.concatenate([self.z_ik, z_ik])
-        self.ln_prior_i = np.concatenate([self.ln_prior_i, prior.ln_prior(z_ik)])
+        self.ln_prior_i = np.concatenate([self.ln_prior_i, ln_prior_i])
         self.lnlike_i = np.concatenate([self.lnlike_i, np.full(len(z_ik), -np.inf)])
         self.failed_i = np.concatenate([self.failed_i, np.zeros(len(z_ik), dtype=bool)])
         self.ln_density_ti.append(mixture.ln_density(self.z_ik))

@@ -14,7 +14,7 @@ weighted points are; those so far are then evaluated again.
 weights that are too low: by 10% in a test in nine dimensions. So in the result a point is
 weighted by the prior over the density of the very mixture that it was drawn from, which
 was fitted before. The mean of weight times likelihood of each round is then the evidence,
-without bias, whatever was learnt; rounds are averaged by how many of their points count. A
+without bias, whatever was learnt; rounds are averaged by what was known before each. A
 part of each mixture is the prior itself, and a tempered posterior, so that weights are
 bounded (Owen & Zhou 2000). Rounds of learning are not part of the result.
 """
@@ -38,19 +38,30 @@ N_FIRST, N_ROUND, N_PRODUCED = 1024, 4096, 8192
 """Points of a round: while the likelihood is tempered, then at most; of production, at
 most."""
 
+PER_EFFECTIVE = 4.0
+"""Points of a round of production for each point that counts so far, of all that were
+drawn: with few, the mixture is not yet good, and the next will be better."""
+
+HALF_KNOWN = 1500.0
+"""Rounds of production are averaged by their size and by how good their mixture may be
+expected to be: c / (c + HALF_KNOWN) where c points counted when it was fitted. What counts
+in the round itself must not matter: a round that met a rare heavy point would be held in
+low esteem for it, and the evidence would be too low: by 1% on average for an event with
+tails, 3% where such a point was met."""
+
 MIN_EFFECTIVE = 60.0
 """Points that count in a fit, by tempering."""
 
 COMPONENTS_PER_ROOT, MAX_COMPONENTS = 0.4, 32
 """Components of a mixture: so many times the square root of the points that count."""
 
-FITTED_SHARE, WIDE_SHARE, TEMPERED_SHARE, PRIOR_SHARE = 0.73, 0.15, 0.10, 0.02
-"""What a round's points are drawn from: the fitted mixture, the same with wider components,
-a mixture fitted to the square root of the likelihood, the prior. The mixture alone has
-tails that are much too light: single points in them would decide."""
+FITTED_SHARE, TEMPERED_SHARE, PRIOR_SHARE = 0.67, 0.15, 0.02
+"""What a round's points are drawn from: the fitted mixture, a mixture fitted to the square
+root of the likelihood, the prior; and the mixture with wider components. The mixture alone
+has tails that are much too light: single points in them would decide."""
 
-WIDE_FACTOR = 1.5
-"""How much wider the wider components are."""
+WIDE_SHARES = {1.4: 0.12, 2.5: 0.04}
+"""Shares of wider components, by how much wider they are."""
 
 ADAPT_FACTOR = 3.0
 """While learning, the likelihood adapts when so many times as many points count as when it
@@ -125,6 +136,7 @@ class Explorer:
         self.history: list[Progress] = []
         self.draws: Draws | None = None
         self._n_learning = 0  # rounds, the pilot among them
+        self._known_t = [0.0]  # points that counted before each round
         self._n_components = 0
         self._beta = 0.0
         self._efficiency = 0.0
@@ -169,8 +181,9 @@ class Explorer:
             if counting >= n_effective or room <= 0:
                 return done
             missing = 1.02 * (n_effective - counting) / max(self._efficiency, 0.05)
-            least, most = (N_FIRST, N_PRODUCED) if len(done) else (N_FIRST, N_ROUND)
-            self._round(min(int(np.clip(missing, least, most)), room))
+            # As many as the mixture deserves, as in learning.
+            most = np.clip(PER_EFFECTIVE * self._n_effective(), N_FIRST, N_PRODUCED)
+            self._round(min(int(np.clip(missing, N_FIRST, most)), room))
             self._report("production", self._produced().ln_weights())
 
     def _produced(self) -> Produced:
@@ -179,18 +192,16 @@ class Explorer:
         bounds = np.concatenate([[0], np.cumsum(draws.sizes)])
         first = bounds[self._n_learning]
         ln_ratio_i = np.zeros(len(draws) - first)
-        counting_t, rounds = [], []
-        for t in range(self._n_learning, len(draws.sizes)):
+        size_t = np.array(draws.sizes[self._n_learning :], dtype=float)
+        known_t = np.array(self._known_t[self._n_learning :])
+        share_t = size_t * known_t / (known_t + HALF_KNOWN)
+        # Of all points of a round, over the number of points of all rounds.
+        ln_share_t = np.log(share_t / np.sum(share_t) * np.sum(size_t) / size_t)
+        for t, ln_share in enumerate(ln_share_t, start=self._n_learning):
             own = slice(bounds[t], bounds[t + 1])
-            rounds.append(slice(bounds[t] - first, bounds[t + 1] - first))
-            ln_ratio_i[rounds[-1]] = draws.ln_prior_i[own] - draws.ln_density_ti[t][own]
-            counting_t.append(
-                effective_number_of_ln(draws.lnlike_i[own] + ln_ratio_i[rounds[-1]])
+            ln_ratio_i[bounds[t] - first : bounds[t + 1] - first] = (
+                draws.ln_prior_i[own] - draws.ln_density_ti[t][own] + ln_share
             )
-        if rounds and sum(counting_t) > 0:
-            for own, counting in zip(rounds, counting_t, strict=True):
-                share = max(counting, 1e-300) / sum(counting_t)
-                ln_ratio_i[own] += np.log(share * len(ln_ratio_i) / (own.stop - own.start))
         return Produced(
             draws.z_ik[first:], draws.lnlike_i[first:], ln_ratio_i, draws.failed_i[first:]
         )
@@ -245,6 +256,7 @@ class Explorer:
         draws = self.draws
         assert draws is not None
         number = len(draws.sizes)
+        self._known_t.append(max(self._n_effective(), 1.0))
         mixture = self._proposal(number)
         with OneThread():  # the same bits however many threads there are
             z_ik = mixture.draw(size, self.rng("draw", number))
@@ -268,7 +280,7 @@ class Explorer:
         return combine(
             [
                 (FITTED_SHARE, fitted),
-                (WIDE_SHARE, fitted.widened(WIDE_FACTOR)),
+                *((part, fitted.widened(by)) for by, part in WIDE_SHARES.items()),
                 (TEMPERED_SHARE, tempered),
                 (PRIOR_SHARE, standard_normal(self.prior.n_dim)),
             ]

@@ -14,7 +14,7 @@ import numpy as np
 from ..executors.store import ArrayHandle, BundleHandle
 from ..kernels.coherent_dense import bestfit_lnlike
 from ..kernels.distance import DistanceTable, lnlike_marginalized
-from ..kernels.extrinsic import marginalized_lnlike
+from ..kernels.extrinsic import for_many_calls, marginalized_lnlike
 from ..kernels.extrinsic_filter import (
     FilterData,
     expand_series,
@@ -30,6 +30,10 @@ from ..waveforms import ModeGenerator, WaveformSet, generate_waveform_set
 _LEFT_OUT = 1e-3
 """Share of the likelihood of a waveform's best point, and of a point's best phase, that
 the final likelihoods may leave out."""
+
+_NEGLIGIBLE_DROP = 20.0
+"""Phases whose likelihood, maximised over distance, is so far below the best [nats] are
+never drawn."""
 
 
 @dataclass(frozen=True)
@@ -288,7 +292,7 @@ def final_likelihoods(task: FinalTask) -> FinalResult:
             made.products_idcr[i], made.norms_ikds[i], data,
             response_dpe[:, :, e_j], expand_dre[:, :, e_j],
         )  # fmt: skip
-        lnlike_jo = lnlike_marginalized(_within(dh_jo, hh_jo), hh_jo, table)
+        lnlike_jo = _phases_that_count(_within(dh_jo, hh_jo), hh_jo, table)
         o_j = _choose(lnlike_jo, uniforms_jx[:, 1])
         j = np.arange(n_j)
         e_ij[i], o_ij[i] = e_j, o_j
@@ -336,11 +340,14 @@ def _ln_terms(
     shares = (
         {} if left_out is None else {"negligible": left_out, "negligible_phases": left_out}
     )
+    data = for_many_calls(data)
+    # Copies: arrays of the store are read-only.
+    times_qd, response_qdp = np.array(points.times_qd), np.array(points.response_qdp)
+    ln_ratio_q = np.array(points.ln_ratio_q)
     for series_dtc, norms_kds in zip(series_idtc, made.norms_ikds, strict=True):
-        yield points.ln_ratio_q + marginalized_lnlike(
-            series_dtc, norms_kds, points.times_qd, points.response_qdp,
-            points.ln_ratio_q, data, **shares,
-        )  # fmt: skip
+        yield ln_ratio_q + marginalized_lnlike(
+            series_dtc, norms_kds, times_qd, response_qdp, ln_ratio_q, data, **shares
+        )
 
 
 def _inner_products(
@@ -363,6 +370,17 @@ def _inner_products(
     phasor_ko = data.cos_ko + 1j * data.sin_ko
     dh_jo = (dh_jm @ phasor_ko[np.asarray(data.m_arr)].conj()).real
     return dh_jo, (hh_jk @ phasor_ko).real
+
+
+def _phases_that_count(
+    dh_jo: np.ndarray, hh_jo: np.ndarray, table: DistanceTable
+) -> np.ndarray:
+    """Return ln likelihoods marginalised over distance, -inf at negligible phases."""
+    bestfit_jo = bestfit_lnlike(dh_jo, hh_jo)
+    counts_jo = bestfit_jo > bestfit_jo.max(axis=1, keepdims=True) - _NEGLIGIBLE_DROP
+    lnlike_jo = np.full(dh_jo.shape, -np.inf)
+    lnlike_jo[counts_jo] = lnlike_marginalized(dh_jo[counts_jo], hh_jo[counts_jo], table)
+    return lnlike_jo
 
 
 def _within(dh: np.ndarray, hh: np.ndarray) -> np.ndarray:

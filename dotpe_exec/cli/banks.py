@@ -72,6 +72,8 @@ def bank_adapt(**arguments: Any) -> None:
     from ..inference import infer
     from ..rundir.files import RunFiles
 
+    if arguments["prior"] is not None:
+        sys.path.insert(0, str(Path.cwd()))  # where a script of one's own is looked for
     rundir = infer(**arguments, save_waveforms=True)
     click.echo(RunFiles(rundir).bank("adapted"))
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import click
@@ -144,6 +146,11 @@ def adaptive_options(command: Callable) -> Callable:
                 type=VALUE,
                 help="Begin with waveforms of these banks instead of draws from the prior.",
             ),
+            click.option(
+                "--prior",
+                type=VALUE,
+                help="A prior of one's own: package.module:NAME (with --mchirp-range).",
+            ),
             click.option("--approximant", default="IMRPhenomXPHM", show_default=True),
             click.option(
                 "--f-ref", type=float, default=50.0, show_default=True, help="[Hz]"
@@ -203,6 +210,8 @@ def infer(strict: bool, **arguments: Any) -> None:
     """
     from ..inference import infer
 
+    if arguments["prior"] is not None:
+        sys.path.insert(0, str(Path.cwd()))  # where a script of one's own is looked for
     show_results(infer(**arguments), strict=strict)
 
 

@@ -115,7 +115,9 @@ def _read_event(path: Path) -> EventData:
         if not np.all(content["psd"] > 0):
             raise EventError(f"{source}: its psd is not positive everywhere")
         if np.any(np.isinf(content["psd"]) & (content["fd_filter"] != 0)):
-            raise EventError(f"{source}: its psd is infinite where its fd_filter is not zero")
+            raise EventError(
+                f"{source}: its psd is infinite where its fd_filter is not zero"
+            )
         content["wht_filter"] = content["fd_filter"] / np.sqrt(content["psd"])
     if missing := [key for key in _KEYS if key not in content]:
         raise EventError(f"{source} lacks {', '.join(missing)}")

@@ -126,7 +126,7 @@ def _weighted_tables(banks: dict[str, Bank]) -> tuple[np.ndarray, np.ndarray]:
 
 def _intrinsic_draws(run: StoredRun, n: int, rng: np.random.Generator) -> np.ndarray:
     """Return intrinsic parameters drawn from a run's prior, (n, 9)."""
-    banks = _banks(run) if _adapted_ranges(run) is None else {}
+    banks = _banks(run)
     if _has_own_prior(banks):
         parameters_ik, share_i = _weighted_tables(banks)
         return parameters_ik[rng.choice(len(share_i), n, p=share_i)]

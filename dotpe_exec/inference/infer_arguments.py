@@ -35,6 +35,7 @@ class InferArguments:
     max_waveforms: int
     mchirp_range: Any
     bank_folder: Any
+    prior: Any
     q_min: float
     approximant: str
     f_ref: float

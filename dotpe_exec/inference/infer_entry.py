@@ -29,7 +29,7 @@ from ..stages.reference import check_reference_arguments
 from ..validation import flag
 from .bank_pilot import BankPilot, bank_pilot
 from .infer_arguments import BANK_ID, InferArguments
-from .infer_event import bank_config_for
+from .infer_event import bank_config_for, prior_description
 from .infer_stages import infer_stages
 from .memory_model import ProblemSize, refuse_too_large
 
@@ -44,6 +44,7 @@ def infer(
     mchirp_range: Sequence[float] | None = None,
     q_min: float = 0.1,
     bank_folder: types.Banks | None = None,
+    prior: Any = None,
     approximant: str = "IMRPhenomXPHM",
     f_ref: float = 50.0,
     pn_phase_tol: float | None = None,
@@ -92,6 +93,11 @@ def infer(
     bank_folder : path, sequence of paths, str or dict, optional
         Banks of which up to 4096 waveforms, drawn at random, take the place of the first
         draws from the prior; without ``mchirp_range``, the prior's range is theirs.
+    prior : cogwheel prior class, object, str, or pair (drawing, physical), optional
+        Instead of the default prior, see :mod:`dotpe_exec.banks.own_prior`; it needs a
+        density (``ln_prob``). ``mchirp_range`` must be given; what the prior has outside
+        of it and below ``q_min`` is left out and not made up for: the evidence is the
+        part within.
     approximant : str
         One that cogwheel knows.
     f_ref : float
@@ -155,6 +161,7 @@ def infer(
     pilot = None if bank_folder is None else bank_pilot(arguments)
     if pilot is not None:
         arguments = dataclasses.replace(arguments, mchirp_range=pilot.mchirp_range)
+    described = prior_description(arguments)
     bank_config = bank_config_for(event_data, arguments)
     check_reference_arguments(
         bank_config, arguments.par_dic_0, arguments.coherent_posterior_kwargs
@@ -179,7 +186,7 @@ def infer(
         held.enter_context(directory)
         given = arguments.event
         state = directory.prepare(
-            _identity(arguments, event_data, pilot),
+            _identity(arguments, event_data, pilot, described),
             resume=resume,
             overwrite=overwrite,
             keep=[given] if isinstance(given, str | Path) else [],
@@ -218,13 +225,18 @@ def _with_seed(
 
 
 def _identity(
-    arguments: InferArguments, event_data: Any, pilot: BankPilot | None
+    arguments: InferArguments,
+    event_data: Any,
+    pilot: BankPilot | None,
+    prior: dict[str, str] | None,
 ) -> RunIdentity:
-    elsewhere = {"event", "event_dir", "rundir", "bank_folder"}
+    elsewhere = {"event", "event_dir", "rundir", "bank_folder", "prior"}
     parameters = {k: v for k, v in vars(arguments).items() if k not in elsewhere}
     parameters["coherent_posterior_kwargs"] = arguments.record()[
         "coherent_posterior_kwargs"
     ]
+    if prior is not None:
+        parameters["prior"] = prior
     parameters["pilot"] = None if pilot is None else pilot.identities
     return RunIdentity(
         event_name=event_data.eventname,

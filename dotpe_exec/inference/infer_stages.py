@@ -11,9 +11,10 @@ import numpy as np
 from ..adaptive.bank import AdaptedBank
 from ..adaptive.coordinates import PriorCoordinates
 from ..adaptive.draws import Draws, Produced, Progress
-from ..adaptive.explorer import Explorer
+from ..adaptive.explorer import N_PILOT, PILOT_SHARE, Explorer
 from ..adaptive.likelihood import EventLikelihood
 from ..adaptive.mchirp_range import widened
+from ..adaptive.own_coordinates import OwnCoordinates
 from ..adaptive.results import (
     bank_posterior,
     carrying,
@@ -41,9 +42,12 @@ from ..waveforms import generation_way
 from .bank_pilot import BankPilot
 from .infer_arguments import BANK_ID, InferArguments
 from .infer_event import (
+    aligned_spins_of,
     bank_config_for,
     best_template_for,
     mchirp_range_for,
+    own_prior_of,
+    prior_description,
     with_range,
 )
 from .inputs import RunInputs
@@ -104,6 +108,7 @@ def infer_stages(
     write_json(
         directory.run_kwargs,
         arguments.record()
+        | {"prior": prior_description(arguments)}
         | {"pn_phase_tol": pn_phase_tol, "bank_folder": {BANK_ID: str(bank_folder)}},
     )
 
@@ -126,12 +131,7 @@ def infer_stages(
         runner.store.put(np.asarray(bank_config.fbin)),
     )
     for attempt in range(MAX_RANGES):
-        coordinates = PriorCoordinates(
-            mchirp_range,
-            arguments.q_min,
-            bank_config.f_ref,
-            aligned_spins=_aligned_spins(bank_config.approximant),
-        )
+        coordinates = _coordinates(arguments, mchirp_range)
         likelihood = EventLikelihood(
             runner,
             coordinates,
@@ -171,7 +171,7 @@ def infer_stages(
 
     with monitor.stage("results"):
         bank = AdaptedBank(
-            with_range(bank_config, mchirp_range),
+            with_range(bank_config, mchirp_range, prior_description(arguments)),
             coordinates.parameters(produced.z_ik[final.valid]),
             final.log_prior_weights,
         )
@@ -216,14 +216,15 @@ def infer_stages(
 class _Final:
     """The final likelihoods of all waveforms that carry weight.
 
-    Waveforms that could not be generated are left out of the bank, and the weights of the
-    others lowered by ln of the fraction that could: they count as likelihood zero.
+    Waveforms that could not be generated, or that the prior excludes, are left out of the
+    bank, and the weights of the others lowered by ln of the fraction that is left: they
+    count as likelihood zero.
     """
 
     def __init__(
         self, arguments: InferArguments, produced: Produced, likelihood: EventLikelihood
     ):
-        self.valid = np.flatnonzero(~produced.failed_i)
+        self.valid = np.flatnonzero(~produced.failed_i & (produced.ln_ratio_i > -np.inf))
         self.n_int = len(self.valid)
         self.log_prior_weights = produced.ln_ratio_i[self.valid] + np.log(
             self.n_int / len(produced)
@@ -288,14 +289,19 @@ def _explorer(
     def rng(*path: str | int) -> np.random.Generator:
         return generator(seed, "explorer", attempt, *path)
 
+    first = None
+    if pilot is not None:
+        first = pilot.draw(coordinates, arguments.max_waveforms, rng("bank waveforms"))
+    elif isinstance(coordinates, OwnCoordinates):
+        n = min(N_PILOT, max(int(PILOT_SHARE * arguments.max_waveforms), 1))
+        first = coordinates.pilot(n, rng("pilot"))
+
     return Explorer(
         coordinates,
         likelihood,
         rng,
         max_points=arguments.max_waveforms,
-        pilot=None
-        if pilot is None
-        else pilot.draw(coordinates, arguments.max_waveforms, rng("bank waveforms")),
+        pilot=first,
         report=tell,
     )
 
@@ -322,10 +328,19 @@ def _at_edges(coordinates: PriorCoordinates, draws: Draws) -> tuple[bool, bool]:
     )
 
 
-def _aligned_spins(approximant: str) -> bool:
-    from cogwheel import waveform
-
-    return bool(waveform.APPROXIMANTS[approximant].aligned_spins)
+def _coordinates(
+    arguments: InferArguments, mchirp_range: tuple[float, float]
+) -> PriorCoordinates:
+    """Return the coordinates of the default prior, or for the one that was given."""
+    aligned_spins = aligned_spins_of(arguments.approximant)
+    own = own_prior_of(arguments)
+    if own is None:
+        return PriorCoordinates(
+            mchirp_range, arguments.q_min, arguments.f_ref, aligned_spins
+        )
+    return OwnCoordinates(
+        mchirp_range, arguments.q_min, arguments.f_ref, aligned_spins, own
+    )
 
 
 def _write(

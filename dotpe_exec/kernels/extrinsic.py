@@ -22,6 +22,7 @@ numbers, q point, o phase, c the (m, p) pairs, f real and imaginary parts in tur
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 
@@ -87,18 +88,35 @@ def marginalized_lnlike(
     return _marginalized_lnlike(
         np.ascontiguousarray(series_dtc).view(np.float32),
         np.ascontiguousarray(norms_dsk).view(np.float32),
-        # Copies: arrays of the store are read-only, for which numba would compile anew.
-        np.array(times_qd, dtype=np.float32, order="C"),
-        np.array(response_qdp, dtype=np.float32, order="C"),
-        np.array(ln_weight_q, dtype=np.float64),
-        data.m_arr.astype(np.int64),
-        np.array(data.cos_ko, dtype=np.float32),
-        np.array(data.sin_ko, dtype=np.float32),
-        np.array(data.ln_distance_xy, dtype=np.float32),
+        _writable(times_qd, np.float32),
+        _writable(response_qdp, np.float32),
+        _writable(ln_weight_q, np.float64),
+        _writable(data.m_arr, np.int64),
+        _writable(data.cos_ko, np.float32),
+        _writable(data.sin_ko, np.float32),
+        _writable(data.ln_distance_xy, np.float32),
         float(data.d_luminosity_max),
         math.log(len(times_qd) / negligible),
         math.log(data.cos_ko.shape[1] / negligible_phases),
     )
+
+
+def for_many_calls(data: FilterData) -> FilterData:
+    """Return the data with arrays that :func:`marginalized_lnlike` need not convert."""
+    return replace(
+        data,
+        m_arr=_writable(data.m_arr, np.int64),
+        cos_ko=_writable(data.cos_ko, np.float32),
+        sin_ko=_writable(data.sin_ko, np.float32),
+        ln_distance_xy=_writable(data.ln_distance_xy, np.float32),
+    )
+
+
+def _writable(array: np.ndarray, dtype: type) -> np.ndarray:
+    """Return a copy where needed: for read-only arrays numba would compile anew."""
+    if array.dtype == dtype and array.flags.c_contiguous and array.flags.writeable:
+        return array
+    return np.array(array, dtype=dtype, order="C")
 
 
 @kernel()

@@ -144,13 +144,13 @@ def time_basis(
     # Bins that hardly matter are kept above this share, so that dividing is harmless.
     scale_b = np.maximum(scale_b / scale_b.max(), 1e-4)
     shifts_bt = np.exp(2j * np.pi * np.outer(fbin_b, times_t))
-    left_br, singular_r, expand_rt = np.linalg.svd(
-        scale_b[:, None] * shifts_bt, full_matrices=False
-    )
-    rank = int(np.count_nonzero(singular_r > tolerance * singular_r[0]))
-    project_br = left_br[:, :rank] / scale_b[:, None]
-    collect_rb = left_br[:, :rank].conj().T * scale_b
-    return project_br, singular_r[:rank, None] * expand_rt[:rank], collect_rb
+    scaled_bt = scale_b[:, None] * shifts_bt
+    # Singular vectors, from the smaller matrix. Those of singular values below 1e-8 of the
+    # largest would be lost in rounding.
+    squares_r, left_br = np.linalg.eigh(scaled_bt @ scaled_bt.conj().T)
+    left_br = left_br[:, squares_r > tolerance**2 * squares_r[-1]][:, ::-1]
+    collect_rb = left_br.conj().T * scale_b
+    return left_br / scale_b[:, None], collect_rb @ shifts_bt, collect_rb
 
 
 def filter_series(

@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..executors.phases import PhaseRunner
+from ..executors.threads import OneThread
 from ..kernels.distance import DistanceTable
 from ..kernels.draws import draw_from_pool
 from ..kernels.extrinsic_filter import prepare_filter
@@ -139,16 +140,17 @@ def draw_extrinsic_samples(
     )
 
     t_start = float(reference.par_dic_0["t_geocenter"]) - TIME_HALF_RANGE
-    filter_data = prepare_filter(
-        summary,
-        typical_integrand(candidates, parents[:N_PARENTS], summary),
-        distance_table,
-        t_start=t_start,
-        dt=1 / F_SAMPLING,
-        n_t=round(2 * TIME_HALF_RANGE * F_SAMPLING),
-        tcoarse=float(event_data.tcoarse),
-        n_phi=n_phi,
-    )
+    with OneThread():  # the same bits however many threads there are
+        filter_data = prepare_filter(
+            summary,
+            typical_integrand(candidates, parents[:N_PARENTS], summary),
+            distance_table,
+            t_start=t_start,
+            dt=1 / F_SAMPLING,
+            n_t=round(2 * TIME_HALF_RANGE * F_SAMPLING),
+            tcoarse=float(event_data.tcoarse),
+            n_phi=n_phi,
+        )
     sky = _sky_dictionary(detector_names, N_SKY)
     data_handle = runner.store.put(filter_data)
     # Once here, not once in every worker.

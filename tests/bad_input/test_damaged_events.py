@@ -19,6 +19,7 @@ from damaged_files import (
 
 from dotpe_exec.errors import BankError, EventError, InputError, MissingFileError
 
+
 def old_form_with_infinite_psd(folder):
     """As early versions of cogwheel wrote it, with a hole in the noise's spectrum."""
     with np.load(folder / "event.npz") as archive:
