@@ -24,7 +24,8 @@ _LARGEST_ERROR = 2e-11
 _LARGEST_ROUNDING = 3e-12
 _N_COMPARED = 12
 _SMALL_SPINS = 0.02
-"""Where both spins are smaller, rounding in the constants of the angles is amplified."""
+"""Where all components of both spins are smaller, rounding in the constants of the angles
+is amplified."""
 
 
 class FastWayError(Exception):
@@ -97,8 +98,8 @@ class EulerAngles:
         cubes_f = math.pi * ((m1 + m2) * self._msun_s * self._f_f) * self._ratio_f
         own_jf = msa_angles(constants, np.cbrt(cubes_f))
         n_u, n_b = self._shape
-        size = max(spins[:3] @ spins[:3], spins[3:] @ spins[3:])
-        n_compared = _N_COMPARED if size > _SMALL_SPINS**2 else len(cubes_f)
+        small = max(map(abs, binary[2:])) < _SMALL_SPINS
+        n_compared = len(cubes_f) if small else _N_COMPARED
         choice = self._order, n_b, n_used
         inds, n_compared = choose_frequencies(
             own_jf[3], *choice, _LARGEST_ROUNDING, n_compared
@@ -109,7 +110,10 @@ class EulerAngles:
             # Near equal masses and for small spins the constants amplify rounding.
             inds, _ = choose_frequencies(own_jf[3], *choice, 0.0, _N_COMPARED)
             given_jf, same_f = self._lal_angles(binary, iota, cubes_f[inds], pi_gm)
-        if not same_f.all() and own_jf[3, inds[~same_f]].max() > _LARGEST_ERROR:
+        if (
+            np.count_nonzero(same_f) < len(inds)
+            and own_jf[3, inds[~same_f]].max() > _LARGEST_ERROR
+        ):
             raise FastWayError("the angles amplify rounding")
         angles_jf = np.empty((3, len(cubes_f)))
         put_angles(own_jf, alpha, epsilon, given_jf, inds, n_b, n_used, angles_jf)
@@ -124,16 +128,29 @@ class EulerAngles:
         cube roots of what is given here. Also returned is whether they are the same to
         the bit; if no f has them for one m, one may for another.
         """
-        angles_jf, same_f = np.empty((3, len(cubes_f))), np.zeros(len(cubes_f), dtype=bool)
-        inds: Any = slice(None)
-        for m in (2, 3, 5, 7):
-            f, found = scaled_cubes(cubes_f[inds], pi_gm, 2.0 / m)
-            sequences = self._from_lal(
-                lal_sequence(f), *binary, iota, self._f_ref, m, self._options
-            )
-            angles_jf[:, inds] = [sequence.data[1:] for sequence in sequences]
-            same_f[inds] = found
-            if same_f.all():
-                break
+        angles_jf, same_f = self._lal_angles_of_mode(2, binary, iota, cubes_f, pi_gm)
+        for m in (3, 5, 7):
             inds = np.flatnonzero(~same_f)
+            if not len(inds):
+                break
+            angles_jf[:, inds], same_f[inds] = self._lal_angles_of_mode(
+                m, binary, iota, cubes_f[inds], pi_gm
+            )
+        return angles_jf, same_f
+
+    def _lal_angles_of_mode(
+        self,
+        m: int,
+        binary: tuple[float, ...],
+        iota: float,
+        cubes_f: np.ndarray,
+        pi_gm: float,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        f, same_f = scaled_cubes(cubes_f, pi_gm, 2.0 / m)
+        alpha, gamma, cosine = self._from_lal(
+            lal_sequence(f), *binary, iota, self._f_ref, m, self._options
+        )
+        angles_jf = np.empty((3, len(cubes_f)))
+        angles_jf[0], angles_jf[1] = alpha.data[1:], gamma.data[1:]
+        angles_jf[2] = cosine.data[1:]
         return angles_jf, same_f

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from ..kernels.twist import twist_up, wigner_coefficients
+from ..kernels.twist import n_frequencies_used, twist_up, wigner_coefficients
 from .angles import EulerAngles, FastWayError, lal_sequence
 
 #: Approximants made here with the modes that they have.
@@ -107,7 +107,7 @@ class FastGenerator:
         binary = (par["m1"] * self._msun, par["m2"] * self._msun, *spins)
         modes_lb = self._modes(binary, par["iota"])
         # Above the model's last frequency they are zero.
-        n_used = max(map(np.count_nonzero, modes_lb))
+        n_used = n_frequencies_used(modes_lb)
         if n_used == 0:
             raise FastWayError("the waveform is zero")
         alpha_ub, epsilon_ub, cos_ub = self._angles(binary, par["iota"], n_used)
