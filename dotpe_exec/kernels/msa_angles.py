@@ -25,6 +25,9 @@ _NUTATION_LIMIT = 1e-5
 #: Largest coefficient of fifth order that the expansion is trusted with.
 _LARGEST_OMEGA5 = 1000.0
 
+#: Of two evaluations of cos theta_L, over four.
+_COSINE_ROUNDING = 1e-16
+
 _SQRT3 = math.sqrt(3.0)
 
 # Layout of the constants' array.
@@ -217,42 +220,52 @@ def msa_constants(m1, m2, spin1_x, spin2_x, v_ref):
         if -1e-5 < sn2 < 1.00001:
             sn = sign * math.sqrt(min(max(sn2, 0.0), 1.0))
             constants[_PSI0] = elliptic_f(sn, m) - _psi(constants, v_ref)
-    v_f, angles = np.full(1, v_ref), np.empty((4, 1))
-    msa_angles(constants, v_f, np.log(v_f), angles[0], angles[1], angles[2], angles[3])
+    v_f, angles, logs = np.full(1, v_ref), np.empty((4, 1)), np.empty((3, 1))
+    _nutation(constants, v_f, angles, logs)
+    _add_secular(constants, v_f, np.log(logs), angles)
     constants[_PHIZ_0], constants[_ZETA_0] = -angles[0, 0], -angles[1, 0]
     ok = abs(z5) <= _LARGEST_OMEGA5 and not aligned
     return constants, ok
 
 
-@kernel()
-def msa_angles(constants, v_f, log_v_f, phiz_f, zeta_f, cos_theta_f, rounding_f):
-    """Write the angles of L about J at orbital velocities.
+def msa_angles(constants: np.ndarray, v_f: np.ndarray) -> np.ndarray:
+    """Return the angles of L about J at orbital velocities.
 
-    Free of branches and of calls to the C library but for two logarithms, so that several
-    velocities are done at once.
+    Free of branches and of calls to the C library, so that several velocities are done
+    at once; the logarithms are NumPy's for the same reason.
 
     Parameters
     ----------
     constants : (N_CONSTANTS,) float
-    v_f, log_v_f : (n_f,) float
-        (pi M f)^(1/3), with f twice the orbital frequency, and its logarithm.
-    phiz_f, zeta_f : (n_f,) float
-        Written: azimuth of L about J and third Euler angle, both zero at the reference
-        frequency [rad].
-    cos_theta_f : (n_f,) float
-        Written: cosine of the angle between L and J, NaN where the model has none.
-    rounding_f : (n_f,) float
-        Written: estimate of how far two evaluations of phi_z may differ because of
-        rounding [rad], times the sine of half the opening angle, with which it moves a
-        waveform's largest modes. It is large where J^2 = (L +- S-)^2.
+        From :func:`msa_constants`.
+    v_f : (n_f,) float
+        (pi M f)^(1/3), with f twice the orbital frequency.
+
+    Returns
+    -------
+    (4, n_f) float
+        phi_z and zeta: azimuth of L about J and third Euler angle, both zero at the
+        reference frequency [rad]. Cosine of the angle between L and J, NaN where the
+        model has none. And an estimate of how far two evaluations of phi_z may differ
+        because of rounding [rad], times the sine of half the opening angle, with which it
+        moves a waveform's largest modes; and of how far that sine may. It is large where
+        J^2 = (L +- S-)^2, and where L is nearly along J.
     """
+    angles_jf, logs_jf = np.empty((4, len(v_f))), np.empty((3, len(v_f)))
+    _nutation(constants, v_f, angles_jf, logs_jf)
+    np.log(logs_jf, out=logs_jf)
+    _add_secular(constants, v_f, logs_jf, angles_jf)
+    return angles_jf
+
+
+@kernel()
+def _nutation(constants, v_f, angles_jf, arguments_jf):
+    """Write the angles without their secular phases, and what these need logarithms of."""
     eta, delta, seff = constants[_ETA], constants[_DELTA], constants[_SEFF]
     sav2, c1, k = constants[_SAV2], constants[_C1], constants[_C1] / constants[_ETA]
-    q, eta2 = constants[_Q], eta * eta
-    sav = math.sqrt(sav2)
+    q, sav = constants[_Q], math.sqrt(sav2)
     difference = constants[_S1SQ] - constants[_S2SQ]
     l0, l1, l2, l3, l4 = constants[_L : _L + 5]
-    # Nutation, and corrections of first order.
     for f in range(v_f.size):
         v = v_f[f]
         v2 = v * v
@@ -267,18 +280,29 @@ def msa_angles(constants, v_f, log_v_f, phiz_f, zeta_f, cos_theta_f, rounding_f)
         phiz, zeta, rounding = _corrections(
             q, eta, seff, difference * delta, v, l_norm, j_norm, s3sq, smi2, spl2, psi
         )
-        phiz_f[f] = phiz if nutates else 0.0
-        zeta_f[f] = zeta if nutates else 0.0
+        angles_jf[0, f] = phiz if nutates else 0.0
+        angles_jf[1, f] = zeta if nutates else 0.0
         norm = l_norm * (1.0 + v2 * (l0 + v * l1 + v2 * (l2 + v * l3 + v2 * l4)))
         j3 = math.sqrt(norm * norm + 2.0 * norm * k + sav2)
         cosine = 0.5 * (j3 * j3 + norm * norm - ssq) / (norm * j3)
         cosine = 1.0 if cosine > 1.0 else cosine
         cosine = -1.0 if cosine < -1.0 else cosine
-        cos_theta_f[f] = cosine
-        rounding = (rounding if nutates else 0.0) * math.sqrt(0.5 * (1.0 - cosine))
+        angles_jf[2, f] = cosine
+        sine = math.sqrt(0.5 * (1.0 - cosine))
+        rounding = (rounding if nutates else 0.0) * sine + _COSINE_ROUNDING / sine
         at_limit = abs(abs(smi2 - spl2) - _NUTATION_LIMIT) < 1e-12
-        rounding_f[f] = np.inf if at_limit else rounding
-    # Secular phases: eq. 66 with D22 to D26, and F5.
+        angles_jf[3, f] = np.inf if at_limit else rounding
+        arguments_jf[0, f] = abs(c1 + j_norm * eta + eta * l_norm)
+        arguments_jf[1, f] = abs(c1 + j_norm * sav * v + sav2 * v)
+        arguments_jf[2, f] = v
+
+
+@kernel()
+def _add_secular(constants, v_f, logs_jf, angles_jf):
+    """Add the secular phases: eq. 66 with D22 to D26, and F5."""
+    eta, c1 = constants[_ETA], constants[_C1]
+    sav2, k = constants[_SAV2], constants[_C1] / constants[_ETA]
+    eta2, sav = eta * eta, math.sqrt(constants[_SAV2])
     z0, z1, z2, z3, z4 = constants[_OMEGA_Z : _OMEGA_Z + 5]
     y0, y1, y2, y3, y4 = constants[_OMEGA_ZETA : _OMEGA_ZETA + 5]
     inv_eta = 1.0 / eta
@@ -290,8 +314,7 @@ def msa_angles(constants, v_f, log_v_f, phiz_f, zeta_f, cos_theta_f, rounding_f)
         v2 = v * v
         l_norm = eta / v
         j_norm = math.sqrt(l_norm * l_norm + 2.0 * l_norm * k + sav2)
-        log1 = math.log(abs(c1 + j_norm * eta + eta * l_norm))
-        log2 = math.log(abs(c1 + j_norm * sav * v + sav2 * v))
+        log1, log2, log_v = logs_jf[0, f], logs_jf[1, f], logs_jf[2, f]
         phi0 = (j_norm * inv_eta4) * (
             0.5 * c1sq
             - c1 * eta2 / (6.0 * v)
@@ -307,64 +330,13 @@ def msa_angles(constants, v_f, log_v_f, phiz_f, zeta_f, cos_theta_f, rounding_f)
         phi4 = (0.5 * j_norm / sav2 * v) * (c1 + v * sav2) - (0.5 / (sav2 * sav)) * (
             c1sq - eta2 * sav2
         ) * log2
-        phiz_f[f] += (
+        angles_jf[0, f] += (
             phi0 * z0 + phi1 * z1 + phi2 * z2 + phi3 * z3 + phi4 * z4 + constants[_PHIZ_0]
         )
-        zeta_f[f] += (
-            eta * (y0 / (v2 * v) + y1 / v2 + y2 / v + y3 * log_v_f[f] + y4 * v)
+        angles_jf[1, f] += (
+            eta * (y0 / (v2 * v) + y1 / v2 + y2 / v + y3 * log_v + y4 * v)
             + constants[_ZETA_0]
         )
-
-
-@kernel()
-def compare_angles(
-    angles_jf, alpha_f, gamma_f, cosine_f, reference, n_compared, largest_rounding
-):
-    """Return how far a waveform may be off that has these angles, not those given.
-
-    Frequencies whose rounding is too large are left out.
-
-    Parameters
-    ----------
-    angles_jf : (4, n_f) float
-        phi_z, zeta, cosine and rounding from :func:`msa_angles`.
-    alpha_f, gamma_f, cosine_f : (n_f,) float
-        LALSimulation's angles, gamma = -epsilon.
-    reference : int
-        Position of the reference frequency.
-    n_compared : int
-        How many frequencies, from the lowest, are compared.
-    largest_rounding : float
-        As :func:`msa_angles` gives it.
-
-    Returns
-    -------
-    alpha, epsilon : float
-        To be added to phi_z and zeta [rad].
-    error : float
-        Over the waveform's largest amplitude: mostly too large, and hardly ever below
-        half the error. Infinite where the angles cannot be compared.
-    """
-    alpha = alpha_f[reference] - angles_jf[0, reference]
-    epsilon = -gamma_f[reference] - angles_jf[1, reference]
-    n_used, worst_0, worst_1, worst_2 = 0, 0.0, 0.0, 0.0
-    for f in range(n_compared):
-        if not angles_jf[3, f] < largest_rounding:
-            continue
-        n_used += 1
-        alpha_error = angles_jf[0, f] + alpha - alpha_f[f]
-        epsilon_error = angles_jf[1, f] + epsilon + gamma_f[f]
-        sine = math.sqrt(0.5 * abs(1.0 - cosine_f[f]))
-        # What is the same in both angles moves a waveform's largest modes with the sine
-        # of the opening angle only.
-        error = abs(alpha_error - epsilon_error)
-        worst_0 = error if not error <= worst_0 else worst_0
-        error = abs(alpha_error) * sine
-        worst_1 = error if not error <= worst_1 else worst_1
-        error = abs(angles_jf[2, f] - cosine_f[f]) / sine
-        worst_2 = error if not error <= worst_2 else worst_2
-    usable = angles_jf[3, reference] < largest_rounding and 2 * n_used > n_compared
-    return alpha, epsilon, worst_0 + worst_1 + 0.25 * worst_2 if usable else np.inf
 
 
 @kernel()

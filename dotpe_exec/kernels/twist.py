@@ -57,6 +57,16 @@ def wigner_coefficients(ell: int, mp: int) -> np.ndarray:
     return w
 
 
+@kernel()
+def n_frequencies_used(modes_lb):
+    """Return how many frequencies, from the lowest, have any mode that is not zero."""
+    for b in range(modes_lb.shape[1] - 1, -1, -1):
+        for i in range(modes_lb.shape[0]):
+            if modes_lb[i, b] != 0.0:
+                return b + 1
+    return 0
+
+
 @kernel(fastmath=CONTRACT)
 def twist_up(
     modes_lb,

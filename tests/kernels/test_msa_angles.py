@@ -23,10 +23,7 @@ def own_angles(par, frequencies):
     constants, ok = msa_constants(
         par["m1"], par["m2"], spins[:3], spins[3:], math.cbrt(pi_m * F_REF)
     )
-    v = np.cbrt(pi_m * frequencies)
-    angles = np.empty((4, len(v)))
-    msa_angles(constants, v, np.log(v), *angles)
-    return angles, ok
+    return msa_angles(constants, np.cbrt(pi_m * frequencies)), ok
 
 
 def lal_angles(par, frequencies):
