@@ -24,6 +24,7 @@ LAYERS = (
         "errors",
         "gc_pause",
         "interrupts",
+        "lean_cogwheel",
         "logged_prints",
         "types",
         "verdict",

@@ -18,6 +18,7 @@ import click
 from .._version import __version__
 from ..errors import DotpeExecError, ExecutorError, TaskError, WorkerCrashError
 from ..interrupts import terminations_raise
+from ..lean_cogwheel import lean_cogwheel
 from .banks import bank
 from .campaign import campaign
 from .cite import cite
@@ -83,6 +84,7 @@ def main(debug: bool, verbose: bool) -> None:
     level = logging.DEBUG if debug else logging.INFO if verbose else logging.WARNING
     logging.getLogger("dotpe_exec").setLevel(level)
     logging.captureWarnings(True)
+    lean_cogwheel()
     # Python's last look for garbage, among all objects of cogwheel, takes 0.7 s.
     atexit.register(gc.freeze)
 

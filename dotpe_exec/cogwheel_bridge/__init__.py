@@ -7,25 +7,29 @@ Index letters: d detector, m harmonic mode (azimuthal number), p/P polarisation 
 cross), b frequency bin, f frequency of the FFT grid, t time.
 """
 
+from ..lean_cogwheel import lean_cogwheel
 from ..logged_prints import prints_logged
-from .arrival import arrival_offset
-from .checks import check_waveform, known_keywords
-from .drift import asd_drift_error
-from .likelihood import (
+
+lean_cogwheel()  # before what imports cogwheel
+
+from .arrival import arrival_offset  # noqa: E402
+from .checks import check_waveform, known_keywords  # noqa: E402
+from .drift import asd_drift_error  # noqa: E402
+from .likelihood import (  # noqa: E402
     check_approximant,
     check_par_dic,
     hplus_hcross_by_m,
     lal_source,
     make_likelihood,
 )
-from .mode_summary import (
+from .mode_summary import (  # noqa: E402
     ModeSummary,
     make_incoherent_summary,
     make_summary,
     single_detector_event,
 )
-from .posterior import make_posterior
-from .strain import event_from_timeseries, whitening_filter
+from .posterior import make_posterior  # noqa: E402
+from .strain import event_from_timeseries, whitening_filter  # noqa: E402
 
 __all__ = [
     "ModeSummary",

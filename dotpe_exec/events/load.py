@@ -15,6 +15,7 @@ import numpy as np
 
 from ..errors import EventError, InputError, MissingFileError
 from ..gc_pause import no_collection
+from ..lean_cogwheel import lean_cogwheel
 from ..npy_files import read_header
 
 if TYPE_CHECKING:
@@ -132,6 +133,7 @@ def _read_event(path: Path) -> EventData:
         raise EventError(f"{source}: its injection is not JSON: {error}") from error
     _check_injection(injection, len(kwargs["strain"]), source)
 
+    lean_cogwheel()
     with no_collection():
         from cogwheel.data import EventData
 

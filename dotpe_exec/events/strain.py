@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import EventError, InputError, MissingFileError
+from ..lean_cogwheel import import_gwpy
 
 if TYPE_CHECKING:
     from gwpy.timeseries import TimeSeries
@@ -96,6 +97,7 @@ def read_strain(path: str | os.PathLike, channel: str | None = None) -> Strain:
     path = Path(path)
     if not path.is_file():
         raise MissingFileError(f"the strain file {path} does not exist")
+    import_gwpy()
     from gwpy.timeseries import TimeSeries
 
     try:

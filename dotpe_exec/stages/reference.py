@@ -25,6 +25,7 @@ from ..errors import InputError
 from ..events import save_event
 from ..gc_pause import no_collection
 from ..kernels.summary import IncoherentSummary, Summary
+from ..lean_cogwheel import lean_cogwheel
 from .mchirp_guess import guess_mchirp
 
 if TYPE_CHECKING:
@@ -244,6 +245,7 @@ def check_reference_arguments(
     ------
     InputError
     """
+    lean_cogwheel()
     with no_collection():
         from cogwheel.gw_prior import prior_registry
 
