@@ -107,7 +107,7 @@ class Run(StoredRun):
 
     def prior(self, n: int = 20000, seed: int = 0) -> pd.DataFrame:
         """Return draws from the prior, columns as ``samples``."""
-        from .export import prior_draws
+        from .run_prior import prior_draws
 
         return prior_draws(self, n, seed)
 

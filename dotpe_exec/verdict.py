@@ -108,10 +108,15 @@ class Verdict:
     @property
     def sentence(self) -> str:
         """The status in words."""
+        return f"{self.status}: {self.detail}"
+
+    @property
+    def detail(self) -> str:
+        """What the status means."""
         return {
-            RELIABLE: "reliable: nothing suspicious was found",
-            LIMITED: "limited: read what was found before using numbers",
-            UNUSABLE: "unusable: these are no measurements",
+            RELIABLE: "nothing suspicious was found",
+            LIMITED: "read what was found before using numbers",
+            UNUSABLE: "these are no measurements",
         }[self.status]
 
 

@@ -46,7 +46,7 @@ LAYERS = (
     {"derived"},
     {"loading"},
     {"banks"},
-    {"stages"},
+    {"run_prior", "stages"},
     {"adaptive"},
     {"inference", "report"},
     {"export", "tuning"},

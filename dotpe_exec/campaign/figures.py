@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,7 +12,6 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-_DPI = 110
 _BANDS = ((0.997, 0.92), (0.95, 0.84), (0.68, 0.74))  # probability, grey
 
 
@@ -71,10 +68,3 @@ def _bars(table: pd.DataFrame, name: str) -> np.ndarray | None:
     low = table[f"{name}_low"].to_numpy(dtype=float)
     high = table[f"{name}_high"].to_numpy(dtype=float)
     return np.maximum(np.stack([middle - low, high - middle]), 0)
-
-
-def embedded(figure: Figure) -> str:
-    """Return a figure as the address of an image that a page holds itself."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=_DPI)
-    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"

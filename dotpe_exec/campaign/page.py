@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -91,18 +90,13 @@ def _is_older(path: Path, than: Path) -> bool:
 
 
 def _page(campaign: Campaign, table: pd.DataFrame) -> str:
-    import jinja2
+    from ..report.templates import embedded, render_template
+    from .figures import catalogue_plot, pp_plot
 
-    from .figures import catalogue_plot, embedded, pp_plot
-
-    source = resources.files("dotpe_exec") / "resources" / "campaign.html.j2"
-    environment = jinja2.Environment(
-        autoescape=True, trim_blocks=True, lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )  # fmt: skip
     some = calibrations(table)
     finished = table[table["status"] == FINISHED]
-    return environment.from_string(source.read_text(encoding="utf-8")).render(
+    return render_template(
+        "campaign.html.j2",
         name=campaign.settings.name,
         version=__version__,
         counts=campaign.counts(),

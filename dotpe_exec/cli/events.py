@@ -11,6 +11,9 @@ import click
 from ..errors import InputError
 from .options import VALUE
 
+_SEARCHES_REPORT = 8.0
+"""Network signal-to-noise ratio from which searches report an event, about."""
+
 
 @click.group()
 def event() -> None:
@@ -157,7 +160,11 @@ def event_fetch(
 @click.argument("name", metavar="EVENT")
 @click.option("-o", "--output", help="Picture: .png, .pdf or .svg (default: EVENT.png).")
 def event_show(name: str, output: str | None) -> None:
-    """Draw whitened strain, spectrogram and noise of EVENT, a file or a bundled name.
+    """Draw EVENT, a file or a bundled name, and say what a search would.
+
+    The picture has whitened strain, spectrogram and noise of each detector. The search is
+    a matched filter of each detector with a coarse bank of templates (no spins), within
+    0.1 s of the event's time.
 
     \b
     Example:
@@ -166,7 +173,13 @@ def event_show(name: str, output: str | None) -> None:
     from ..events import show_event
 
     picture = f"{Path(name).stem}.png" if output is None else output
-    show_event(name, picture)
+    trigger = show_event(name, picture)
+    click.echo(f"chirp mass {trigger.mchirp:.1f} solar masses (detector frame)")
+    for detector, snr in trigger.snr.items():
+        click.echo(f"{detector}: SNR {snr:.1f} at GPS {trigger.time[detector]:.4f}")
+    quiet = trigger.network_snr < _SEARCHES_REPORT
+    note = f", below the {_SEARCHES_REPORT:g} that searches ask for" if quiet else ""
+    click.echo(f"network: SNR {trigger.network_snr:.1f}{note}")
     click.echo(picture)
 
 

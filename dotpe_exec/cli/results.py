@@ -13,16 +13,27 @@ from ..errors import InputError
 @click.command()
 @click.argument("rundirs", nargs=-1, required=True, metavar="RUNDIR...")
 @click.option("-o", "--output", default="report.html", show_default=True, help="The page.")
-def report(rundirs: tuple[str, ...], output: str) -> None:
-    """Write one self-contained HTML page about one run, or comparing several.
+@click.option(
+    "--exports",
+    is_flag=True,
+    help="Also write files for bilby and PESummary, into a folder beside the page.",
+)
+def report(rundirs: tuple[str, ...], output: str, exports: bool) -> None:
+    """Write one HTML page about one run, or comparing several.
+
+    Pictures and small files are inside the page; large files are linked where they are.
 
     \b
     Example:
       dotpe-exec report runs/GW150914 -o GW150914.html
     """
+    from ..atomic import check_writable
+    from ..export import export_beside
     from ..report.page import write_report
 
-    click.echo(write_report(rundirs, output))
+    check_writable(output)
+    exported = export_beside(output, rundirs) if exports else []
+    click.echo(write_report(rundirs, output, exported=exported))
 
 
 @click.command()

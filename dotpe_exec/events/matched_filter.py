@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -77,6 +78,67 @@ def search_template(
     return found
 
 
+@dataclass(frozen=True)
+class Trigger:
+    """What a search would say of an event: its best template, and how loud it is.
+
+    Parameters
+    ----------
+    mchirp : float
+        Of the template, in the detector's frame [solar masses].
+    snr : dict of float
+        Signal-to-noise ratio by detector, the largest within the times searched.
+    time : dict of float
+        When, by detector [GPS s].
+    """
+
+    mchirp: float
+    snr: dict[str, float]
+    time: dict[str, float]
+
+    @property
+    def network_snr(self) -> float:
+        """Root of the sum of the squares over detectors."""
+        return float(np.sqrt(sum(snr**2 for snr in self.snr.values())))
+
+
+def find_trigger(
+    event_data: EventData,
+    approximant: str = "IMRPhenomXPHM",
+    f_ref: float = 50.0,
+    *,
+    time_range: tuple[float, float] = (-0.1, 0.1),
+) -> Trigger:
+    """Filter an event with a ladder of templates, each detector on its own.
+
+    Parameters
+    ----------
+    event_data : cogwheel.data.EventData
+    approximant : str
+    f_ref : float
+        [Hz]
+    time_range : (float, float)
+        Arrival times considered, relative to the event's time [s].
+
+    Raises
+    ------
+    InputError
+        None of the templates could be generated.
+    """
+    found = search_template(event_data, approximant, f_ref)
+    m1 = primary_mass(found.mchirp, MASS_RATIO)
+    stretch = _Stretch(event_data, found.mchirp, time_range)
+    template = np.array([m1, MASS_RATIO * m1, 0.0, 0.0])
+    snr_dt = stretch.snrs(template, approximant, f_ref)
+    names = event_data.detector_names
+    times = event_data.tgps + time_range[0] + np.arange(snr_dt.shape[1]) * stretch.dt
+    return Trigger(
+        found.mchirp,
+        dict(zip(names, map(float, snr_dt.max(axis=1)), strict=True)),
+        dict(zip(names, map(float, times[snr_dt.argmax(axis=1)]), strict=True)),
+    )
+
+
 def best_template(
     event_data: EventData,
     templates: np.ndarray,
@@ -127,6 +189,7 @@ class _Stretch:
         after = max(time_range[1], 0.0) + 0.4
         duration = min(1.2 * length + 0.5 - time_range[0] + after, 1 / event_data.df)
         dt = event_data.times[1]
+        self.dt = float(dt)
         n_samples = min(2 * int(np.ceil(duration / dt / 2)), event_data.nfft)
 
         blued_t = np.fft.irfft(event_data.blued_strain)
@@ -165,6 +228,24 @@ class _Stretch:
 
         Waveforms that cannot be generated get NaN.
         """
+        lnlike_i = np.full(len(templates), np.nan)
+        for i, h_f in enumerate(self._waveforms(templates, approximant, f_ref)):
+            if h_f is not None and (snr_dt := self._snrs(h_f)) is not None:
+                lnlike_i[i] = np.sum(np.max(snr_dt, axis=1) ** 2) / 2
+        return lnlike_i
+
+    def snrs(self, template: np.ndarray, approximant: str, f_ref: float) -> np.ndarray:
+        """Return a template's signal-to-noise ratios, (n_d, n_t), at the times wanted."""
+        (h_f,) = self._waveforms(template[np.newaxis], approximant, f_ref)
+        snr_dt = None if h_f is None else self._snrs(h_f)
+        if snr_dt is None:
+            raise InputError(f"{approximant} has no waveform for the best template")
+        return snr_dt
+
+    def _waveforms(
+        self, templates: np.ndarray, approximant: str, f_ref: float
+    ) -> Iterator[np.ndarray | None]:
+        """Yield waveforms (n_f,), None for those that cannot be generated."""
         from cogwheel.waveform import DEFAULT_PARS, WaveformGenerator
 
         generator = WaveformGenerator.from_event_data(
@@ -173,23 +254,22 @@ class _Stretch:
         fixed: dict[str, Any] = DEFAULT_PARS | {
             "d_luminosity": 1.0, "phi_ref": 0.0, "iota": 0.0, "f_ref": f_ref,
         }  # fmt: skip
-        lnlike_i = np.full(len(templates), np.nan)
-        for i, values in enumerate(templates):
+        for values in templates:
             par_dic = fixed | dict(zip(("m1", "m2", "s1z", "s2z"), values, strict=True))
             try:
                 h_f = generator.get_hplus_hcross(self._frequencies, par_dic)[0]
             except (RuntimeError, ValueError):
-                continue  # Outside of the approximant's domain
-            lnlike_i[i] = self._lnlike(h_f)
-        return lnlike_i
+                h_f = None  # Outside of the approximant's domain
+            yield h_f
 
-    def _lnlike(self, h_f: np.ndarray) -> float:
+    def _snrs(self, h_f: np.ndarray) -> np.ndarray | None:
+        """Return |(d|h)| / (h|h)^(1/2) (n_d, n_t), None where a detector sees nothing."""
         h_h_d = 4 * self._df * (self._weight_df @ np.abs(h_f) ** 2)
         if not np.all(h_h_d > 0):
-            return np.nan
+            return None
         # The waveform coalesces at time zero; only the positive frequencies make the
         # output complex, its modulus the maximum over phase.
         spectrum = np.zeros((len(self._blued_df), self._n_samples), dtype=complex)
         spectrum[:, self._f_slice] = self._blued_df * h_f.conj()
         d_h_dt = 4 * self._df * self._n_samples * np.fft.ifft(spectrum)[:, self._times]
-        return float(np.sum(np.max(np.abs(d_h_dt), axis=1) ** 2 / h_h_d) / 2)
+        return np.abs(d_h_dt) / np.sqrt(h_h_d)[:, np.newaxis]

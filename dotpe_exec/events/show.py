@@ -14,18 +14,22 @@ if TYPE_CHECKING:
     from cogwheel.data import EventData
     from matplotlib.figure import Figure
 
+    from .matched_filter import Trigger
+
 _BEFORE, _AFTER = 0.5, 0.2  # [s] around the event
 _CHUNK, _OVERLAP = 1 / 16, 0.95  # of the spectrogram: [s], share
 _LARGEST_POWER = 25.0  # in units of the noise's
 _SUFFIXES = (".png", ".pdf", ".svg")
 
 
-def event_figure(event: EventData) -> Figure:
+def event_figure(event: EventData, trigger: Trigger | None = None) -> Figure:
     """Return a figure with a column for each detector.
 
     Parameters
     ----------
     event : cogwheel.data.EventData
+    trigger : Trigger, optional
+        What was found: marked in strain and spectrogram.
     """
     from matplotlib.figure import Figure
     from scipy.signal import spectrogram
@@ -41,7 +45,14 @@ def event_figure(event: EventData) -> Figure:
     for d, name in enumerate(event.detector_names):
         strain, power, density = axes[:, d]
         strain.plot(times[near], whitened_dt[d, near], lw=0.7)
-        strain.set(title=f"{event.eventname}, {name}", xlim=(-_BEFORE, _AFTER))
+        title = f"{event.eventname}, {name}"
+        if trigger is not None:
+            title += f": SNR {trigger.snr[name]:.1f}"
+            for panel in (strain, power):
+                panel.axvline(
+                    trigger.time[name] - event.tgps, color="#D55E00", ls="--", lw=0.8
+                )
+        strain.set(title=title, xlim=(-_BEFORE, _AFTER))
         frequencies, moments, values = spectrogram(
             whitened_dt[d, near], rate, nperseg=n_chunk,
             noverlap=int(_OVERLAP * n_chunk), nfft=4 * n_chunk,
@@ -66,8 +77,8 @@ def event_figure(event: EventData) -> Figure:
     return figure
 
 
-def show_event(event: str | os.PathLike | EventData, path: str | os.PathLike) -> None:
-    """Draw an event.
+def show_event(event: str | os.PathLike | EventData, path: str | os.PathLike) -> Trigger:
+    """Draw an event, and say what a search would.
 
     Parameters
     ----------
@@ -76,16 +87,25 @@ def show_event(event: str | os.PathLike | EventData, path: str | os.PathLike) ->
     path : path
         Picture: ``.png``, ``.pdf`` or ``.svg``.
 
+    Returns
+    -------
+    Trigger
+        Of a matched filter with a coarse bank of templates, :func:`.find_trigger`.
+
     Raises
     ------
     InputError
         The picture's name has another ending.
     """
     from .load import load_event
+    from .matched_filter import find_trigger
 
     if not str(path).endswith(_SUFFIXES):
         raise InputError(f"the picture {path} must end in {', '.join(_SUFFIXES)}")
     check_writable(path)
-    figure = event_figure(load_event(event))
+    data = load_event(event)
+    trigger = find_trigger(data)
+    figure = event_figure(data, trigger)
     with atomic_write(path) as temporary:
         figure.savefig(temporary, dpi=110)
+    return trigger

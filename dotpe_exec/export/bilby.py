@@ -11,8 +11,8 @@ from typing import Any
 from .._version import __version__
 from ..atomic import atomic_write, output_file
 from ..loading import StoredRun, load_run
+from ..run_prior import bilby_priors
 from .data import AnalysedData, analysed_data, waveform_arguments
-from .prior import bilby_priors
 from .tables import export_table, ln_evidence
 
 _SAMPLED = (

@@ -14,8 +14,8 @@ import numpy as np
 from .._version import __version__
 from ..atomic import atomic_write, output_file
 from ..derived import binary_parameters
+from ..run_prior import prior_draws
 from .data import analysed_data, reference_frequency
-from .prior import prior_draws
 from .tables import export_table, ln_evidence
 
 if TYPE_CHECKING:

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import InputError
-from .intervals import decimals, weighted_quantiles
+from .intervals import decimals, independent_samples, weighted_quantiles
 from .labels import COLORS, LABELS
+from .modes import separations, split
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,6 +22,7 @@ CORNER_PARAMETERS = ("mchirp", "q", "chieff", "d_luminosity")
 EXTRINSIC_PARAMETERS = ("d_luminosity", "iota", "ra", "dec")
 PROBABILITIES = (0.5, 0.9)
 _N_BINS = 40
+_PANEL = 1.75  # inches
 _TAIL = 1e-3  # outside the plotted range, on each side
 _SMOOTHING = 1.0  # bins
 _PRIOR_COLOR = "0.55"
@@ -59,7 +61,7 @@ def corner_figure(
     -------
     matplotlib.figure.Figure
         Contours hold 50% and 90% of the probability; the median and the 90% interval of
-        the first samples stand above each column.
+        the first samples stand above each column, those of each mode if there are several.
 
     Raises
     ------
@@ -79,7 +81,7 @@ def corner_figure(
         for k in range(len(parameters))
     ]
     n = len(parameters)
-    figure = picture(figsize=(2.1 * n + 0.6, 2.1 * n + 0.6))
+    figure = picture(figsize=(_PANEL * n + 0.6, _PANEL * n + 0.6))
     truths = None if truth is None else [truth.get(name) for name in parameters]
     for color, (values, weights) in zip(_cycle(), columns.values(), strict=False):
         corner.corner(
@@ -101,15 +103,14 @@ def corner_figure(
             truths=truths,
             truth_color="k",
             fig=figure,
-            labelpad=0.05,
+            labelpad=0.06,
+            label_kwargs={"fontsize": 12},
         )  # fmt: skip
     axes = np.array(figure.axes).reshape(n, n)
     first, weights = next(iter(columns.values()))
+    frames = list(samples.values())
     for k, (values, panel) in enumerate(zip(first, np.diagonal(axes), strict=True)):
-        low, median, high = weighted_quantiles(values, weights, (0.05, 0.5, 0.95))
-        n_digits = decimals(high - low)
-        minus, plus = f"{median - low:.{n_digits}f}", f"{high - median:.{n_digits}f}"
-        panel.set_title(f"${median:.{n_digits}f}_{{-{minus}}}^{{+{plus}}}$", size=10)
+        panel.set_title(_title(values, weights, frames[0]), size=10)
         panel.autoscale(axis="y")
         panel.set_ylim(bottom=0)
         if prior is not None and parameters[k] in with_derived_columns(prior):
@@ -145,6 +146,20 @@ def save_corner_plot(
     path = Path(path)
     corner_figure({"": samples}, parameters, title).savefig(path, dpi=150)
     return path
+
+
+def _title(values: np.ndarray, weights: np.ndarray, samples: pd.DataFrame) -> str:
+    """Return median and 90% interval, or one of each mode where there are several."""
+    mode = split(values, separations(values, weights, independent_samples(samples)))
+    parts = []
+    for k in range(int(mode.max(initial=0)) + 1):
+        low, median, high = weighted_quantiles(
+            values[mode == k], weights[mode == k], (0.05, 0.5, 0.95)
+        )
+        n_digits = decimals(high - low)
+        minus, plus = f"{median - low:.{n_digits}f}", f"{high - median:.{n_digits}f}"
+        parts.append(f"${median:.{n_digits}f}_{{-{minus}}}^{{+{plus}}}$")
+    return " or ".join(parts)
 
 
 def _cycle() -> list[str]:

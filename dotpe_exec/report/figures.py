@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 FORMATS = (".png", ".pdf", ".svg")
 _SKY_ORDER = 7  # pixels of half a degree
+_WIDTH = 6.6  # inches
 _N_BAND = 100
 """Samples of the waveform's band."""
 
@@ -51,7 +52,7 @@ def sky(view: RunView) -> Figure:
     from ligo.skymap.postprocess import find_greedy_credible_levels
 
     levels = 100 * find_greedy_credible_levels(density)
-    figure = picture(figsize=(8, 7.5))
+    figure = picture(figsize=(_WIDTH, 6.4))
     center = _center(view.run.samples)
     whole: Any = figure.add_subplot(2, 1, 1, projection="astro hours mollweide")
     radius = f"{_zoom_radius(view.run.samples):.1f} deg"
@@ -113,7 +114,7 @@ def waveform(view: RunView, band: bool = True) -> Figure:
     begin, end = _signal_window(times, model_dt)
     rows = (times >= begin) & (times <= end)
     n = len(names)
-    figure = picture(figsize=(8, 1.9 * n + 1), layout="constrained")
+    figure = picture(figsize=(_WIDTH, 1.6 * n + 0.9), layout="constrained")
     axes = figure.subplots(n, 1, sharex=True, sharey=True, squeeze=False)[:, 0]
     for panel, name, data, model, color in zip(
         axes, names, data_dt, model_dt, COLORS * n, strict=False
@@ -198,7 +199,7 @@ def incoherent(view: RunView) -> Figure:
     """Incoherent ln likelihood of the selected waveforms against chirp mass."""
     from .notebook import picture
 
-    figure = picture(figsize=(8, 4.5), layout="constrained")
+    figure = picture(figsize=(_WIDTH, 3.9), layout="constrained")
     axes = figure.add_subplot()
     points = None
     for bank_id in view.run.bank_ids:
@@ -251,7 +252,7 @@ def timeline(view: RunView) -> Figure:
     workers = list(dict.fromkeys(tasks["worker"].astype(str)))
     phases = list(dict.fromkeys(tasks["phase"].astype(str)))
     height = min(1.6 + 0.3 * (len(workers) + bool(stages)), 12)
-    figure = picture(figsize=(8, height), layout="constrained")
+    figure = picture(figsize=(_WIDTH, height), layout="constrained")
     axes = figure.add_subplot()
     for phase, color in zip(phases, COLORS * len(phases), strict=False):
         for row, worker in enumerate(workers):

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .modes import separations, split
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -127,20 +129,52 @@ def with_error(value: float, error: float | None, n_digits: int) -> str:
 def interval_text(samples: pd.DataFrame, column: str) -> str:
     """Return median and 90% interval of a column, each with its Monte-Carlo error.
 
+    Modes that are apart have an interval each, and their shares:
+    ``0.4 [0.2, 0.8] or 2.7 [2.4, 3.0] (62% / 38%)``.
+
     Errors need to know which samples share a waveform (``i``, ``bank_id``) and an
     extrinsic sample (``e``); without these columns there are none.
     """
     values, weights = samples[column].to_numpy(float), samples["weights"].to_numpy(float)
+    groups = sample_groups(samples) if {"i", "e"} <= set(samples.columns) else None
+    used = weights > 0
+    mode = split(
+        values, separations(values[used], weights[used], independent_samples(samples))
+    )
+    texts, shares = [], []
+    for k in range(int(mode.max(initial=0)) + 1):
+        rows = mode == k
+        mine = None if groups is None else [group[rows] for group in groups]
+        texts.append(_interval(values[rows], weights[rows], mine))
+        shares.append(weights[rows].sum() / weights.sum())
+    if len(texts) == 1:
+        return texts[0]
+    return " or ".join(texts) + f" ({' / '.join(f'{share:.0%}' for share in shares)})"
+
+
+def _interval(
+    values: np.ndarray, weights: np.ndarray, groups: Sequence[np.ndarray] | None
+) -> str:
     quantiles = weighted_quantiles(values, weights, INTERVAL)
     errors: Sequence[float | None] = [None] * len(INTERVAL)
-    if {"i", "e"} <= set(samples.columns):
-        errors = quantile_errors(values, weights, sample_groups(samples), INTERVAL).tolist()
+    if groups is not None:
+        errors = quantile_errors(values, weights, groups, INTERVAL).tolist()
     n_digits = decimals(quantiles[2] - quantiles[0])
     low, median, high = (
         with_error(value, error, n_digits)
         for value, error in zip(quantiles.tolist(), errors, strict=True)
     )
     return f"{median} [{low}, {high}]"
+
+
+def independent_samples(samples: pd.DataFrame) -> float:
+    """Return how many samples count as independent: at most the waveforms that count."""
+    weights = samples["weights"].to_numpy(float)
+    if "i" in samples:
+        keys = ["bank_id", "i"] if "bank_id" in samples else ["i"]
+        grouped = samples.groupby(keys, observed=True)["weights"].sum()
+        weights = grouped.to_numpy(float)
+    return float(weights.sum() ** 2 / (weights**2).sum())
 
 
 def sample_groups(samples: pd.DataFrame) -> list[np.ndarray]:

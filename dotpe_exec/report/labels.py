@@ -13,5 +13,11 @@ LABELS = {
     "iota": r"$\iota$ (rad)",
     "ra": r"$\alpha$ (rad)",
     "dec": r"$\delta$ (rad)",
+    "a_1": r"$a_1$",
+    "a_2": r"$a_2$",
+    "chi_p": r"$\chi_\mathrm{p}$",
+    "theta_jn": r"$\theta_{JN}$ (rad)",
+    "mass_1_source": r"$m_1$ ($M_\odot$, source)",
+    "mass_2_source": r"$m_2$ ($M_\odot$, source)",
 }
 """Axis labels by column."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from html import escape
 from typing import TYPE_CHECKING, Any
 
 from ..stages.noise_drift import drift_differences
@@ -35,15 +34,9 @@ def noise_rows(views: Sequence[RunView]) -> list[list[str]]:
     return rows
 
 
-def noise_note(views: Sequence[RunView]) -> str:
-    """Return a warning where runs cannot be compared, else nothing."""
-    summaries = {view.label: view.run.summary for view in views}
-    return "".join(
-        f'<div class="finding limited"><strong>{escape(sentence)}.</strong> Inner products '
-        "were divided by different noise levels: compare evidences of runs with the same "
-        "asd_drift, which can be given.</div>"
-        for sentence in drift_differences(summaries)
-    )
+def noise_notes(views: Sequence[RunView]) -> list[str]:
+    """Return a sentence for each pair of runs whose evidences cannot be compared."""
+    return drift_differences({view.label: view.run.summary for view in views})
 
 
 def _level(summary: Mapping[str, Any], name: str) -> str:

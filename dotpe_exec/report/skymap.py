@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import logging
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..atomic import atomic_write, output_file
+from ..atomic import atomic_write, output_file, read_json, write_json
 from ..derived.detectors import interferometer_name
 from ..errors import RunDirectoryError
 from ..kernels.importance import effective_size
@@ -21,6 +22,8 @@ from ..optional import needs
 
 if TYPE_CHECKING:
     import pandas as pd
+
+logger = logging.getLogger(__name__)
 
 _MAX_POINTS = 1000
 _MAX_CLUSTERS, _TRIALS = 8, 2
@@ -45,14 +48,72 @@ class SkyMap:
     areas: dict[float, float]
 
     def volumes(self) -> dict[float, float]:
-        """Return the smallest volumes that hold 50% and 90% [Mpc^3 of distance].
+        """Return the smallest volumes that hold 50% and 90%.
 
-        It takes half a minute.
+        Volumes of luminosity distance [Mpc^3]. It takes some seconds.
         """
         from ligo.skymap.postprocess import crossmatch
 
         found = crossmatch(self.table, contours=LEVELS)
         return dict(zip(LEVELS, map(float, found.contour_vols), strict=True))
+
+
+def stored_skymap(run: StoredRun) -> SkyMap:
+    """Return the sky map of a run, kept in its directory.
+
+    Where the directory is one of this package and can be written, the map is written into
+    it (``skymap.fits``), and its areas and volumes into ``summary_results.json`` (``sky``);
+    a map that is there already is read.
+
+    Raises
+    ------
+    InputError, MissingFileError, RunDirectoryError
+        As :func:`make_skymap`.
+    """
+    path = run.files.skymap
+    if path.is_file() and "sky" in run.summary:
+        return _read_skymap(path)
+    skymap = make_skymap(run)
+    if run.files.identity.is_file() and os.access(run.path, os.W_OK):
+        try:
+            _write_fits(skymap, path)
+            # Read again: the summary as it stands, nothing that a caller changed.
+            summary = read_json(run.files.summary)
+            write_json(run.files.summary, summary | {"sky": sky_summary(skymap)})
+        except (OSError, RunDirectoryError) as error:
+            logger.warning("%s: the sky map is not kept: %s", run.path, error)
+        else:
+            run.__dict__.pop("summary", None)
+    return skymap
+
+
+def sky_summary(skymap: SkyMap) -> dict[str, float]:
+    """Return what the summary says of a sky map.
+
+    Returns
+    -------
+    dict
+        ``area_50``, ``area_90`` [square degrees]; ``volume_50``, ``volume_90``, of
+        luminosity distance [Mpc^3]; ``distance_mean``, ``distance_std`` [Mpc].
+    """
+    values = {f"area_{100 * p:.0f}": area for p, area in skymap.areas.items()}
+    values |= {f"volume_{100 * p:.0f}": v for p, v in skymap.volumes().items()}
+    meta = skymap.table.meta
+    return values | {
+        "distance_mean": meta["distmean"],
+        "distance_std": meta["diststd"],
+    }
+
+
+def _read_skymap(path: Path) -> SkyMap:
+    with needs("ligo.skymap", "skymap"):
+        from ligo.skymap.io import read_sky_map
+
+    try:
+        table = read_sky_map(str(path), moc=True, distances=True)
+    except Exception as error:  # astropy raises many kinds
+        raise RunDirectoryError(f"{path} is damaged, expected FITS: {error}") from error
+    return SkyMap(table, credible_areas(table))
 
 
 def make_skymap(run: StoredRun) -> SkyMap:
@@ -134,6 +195,11 @@ def to_skymap(run: StoredRun | str | os.PathLike, output: str | os.PathLike) -> 
     output = output_file(output, ".fits", ".fits.gz")
     run = run if isinstance(run, StoredRun) else load_run(run)
     skymap = run.skymap if hasattr(run, "skymap") else make_skymap(run)
+    _write_fits(skymap, output)
+    return output
+
+
+def _write_fits(skymap: SkyMap, output: Path) -> None:
     from ligo.skymap.io import write_sky_map
 
     # astropy takes the compression from the name.
@@ -145,7 +211,6 @@ def to_skymap(run: StoredRun | str | os.PathLike, output: str | os.PathLike) -> 
             named.replace(temporary)
         finally:
             named.unlink(missing_ok=True)
-    return output
 
 
 def _directions(samples: pd.DataFrame) -> np.ndarray:

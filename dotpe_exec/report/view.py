@@ -13,11 +13,15 @@ import numpy as np
 from ..errors import DotpeExecError
 from ..loading import StoredRun, load_run
 from .corner import with_derived_columns
+from .truth import injected_parameters
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from .skymap import SkyMap
+
+
+_N_PRIOR = 20000
 
 
 class RunView:
@@ -49,8 +53,17 @@ class RunView:
             banks = open_banks(self.run.kwargs.get("bank_folder"))
             tables = {bank_id: bank.table() for bank_id, bank in banks.items()}
         except (DotpeExecError, OSError):
-            return {}
+            tables = self._kept_bank_tables()
         return {b: table for b, table in tables.items() if self._is_ours(b, table)}
+
+    def _kept_bank_tables(self) -> dict[str, pd.DataFrame]:
+        """Tables of banks that a run drew itself, and which may be without waveforms."""
+        import pandas as pd
+
+        from ..banks.format import TABLE_NAME
+
+        paths = {b: self.run.files.bank(b) / TABLE_NAME for b in self.run.bank_ids}
+        return {b: pd.read_feather(path) for b, path in paths.items() if path.is_file()}
 
     def _is_ours(self, bank_id: str, table: pd.DataFrame) -> bool:
         """Whether the samples' masses are those of this table."""
@@ -70,6 +83,30 @@ class RunView:
         from .skymap import make_skymap
 
         return make_skymap(self.run)
+
+    def keep_skymap(self) -> None:
+        """Take the sky map from the run directory, or make it and keep it there."""
+        from .skymap import stored_skymap
+
+        self.__dict__["skymap"] = stored_skymap(self.run)
+
+    @functools.cached_property
+    def prior(self) -> pd.DataFrame | None:
+        """Draws from the run's prior with derived columns, None where it is not known."""
+        from ..derived import binary_parameters
+        from ..run_prior import prior_draws
+
+        try:
+            draws = prior_draws(self.run, _N_PRIOR)
+            derived = binary_parameters(draws, float(self.run.event.tgps))
+        except (DotpeExecError, KeyError):
+            return None
+        return with_derived_columns(draws.assign(**{n: derived[n] for n in derived}))
+
+    @functools.cached_property
+    def truth(self) -> dict[str, float] | None:
+        """Parameters of the injected signal, None for real data."""
+        return injected_parameters(self.run)
 
     def columns(self, source: str) -> list[str]:
         """Return the names of derived columns; none where they cannot be computed."""

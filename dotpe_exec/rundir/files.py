@@ -28,6 +28,7 @@ _OTHERS = (
     "profile_output.prof",
     "profile_output.txt",
     "trace.json",
+    "skymap.fits",
 )
 _BANK_FILES = (
     "intrinsic_samples.npz",
@@ -125,6 +126,11 @@ class RunFiles:
     def trace(self) -> Path:
         """Timeline of the tasks in Chrome's trace format (JSON)."""
         return self.path / "trace.json"
+
+    @property
+    def skymap(self) -> Path:
+        """The sky map, where a report has made one (FITS)."""
+        return self.path / "skymap.fits"
 
     def bank(self, bank_id: str) -> Path:
         """The folder of one bank's files."""

@@ -89,7 +89,7 @@ def typical_samples(posterior: CombinedPosterior, *, seed: int, n: int) -> Sampl
 
 
 def best_sample(posterior: CombinedPosterior) -> SampleRows:
-    """Return the row with the largest likelihood at its best distance; none without rows."""
+    """Return the row with the largest ``bestfit_lnlike``; none where there is none."""
     best_k = [
         bank.coherent_set.bestfit_lnlike[kept].max(initial=-np.inf)
         for bank, kept in zip(posterior.banks, posterior.kept, strict=True)

@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..banks.prior import Proposal
-from ..banks.table import PARAMETERS
-from ..derived import binary_parameters
-from ..distance_table import load_distance_table
-from ..errors import DotpeExecError
-from ..kernels.masses import chirp_mass, effective_spin
+from .banks.prior import Proposal
+from .banks.table import PARAMETERS
+from .derived import binary_parameters
+from .distance_table import load_distance_table
+from .errors import DotpeExecError
+from .kernels.masses import chirp_mass, effective_spin
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from ..banks.format import Bank
-    from ..loading import StoredRun
+    from .banks.format import Bank
+    from .loading import StoredRun
 
 _SPINS = ("a_1", "a_2", "tilt_1", "tilt_2", "phi_12", "phi_jl")
 _N_DRAWS, _N_BINS = 2**15, 60
@@ -77,7 +77,7 @@ def _adapted_ranges(run: StoredRun) -> tuple[tuple[float, float], float] | None:
 
 def _banks(run: StoredRun) -> dict[str, Bank]:
     """Return a run's banks; none where they are gone, or for a run without."""
-    from ..banks.format import open_banks
+    from .banks.format import open_banks
 
     try:
         return open_banks(run.kwargs.get("bank_folder"))
