@@ -212,15 +212,25 @@ class Run(StoredRun):
 
         return bilby_likelihood(self)
 
-    # Other priors
+    # Other priors and data
 
     def reweight(
         self,
         ratio: Callable[[pd.DataFrame], Any] | None = None,
         *,
         distance: str | None = None,
+        psds: Any = None,
+        asd_drift: Any = None,
+        approximant: str | None = None,
+        calibration: Mapping[str, str | os.PathLike] | None = None,
+        calibration_correction: str = "data",
+        n_curves: int = 200,
+        seed: int = 0,
+        executor: Any = None,
+        n_procs: int | None = None,
+        progress: bool = False,
     ) -> Reweighted:
-        """Return the posterior under another prior.
+        """Return the posterior under another prior, noise, waveform model or calibration.
 
         Parameters
         ----------
@@ -230,16 +240,57 @@ class Run(StoredRun):
         distance : str, optional
             ``"comoving"``: uniform in comoving volume and source time, instead of in
             luminosity volume.
+        psds : dict or sequence of path, optional
+            Power spectral densities of the detectors (text of two columns: frequency [Hz]
+            and density [1/Hz]), by name or in the event's order. Likelihoods of the
+            samples are computed again, exactly.
+        asd_drift : float, sequence or dict, optional
+            Level of the noise over that of the densities; as in ``run``. Without: 1 with
+            new densities, else the run's.
+        approximant : str, optional
+            Another waveform model; also exactly. Samples are moved in time and phase to
+            where the new model's m = 2 mode is in phase with the old one's.
+        calibration : dict of path, optional
+            Envelope files by detector, as bilby reads them: the likelihood is averaged over
+            curves drawn from them, and ``samples`` get ``calibration_curve``, one of these
+            drawn by likelihood (rows of ``curves``).
+        calibration_correction : {"data", "template"}
+            What the files' factors are applied to, as in bilby; files of the LVK: data.
+        n_curves, seed : int
+            How many calibration curves, and their seed.
+        executor, n_procs, progress
+            Where likelihoods are computed, as in :func:`dotpe_exec.run_multicore`.
 
         Returns
         -------
         Reweighted
             Samples with new weights, evidence if ``ratio`` is that of normalised
-            densities, and effective sample sizes.
+            densities, effective sample sizes and a verdict. Of more than 10000 samples so
+            many are drawn by weight before likelihoods are computed.
+
+        Raises
+        ------
+        InputError, MissingFileError, BankError
+            Something that was given cannot be used.
+        RunDirectoryError
+            The run directory lacks event or posterior.
         """
         from .reweighting import reweight
+        from .reweighting.likelihood import OtherData
 
-        return reweight(self, ratio, distance=distance)
+        other = OtherData(
+            psds,
+            asd_drift,
+            approximant,
+            calibration,
+            calibration_correction,
+            n_curves,
+            seed,
+        )
+        return reweight(
+            self, ratio, distance=distance, other=other,
+            executor=executor, n_procs=n_procs, progress=progress,
+        )  # fmt: skip
 
     # How it shows
 

@@ -23,7 +23,7 @@ from .banks import bank
 from .campaign import campaign
 from .cite import cite
 from .events import event
-from .results import export, plot, report
+from .results import export, plot, report, reweight
 from .runs import demo, infer, run
 from .tuning import autotune, info
 
@@ -90,6 +90,7 @@ def main(debug: bool, verbose: bool) -> None:
 
 
 for _command in (
-    autotune, bank, campaign, cite, demo, event, export, infer, info, plot, report, run
+    autotune, bank, campaign, cite, demo, event, export, infer, info, plot, report,
+    reweight, run,
 ):  # fmt: skip
     main.add_command(_command)

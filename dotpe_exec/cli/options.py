@@ -27,6 +27,10 @@ class JSONOrText(click.ParamType):
 
 VALUE = JSONOrText()
 
+#: Paths that the shell completes; whether they exist is found out by who opens them.
+FILE = click.Path(dir_okay=False, readable=False)
+FOLDER = click.Path(file_okay=False, readable=False)
+
 
 def executor_options(command: Callable) -> Callable:
     """Add the options that say where tasks run."""

@@ -1,13 +1,15 @@
-"""``dotpe-exec report``, ``plot`` and ``export``: what is made of finished runs."""
+"""``dotpe-exec report``, ``plot``, ``export`` and ``reweight``: uses of finished runs."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import click
 
 from ..errors import InputError
+from .options import FILE, FOLDER, VALUE, executor_options
 
 
 @click.command()
@@ -86,3 +88,97 @@ def export(rundirs: tuple[str, ...], form: str, output: str | None) -> None:
     if len(rundirs) > 1:
         raise InputError(f"a bilby result holds one run, {len(rundirs)} were given")
     click.echo(to_bilby(rundirs[0], output))
+
+
+@click.command()
+@click.argument("rundir", type=FOLDER)
+@click.option(
+    "--distance",
+    type=click.Choice(["comoving"]),
+    help="Prior: uniform in comoving volume and source time.",
+)
+@click.option(
+    "--psd",
+    "psds",
+    multiple=True,
+    metavar="DETECTOR=FILE",
+    help="Power spectral density, text of two columns; one for each detector.",
+)
+@click.option(
+    "--asd-drift",
+    type=VALUE,
+    help="Level of the noise over that of the densities: a number, JSON list or dictionary "
+    "(default: 1 with --psd, else the run's).",
+)
+@click.option("--approximant", help="Another waveform model.")
+@click.option(
+    "--calibration",
+    multiple=True,
+    metavar="DETECTOR=FILE",
+    help="Calibration envelope as bilby reads it, to average over.",
+)
+@click.option(
+    "--calibration-correction",
+    type=click.Choice(["data", "template"]),
+    default="data",
+    show_default=True,
+    help="What the envelope's factors are applied to.",
+)
+@click.option(
+    "--n-curves", type=int, default=200, show_default=True, help="Calibration curves."
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the curves.")
+@click.option(
+    "-o",
+    "--output",
+    default="reweighted.feather",
+    show_default=True,
+    type=FILE,
+    help="Samples with new weights; a summary goes beside it (.json).",
+)
+@executor_options
+def reweight(rundir: str, output: str, **arguments: Any) -> None:
+    """Give the samples in RUNDIR the weights of other assumptions.
+
+    \b
+    Example:
+      dotpe-exec reweight runs/GW150914 --calibration H1=H1.txt --calibration L1=L1.txt
+    """
+    from ..atomic import write_feather, write_json
+    from ..result import load
+
+    path = Path(output)
+    if path.suffix != ".feather":
+        raise InputError(f"--output is {output}, expected a name that ends in .feather")
+    for name in ("psds", "calibration"):
+        arguments[name] = _by_detector(name, arguments[name])
+    new = load(rundir).reweight(**arguments)
+    write_feather(path, new.samples)
+    summary = {
+        "rundir": str(Path(rundir).resolve()),
+        "arguments": {
+            name: value for name, value in arguments.items() if value is not None
+        },
+        "ln_evidence": new.ln_evidence,
+        "ln_evidence_ratio_error": new.ln_evidence_ratio_error,
+        "n_effective": new.n_effective,
+        "n_effective_i": new.n_effective_i,
+        "verdict": new.verdict,
+    }
+    write_json(path.with_suffix(".json"), summary)
+    click.echo(f"ln evidence {new.ln_evidence:.3f}; {new.verdict}")
+    click.echo(path)
+
+
+def _by_detector(name: str, pairs: tuple[str, ...]) -> dict[str, str] | None:
+    """Return ``DETECTOR=FILE`` pairs as a dictionary, None without."""
+    option = "--psd" if name == "psds" else f"--{name}"
+    files = {}
+    for pair in pairs:
+        detector, equals, file = pair.partition("=")
+        if not (detector and equals and file):
+            raise InputError(
+                f"{option} is {pair!r}, expected DETECTOR=FILE, as in H1=H1.txt"
+            )
+        files[detector] = file
+    return files or None

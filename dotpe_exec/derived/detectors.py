@@ -61,7 +61,7 @@ def detector_parameters(run: StoredRun, samples: pd.DataFrame) -> pd.DataFrame:
     likelihood = run.likelihood
     event = likelihood.event_data
     names = [interferometer_name(name) for name in event.detector_names]
-    response_dps, delay_ds = _antennas(event.detector_names, samples, event.tgps)
+    response_dps, delay_ds = antennas(event.detector_names, samples, event.tgps)
     times_ds = samples["t_geocenter"].to_numpy(float) + delay_ds
     dh_ds, hh_ds = _inner_products(likelihood, samples, response_dps, times_ds)
     out: dict[str, np.ndarray] = {}
@@ -79,7 +79,7 @@ def detector_parameters(run: StoredRun, samples: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(out, index=samples.index)
 
 
-def _antennas(
+def antennas(
     detector_names: Sequence[str], samples: pd.DataFrame, tgps: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return antenna responses (n_d, 2, n_s) and delays from the geocenter (n_d, n_s)."""

@@ -1,0 +1,366 @@
+"""Likelihoods of a run's samples under another noise, waveform model or calibration.
+
+Noise and model: exact likelihoods, on the full frequency grid, of the samples as they are.
+Waveform models differ in what they call time and phase. As the prior is uniform in both, a
+shift of them that depends on masses, spins and inclination alone changes nothing but where
+the samples are: each sample is moved in time and phase until the new model's m = 2 mode is
+in phase with the old one's, and its likelihood is taken there.
+
+Calibration: likelihoods under drawn curves, by relative binning, averaged
+(:mod:`dotpe_exec.kernels.calibrated`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .. import seeds
+from ..errors import InputError, RunDirectoryError
+from ..executors.phases import PhaseRunner
+from ..executors.resolve import HeldExecutor
+from ..executors.store import ArrayStore
+from ..executors.task import Task
+from ..interrupts import terminations_raise
+from ..monitor import Monitor
+from ..validation import positive_integer
+from ..waveforms import ModeGenerator, generation_way
+from ..waveforms.parameters import PARAMETERS
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from ..result import Run
+
+_WAVEFORMS_PER_TASK = 64
+_FEWEST_CURVES_COUNT = 10.0
+
+
+@dataclass(frozen=True)
+class OtherData:
+    """What is to be assumed instead, of noise, waveforms and calibration.
+
+    Parameters
+    ----------
+    psds : dict or sequence of path, optional
+        Power spectral densities, text of two columns, for each detector.
+    asd_drift : float, sequence or dict, optional
+        Level of the noise over that of the densities. None: 1 with new densities, else
+        the run's.
+    approximant : str, optional
+    calibration : dict of path, optional
+        Envelope files by detector.
+    calibration_correction : {"data", "template"}
+    n_curves : int
+        Calibration curves to average over.
+    seed : int
+        Of curves.
+    """
+
+    psds: Any = None
+    asd_drift: Any = None
+    approximant: str | None = None
+    calibration: Mapping[str, Any] | None = None
+    calibration_correction: str = "data"
+    n_curves: int = 200
+    seed: int = 0
+
+    @property
+    def changes_likelihood(self) -> bool:
+        """Whether noise or waveforms are others."""
+        return not (
+            self.psds is None and self.asd_drift is None and self.approximant is None
+        )
+
+
+@dataclass(frozen=True)
+class OtherLikelihoods:
+    """Samples under other assumptions.
+
+    Parameters
+    ----------
+    samples : DataFrame
+        Moved in time and phase where the model is another, with ``lnl_new`` if
+        likelihoods are others, and with ``calibration_curve`` if calibration was averaged.
+    ln_ratio_s : (n,) float
+        ln of new over old likelihood.
+    remarks : tuple of str
+        What to know about them.
+    curves : dict
+        By detector, calibration curves at the bins' edges, (n_k, n_b) complex.
+    """
+
+    samples: pd.DataFrame
+    ln_ratio_s: np.ndarray
+    remarks: tuple[str, ...]
+    curves: Mapping[str, np.ndarray]
+
+
+def other_likelihoods(
+    run: Run, samples: pd.DataFrame, other: OtherData, **where: Any
+) -> OtherLikelihoods:
+    """Return what other assumptions make of samples.
+
+    Parameters
+    ----------
+    run : Run
+    samples : DataFrame
+        Rows of its samples.
+    other : OtherData
+    **where
+        ``executor``, ``n_procs``, ``progress``.
+
+    Raises
+    ------
+    InputError, MissingFileError, RunDirectoryError
+    """
+    likelihood = _likelihood(run, other)
+    old = "lnl_exact" if "lnl_exact" in samples else "lnl"
+    ln_ratio_s = np.zeros(len(samples))
+    remarks: list[str] = []
+    curves: dict[str, np.ndarray] = {}
+    curves_dkb = _curves(likelihood, other) if other.calibration is not None else None
+    with _runner(**where) as runner:
+        if other.changes_likelihood:
+            if other.approximant is not None:
+                samples = _moved(run, likelihood, samples)
+            new = _exact(runner, likelihood, samples)
+            ln_ratio_s += new - samples[old].to_numpy(float)
+            samples = samples.assign(lnl_new=new)
+        if curves_dkb is not None:
+            averaged = _calibrated(runner, likelihood, samples, curves_dkb, other.seed)
+            ln_ratio_s += averaged["ln_ratio"]
+            samples = samples.assign(calibration_curve=averaged["curve"].astype(np.int32))
+            names = likelihood.event_data.detector_names
+            curves = dict(zip(names, curves_dkb, strict=True))
+            n_effective = float(np.median(averaged["n_effective"]))
+            remarks.append(
+                f"{n_effective:.0f} of {other.n_curves} calibration curves count"
+            )
+            if n_effective < _FEWEST_CURVES_COUNT:
+                remarks[-1] += ": expected more, by a larger n_curves"
+    return OtherLikelihoods(samples, ln_ratio_s, tuple(remarks), curves)
+
+
+def _likelihood(run: Run, other: OtherData) -> Any:
+    """Return a relative-binning likelihood of the run's data as they are to be seen."""
+    from ..cogwheel_bridge import check_approximant, make_likelihood
+    from ..events.psds import read_psds
+    from ..stages.noise_drift import drift_by_detector
+
+    old = run.likelihood
+    event, detectors = old.event_data, tuple(old.event_data.detector_names)
+    drift = drift_by_detector(other.asd_drift, detectors)
+    if other.psds is not None:
+        event = _with_noise(event, read_psds(other.psds, detectors))
+        drift = np.ones(len(detectors)) if drift is None else drift
+    if not other.changes_likelihood:
+        return old
+    approximant, modes = str(run.approximant), run.harmonic_modes
+    if other.approximant is not None:
+        approximant, modes = check_approximant(other.approximant), None
+    likelihood = make_likelihood(event, approximant, old.par_dic_0, old.fbin,
+                                 harmonic_modes=modes)  # fmt: skip
+    likelihood.asd_drift = old.asd_drift if drift is None else drift
+    return likelihood
+
+
+def _with_noise(event: Any, tables: Sequence[Any]) -> Any:
+    """Return an event whose whitening filters are those of other densities."""
+    from cogwheel.data import EventData
+
+    filters = np.zeros_like(event.wht_filter)
+    for d, (path, (frequencies, density)) in enumerate(tables):
+        used = event.wht_filter[d] > 0
+        f_used = event.frequencies[used]
+        # Files often end one step before the last frequency.
+        if frequencies[0] > f_used[0] or frequencies[-1] < f_used[-1] - 1.0:
+            raise InputError(
+                f"the power spectral density {path} covers {frequencies[0]:g} to "
+                f"{frequencies[-1]:g} Hz, expected {f_used[0]:g} to {f_used[-1]:g} Hz"
+            )
+        ln_density = np.interp(f_used, frequencies, np.log(density))
+        filters[d, used] = np.exp(-0.5 * ln_density)
+    return EventData(
+        event.eventname, event.frequencies, event.strain, filters,
+        event.detector_names, event.tgps, event.tcoarse,
+    )  # fmt: skip
+
+
+def _exact(runner: PhaseRunner, likelihood: Any, samples: pd.DataFrame) -> np.ndarray:
+    """Return exact ln likelihoods of samples, (n,); equal rows once."""
+    from ..stages.binning_error import exact_lnlikes
+
+    params = list(likelihood.params)
+    group_s = samples.groupby(params, sort=False, dropna=False).ngroup().to_numpy()
+    _, first = np.unique(group_s, return_index=True)
+    rows = samples.iloc[first][params].to_dict("records")
+    return exact_lnlikes(runner, likelihood, rows)[group_s]
+
+
+def _moved(run: Run, likelihood: Any, samples: pd.DataFrame) -> pd.DataFrame:
+    """Return samples whose new waveforms are in phase with the old ones."""
+    from ..cogwheel_bridge import hplus_hcross_by_m
+
+    old, new = run.likelihood.waveform_generator, likelihood.waveform_generator
+    fbin = likelihood.fbin
+    # Power per bin, in the most sensitive sense: all detectors, of the reference grid.
+    weight_f = np.sum(likelihood.event_data.wht_filter**2, axis=0)
+    weight_b = np.interp(fbin, likelihood.event_data.frequencies, weight_f)
+    weight_b = weight_b * np.gradient(fbin)
+    slow = list(old.slow_params)
+    dt, dphi = np.zeros(len(samples)), np.zeros(len(samples))
+    groups = samples.reset_index(drop=True).groupby(slow, sort=False).indices
+    for values, rows in groups.items():
+        par_dic = dict(zip(slow, map(float, values), strict=True))
+        h_old = dict(zip(_m_arr(old), hplus_hcross_by_m(old, fbin, par_dic), strict=True))
+        h_new = dict(zip(_m_arr(new), hplus_hcross_by_m(new, fbin, par_dic), strict=True))
+        dt[rows], dphi[rows] = time_and_phase_shift(fbin, weight_b, h_old, h_new)
+    return samples.assign(
+        t_geocenter=samples["t_geocenter"] + dt,
+        phi_ref=np.mod(samples["phi_ref"] + dphi, 2 * np.pi),
+    )
+
+
+def _m_arr(generator: Any) -> list[int]:
+    return list(dict.fromkeys(int(m) for _, m in generator.harmonic_modes))
+
+
+def time_and_phase_shift(
+    fbin_b: np.ndarray,
+    weight_b: np.ndarray,
+    old_mpb: Mapping[int, np.ndarray],
+    new_mpb: Mapping[int, np.ndarray],
+) -> tuple[float, float]:
+    """Return what is to be added to time [s] and phase [rad] of a new waveform.
+
+    Parameters
+    ----------
+    fbin_b : (n_b,) float
+        [Hz]
+    weight_b : (n_b,) float
+        Squared whitening filter times the bins' widths.
+    old_mpb, new_mpb : dict of (2, n_b) complex
+        Waveforms by azimuthal number; of both, m = 2 is fitted, by a line in frequency
+        weighted by its power. A phase of pi more leaves even m as they are: the other
+        modes decide.
+    """
+    product_b = np.sum(old_mpb[2] * new_mpb[2].conj(), axis=0)
+    power_b = weight_b * np.abs(product_b)
+    phase_b = np.unwrap(np.angle(product_b))
+    use = power_b > 1e-6 * power_b.max()
+    slope, constant = np.polyfit(fbin_b[use], phase_b[use], 1, w=np.sqrt(power_b[use]))
+    line_b = np.exp(1j * slope * fbin_b)
+
+    def overlap(phase: float) -> float:
+        return sum(
+            float(np.sum(weight_b * (old_mpb[m] * (new_mpb[m] * line_b).conj()
+                                     * np.exp(-1j * m * phase)).real))
+            for m in old_mpb.keys() & new_mpb.keys()
+        )  # fmt: skip
+
+    phase = max(constant / 2, constant / 2 + np.pi, key=overlap)
+    return -slope / (2 * np.pi), float(phase)
+
+
+def _curves(likelihood: Any, other: OtherData) -> np.ndarray:
+    """Return calibration curves at the bins' edges, (n_d, n_k, n_b)."""
+    from ..events.calibration import calibration_factors, draw_nodes, read_envelopes
+
+    event, fbin = likelihood.event_data, likelihood.fbin
+    n_curves = positive_integer("n_curves", other.n_curves)
+    assert other.calibration is not None
+    envelopes = read_envelopes(
+        other.calibration, tuple(event.detector_names), other.calibration_correction
+    )
+    used = event.frequencies[(event.wht_filter > 0).any(axis=0)]
+    curves_dkb = np.ones((len(event.detector_names), n_curves, len(fbin)), dtype=complex)
+    for d, name in enumerate(event.detector_names):
+        if name in envelopes:
+            rng = seeds.generator(other.seed, "calibration", name)
+            nodes_n, values_kxn = draw_nodes(
+                envelopes[name], float(used[0]), float(used[-1]), n_curves, rng
+            )
+            curves_dkb[d] = calibration_factors(fbin, nodes_n, values_kxn)
+    return curves_dkb
+
+
+def _calibrated(
+    runner: PhaseRunner,
+    likelihood: Any,
+    samples: pd.DataFrame,
+    curves_dkb: np.ndarray,
+    seed: int,
+) -> dict[str, np.ndarray]:
+    """Return ``ln_ratio``, ``curve`` and ``n_effective`` of samples, (n,) each."""
+    from ..cogwheel_bridge import make_summary
+    from ..derived.detectors import antennas
+    from ..stages.calibration_tasks import CalibrationTask, calibrate
+    from ..stages.exact_tasks import SamplePoints
+
+    generator, event = likelihood.waveform_generator, likelihood.event_data
+    modes = tuple((int(ell), int(m)) for ell, m in generator.harmonic_modes)
+    options = tuple((key, value) for key, value in generator.lalsimulation_commands)
+    way = generation_way(generator.approximant, modes, options)
+    f_ref = float(likelihood.par_dic_0["f_ref"])
+    maker = ModeGenerator(
+        generator.approximant, modes, f_ref, likelihood.fbin, way, options
+    )
+    summary = runner.store.put(make_summary(likelihood))
+    curves = runner.store.put(curves_dkb)
+    response_dps, delay_ds = antennas(event.detector_names, samples, event.tgps)
+    times_ds = samples["t_geocenter"].to_numpy(float) + delay_ds + event.tcoarse
+    phi_s, distance_s = (
+        samples[name].to_numpy(float) for name in ("phi_ref", "d_luminosity")
+    )
+    uniforms_s = seeds.generator(seed, "calibration curve of samples").random(len(samples))
+    columns = [name for name in PARAMETERS if name in samples]
+    number_s = samples.groupby(columns, sort=False).ngroup().to_numpy()
+    order_s = np.argsort(number_s, kind="stable")
+    tasks, members = [], {}
+    for start in range(0, int(number_s.max()) + 1, _WAVEFORMS_PER_TASK):
+        low, high = np.searchsorted(number_s[order_s], [start, start + _WAVEFORMS_PER_TASK])
+        rows = order_s[low:high]
+        waveform_s = number_s[rows] - start
+        _, first = np.unique(waveform_s, return_index=True)
+        table = samples.iloc[rows[first]]
+        parameters_ik = np.stack(
+            [table[n].to_numpy(float) if n in table else np.zeros(len(table))
+             for n in PARAMETERS], axis=1,
+        )  # fmt: skip
+        key = f"{start:08d}"
+        members[key] = rows
+        points = SamplePoints(
+            response_dps[..., rows], times_ds[:, rows], phi_s[rows], distance_s[rows]
+        )
+        payload = CalibrationTask(maker, summary, curves, parameters_ik, waveform_s, points,
+                                  uniforms_s[rows])  # fmt: skip
+        tasks.append(Task(key, payload))
+    found = {name: np.empty(len(samples)) for name in ("ln_ratio", "curve", "n_effective")}
+    for task, result in runner.map("calibration", calibrate, tasks, n_tasks=len(tasks)):
+        rows = members[task.key]
+        found["ln_ratio"][rows] = result.ln_ratio_s
+        found["curve"][rows] = result.curve_s
+        found["n_effective"][rows] = result.n_effective_s
+    if not np.isfinite(found["ln_ratio"]).all():
+        raise RunDirectoryError("likelihoods under calibration curves are not finite")
+    return found
+
+
+@contextlib.contextmanager
+def _runner(
+    executor: Any = None, n_procs: int | None = None, progress: bool = False
+) -> Iterator[PhaseRunner]:
+    if n_procs is not None:
+        positive_integer("n_procs", n_procs)
+    with (
+        terminations_raise(),
+        Monitor(progress) as monitor,
+        HeldExecutor(executor, n_procs, keep_warm=False) as workers,
+        PhaseRunner(ArrayStore(), workers, monitor=monitor) as runner,
+    ):
+        yield runner
