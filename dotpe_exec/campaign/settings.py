@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import inspect
+import math
 import os
 import sys
 from collections.abc import Callable, Mapping
@@ -15,7 +16,14 @@ from typing import Any
 from ..atomic import atomic_write
 from ..errors import InputError, MissingFileError
 from ..rundir.files import check_name
-from ..validation import integer, jsonable, number, positive_integer
+from ..validation import (
+    integer,
+    jsonable,
+    number,
+    positive_integer,
+    positive_number,
+    short,
+)
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -50,9 +58,9 @@ class Analysis:
     arguments: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.method not in METHODS:
+        if not isinstance(self.method, str) or self.method not in METHODS:
             raise InputError(
-                f"the method of analysis is {self.method!r}, expected infer or run"
+                f"the method of analysis is {short(self.method)}, expected infer or run"
             )
         known = set(inspect.signature(analysis_function(self.method)).parameters)
         for name in self.arguments:
@@ -158,18 +166,45 @@ class Injections:
     tgps_step: float = 1e4
 
     def __post_init__(self) -> None:
-        from ..banks.prior import check_mchirp_range, check_q_min
+        from ..banks.prior import check_f_ref, check_mchirp_range, check_q_min
 
         integer("injections: n", self.n, minimum=0)
         integer("injections: seed", self.seed, minimum=0)
-        if not self.detectors:
-            raise InputError("injections: detectors are missing")
-        for name in ("duration", "fmin", "fmax", "time_half_range", "tgps_step"):
-            number(f"injections: {name}", getattr(self, name), minimum=0.0)
+        networks = isinstance(self.detectors, list | tuple) and self.detectors
+        if not networks or not all(isinstance(one, str) and one for one in self.detectors):
+            raise InputError(
+                f"injections: detectors is {short(self.detectors)}, expected a list of "
+                "networks such as 'HL'"
+            )
+        for name in ("asds", "psds"):
+            value = getattr(self, name)
+            if not isinstance(value, Mapping) or not all(
+                isinstance(one, str) for one in value.values()
+            ):
+                raise InputError(
+                    f"injections: {name} is {short(value)}, expected a name or file for "
+                    "each detector"
+                )
+        for name in ("duration", "fmax", "tgps_step"):
+            positive_number(f"injections: {name}", getattr(self, name))
+        for name in ("fmin", "time_half_range", "d_luminosity_max", "first_tgps"):
+            if number(f"injections: {name}", getattr(self, name), minimum=0.0) == math.inf:
+                raise InputError(f"injections: {name} is infinite")
         for name in ("mchirp_range", "snr_range"):
             value = getattr(self, name)
-            if len(value) != 2 or not all(isinstance(one, int | float) for one in value):
-                raise InputError(f"injections: {name} is {value}, expected two numbers")
+            two = isinstance(value, list | tuple) and len(value) == 2
+            if not two or not all(
+                isinstance(one, int | float) and abs(one) < math.inf for one in value
+            ):
+                raise InputError(
+                    f"injections: {name} is {short(value)}, expected two numbers"
+                )
+        if not isinstance(self.approximant, str):
+            raise InputError(
+                f"injections: approximant is {short(self.approximant)}, expected a name"
+            )
+        check_f_ref("injections: f_ref", self.f_ref)
+        number("injections: q_min", self.q_min, minimum=0.0)
         check_mchirp_range("injections: mchirp_range", self.mchirp_range)
         check_q_min("injections: q_min", self.q_min)
         low, high = self.snr_range
