@@ -268,7 +268,7 @@ class Campaign:
             raise InputError(self._changed(changes))
         for job in jobs:
             if job.overwrite:  # here, so that an attempt that is ended can be resumed
-                self._forget(job.name)
+                self.forget(job.name)
             write_json(self.files.job(job.name), records[job.name])
         jobs = [dataclasses.replace(job, overwrite=False) for job in jobs]
         with terminations_raise():
@@ -289,8 +289,8 @@ class Campaign:
             "event data": file_digest(job.event_file),
         }
 
-    def _forget(self, name: str) -> None:
-        """Remove the results of an event."""
+    def forget(self, name: str) -> None:
+        """Remove the results of an event; its data stay."""
         self.files.outcome(name).unlink(missing_ok=True)
         self.files.page(name).unlink(missing_ok=True)
         shutil.rmtree(self.files.rundir(name), ignore_errors=True)
