@@ -45,7 +45,7 @@ def held(text: str) -> str:
     return _TOGETHER.sub(lambda found: found[0].replace(" ", "\N{NO-BREAK SPACE}"), text)
 
 
-def render_template(name: str, **context: Any) -> str:
+def render_template(name: str, /, **context: Any) -> str:
     """Return a page; everything in the context is escaped.
 
     Parameters
