@@ -19,6 +19,9 @@ from .distance import DistanceTable
 from .distance_grid import tabulate_distance
 from .summary import LineFit, Summary, mode_pairs
 
+# Of the polarisations' products, relative: below, they are one and the same.
+_SMALLEST_DETERMINANT = 1e-6
+
 
 @dataclass(frozen=True)
 class FilterData:
@@ -255,12 +258,38 @@ def mode_norms(h_impb: np.ndarray, data: FilterData) -> np.ndarray:
     return norms_ikds
 
 
-def single_detector_lnlike(series_dtc: np.ndarray, norms_kds: np.ndarray) -> np.ndarray:
-    """Return a rough ln likelihood of the arrival time at each detector, (n_d, n_t).
+def single_detector_lnlike(
+    series_dtc: np.ndarray, norms_kds: np.ndarray, data: FilterData
+) -> np.ndarray:
+    """Return the ln likelihood of the arrival time at each detector, (n_d, n_t).
 
-    Maximised over distance and phase as if modes and polarisations were orthogonal and
-    of independent phases, (sum |z|)^2 / (2 hh): made for proposals.
+    Maximised over the amplitudes of both polarisations and over phase, as in the
+    incoherent stage: u^T M^-1 u / 2. Its maximum is where a detector by itself would have
+    the signal arrive. A bound that lets polarisations or modes have phases of their own is
+    largest elsewhere, by several milliseconds for inclined, precessing binaries.
     """
-    power_dt = np.sum(np.abs(series_dtc), axis=-1, dtype=float) ** 2
-    norm_d = norms_kds[0, :, 0].real + norms_kds[0, :, 2].real
-    return 0.5 * power_dt / norm_d[:, None]
+    n_d, n_t, n_c = series_dtc.shape
+    z_mpdt = np.moveaxis(series_dtc, -1, 0).reshape(n_c // 2, 2, n_d, n_t)
+    lnlike_dt = np.zeros((n_d, n_t))
+    for cos_k, sin_k in zip(data.cos_ko.T, data.sin_ko.T, strict=True):
+        phasor_m = (cos_k - 1j * sin_k)[data.m_arr].astype(np.complex64)
+        plus_dt, cross_dt = np.tensordot(phasor_m, z_mpdt, 1).real.astype(float)
+        norm_ds = np.tensordot(cos_k + 1j * sin_k, norms_kds, 1).real
+        plus2_d, both_d, cross2_d = norm_ds.T[..., np.newaxis]
+        # Without its part that is determined by rounding alone.
+        determinant_d = plus2_d * cross2_d - both_d**2 / 4
+        determinant_d = np.maximum(
+            determinant_d, _SMALLEST_DETERMINANT * plus2_d * cross2_d
+        )
+        twice_dt = (
+            cross2_d * plus_dt**2 - both_d * plus_dt * cross_dt + plus2_d * cross_dt**2
+        )
+        np.maximum(
+            lnlike_dt,
+            np.divide(
+                twice_dt / 2, determinant_d, out=np.zeros_like(twice_dt),
+                where=determinant_d > 0,
+            ),
+            out=lnlike_dt,
+        )  # fmt: skip
+    return lnlike_dt

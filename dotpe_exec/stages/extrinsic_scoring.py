@@ -29,6 +29,9 @@ MIN_EFFECTIVE_PRIOR = 32
 MAX_PROPOSAL_POINTS = 2**15
 """Points at which a proposal stops growing."""
 
+_FITS = 0.9
+"""ln evidence over incoherent ln likelihood of a waveform that some sky position fits."""
+
 N_SCREENED, SCREEN_DROP, N_SCREEN_POINTS = 1024, 12.0, 1024
 """Survivors whose evidence is estimated: at most, and how far in ln(incoherent likelihood
 times prior weight) below the best; points used for it."""
@@ -64,6 +67,7 @@ def adapt_proposals(
     n_u = n_sequence_dimensions(n_d)
     sequence = runner.store.put(halton(MAX_PROPOSAL_POINTS, n_u))
     accepted: list[tuple[int, AdaptedProposal]] = []
+    fit: list[int] = []
     start = 0
     while len(accepted) < N_PARENTS and start < len(parents):
         wave = parents[start : start + N_PARENTS - len(accepted)]
@@ -91,11 +95,24 @@ def adapt_proposals(
                 "proposals", propose, tasks, n_tasks=len(tasks), unit="proposal"
             )
         }
+        fit += [
+            k
+            for k, made in results.items()
+            if made.ln_evidence > _FITS * candidates.lnlike_k[k]
+        ]
         accepted += [
             (int(k), results[int(k)])
             for k in wave
             if results[int(k)].n_effective_prior > MIN_EFFECTIVE_PRIOR
         ]
+    if not accepted and fit:
+        snr = np.sqrt(2 * max(candidates.lnlike_k[k] for k in fit))
+        raise SelectionError(
+            "the signal is too loud to draw extrinsic samples for: a signal-to-noise "
+            f"ratio of {snr:.0f} determines sky position, polarisation and time so "
+            f"precisely that of {MAX_PROPOSAL_POINTS} points fewer than "
+            f"{MIN_EFFECTIVE_PRIOR} fit; give extrinsic_samples drawn around them"
+        )
     if not accepted:
         raise SelectionError(
             f"none of {start} waveforms gave a proposal with more than "

@@ -196,7 +196,8 @@ def propose(task: ProposalTask) -> AdaptedProposal:
     series_dtc = filter_series(h_impb, data, first_d, n_t)[0]
     norms_kds = mode_norms(h_impb, data)[0]
 
-    prob_dt = tempered_proposal(single_detector_lnlike(series_dtc, norms_kds), BETA, sky)
+    lnlike_dt = single_detector_lnlike(series_dtc, norms_kds, data)
+    prob_dt = tempered_proposal(lnlike_dt, BETA, sky)
     prob_jdt, n_j = [prob_dt], [min(FIRST_POINTS, n_max)]
     bins_qd = np.empty((0, len(first_d)), dtype=np.int64)
     lnlike_q = np.empty(0)

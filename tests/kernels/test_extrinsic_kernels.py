@@ -165,8 +165,31 @@ def test_loudest_time_is_where_the_signal_is(table):
     h_mpb, summary, _, _ = _problem(3, 2, [2])
     data = _prepare(summary, h_mpb, table, 4)
     series_dtc = filter_series(h_mpb[None], data, np.zeros(2, int), N_T)[0]
-    lnlike_dt = single_detector_lnlike(series_dtc, mode_norms(h_mpb[None], data)[0])
+    lnlike_dt = single_detector_lnlike(series_dtc, mode_norms(h_mpb[None], data)[0], data)
     assert np.all(np.abs(np.argmax(lnlike_dt, axis=1) - N_T / 2) <= 2)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_single_detector_likelihood_is_the_largest_over_amplitudes_and_phase(seed, table):
+    h_mpb, summary, _, _ = _problem(seed, 2, [2, 1, 3])
+    data = _prepare(summary, h_mpb, table, 16)
+    series_dtc = filter_series(h_mpb[None], data, np.zeros(2, int), N_T)[0]
+    norms_kds = mode_norms(h_mpb[None], data)[0]
+    lnlike_dt = single_detector_lnlike(series_dtc, norms_kds, data)
+    t = N_T // 2
+    for d in range(2):
+        largest = -np.inf
+        z_mp = series_dtc[d, t].reshape(3, 2)
+        for o in range(16):
+            for angle in np.linspace(0, np.pi, 2000):
+                f_p = np.array([np.cos(angle), np.sin(angle)])
+                phase_m = data.cos_ko[data.m_arr, o] - 1j * data.sin_ko[data.m_arr, o]
+                d_h = (phase_m @ z_mp @ f_p).real
+                products_s = np.array([f_p[0] ** 2, f_p[0] * f_p[1], f_p[1] ** 2])
+                phase_k = data.cos_ko[:, o] + 1j * data.sin_ko[:, o]
+                h_h = (phase_k @ norms_kds[:, d] @ products_s).real
+                largest = max(largest, d_h**2 / h_h / 2)
+        assert lnlike_dt[d, t] == pytest.approx(largest, rel=1e-4)
 
 
 def test_tabulated_distance_integral_is_zero_at_most_and_finite(table):
