@@ -7,7 +7,8 @@ For each event: `infer`, then nautilus over the same prior with cogwheel's
 bins of the first. Nothing of this package's likelihood is part of the second. Writes
 ``FOLDER/EVENT.json`` and prints a row of a table; an event whose file is there is not run
 again, so that the table can be made in parts. A nested run takes some ten minutes of one
-core.
+core; ``--nested OTHER_FOLDER`` takes those of an earlier table, with their reference
+waveforms, where they are there, and runs `infer` alone.
 
 The simulated events have Gaussian noise of a fixed seed, distances are chosen for the
 signal-to-noise ratio; chirp masses 8 to 60, signal-to-noise ratios 8 to 30, two and three
@@ -54,6 +55,8 @@ def main() -> None:
     parser.add_argument("--n-effective", type=float, default=4000)
     parser.add_argument("--n-live", type=int, default=800)
     parser.add_argument("--n-procs", type=int)
+    parser.add_argument("--nested", type=Path, help="Folder of an earlier table.")
+    parser.add_argument("--seed", type=int, default=SEED, help="Of infer's draws.")
     arguments = parser.parse_args()
     arguments.folder.mkdir(parents=True, exist_ok=True)
     print("| event | infer | nested | difference | effective waveforms | Pareto's k |")
@@ -80,6 +83,7 @@ def compare(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
     from dotpe_exec import infer
 
     event, mchirp_range = make_event(name)
+    stored = {} if arguments.nested is None else stored_nested(arguments.nested, name)
     rundir = infer(
         event,
         n_effective=arguments.n_effective,
@@ -87,7 +91,8 @@ def compare(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
         q_min=Q_MIN,
         f_ref=F_REF,
         pn_phase_tol=PN_PHASE_TOL,
-        seed=SEED,
+        seed=arguments.seed,
+        par_dic_0=stored.pop("par_dic_0", None),
         rundir=arguments.folder / name,
         n_procs=arguments.n_procs,
         overwrite=True,
@@ -100,8 +105,24 @@ def compare(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
         "n_effective_waveforms": adaptive["n_effective_waveforms"],
         "n_drawn": adaptive["n_drawn"],
         "pareto_k": summary["pareto_k"],
-        **nested(rundir, mchirp_range, arguments.n_live),
+        **(stored or nested(rundir, mchirp_range, arguments.n_live)),
     }
+
+
+def stored_nested(folder: Path, name: str) -> dict[str, Any]:
+    """Return what an earlier nested run found and its reference waveform, if it is there.
+
+    Another reference waveform would be another model of the noise.
+    """
+    path = folder / f"{name}.json"
+    if not path.exists():
+        return {}
+    from cogwheel.utils import read_json
+
+    found = json.loads(path.read_text(encoding="utf-8"))
+    stored = {key: value for key, value in found.items() if key.startswith("nested_")}
+    likelihood = read_json(folder / name / "Posterior.json").likelihood
+    return stored | {"par_dic_0": dict(likelihood.par_dic_0)}
 
 
 def make_event(name: str) -> tuple[Any, tuple[float, float]]:

@@ -21,15 +21,12 @@ from ..executors.task import Task
 from ..executors.threads import OneThread
 from ..kernels.distance import DistanceTable
 from ..kernels.draws import expected_counts, systematic_draw
-from ..kernels.extrinsic import N_TAPS
-from ..kernels.extrinsic_filter import FilterData, prepare_filter
 from ..kernels.incoherent import compile_incoherent, prepare_incoherent
 from ..seeds import generator
 from ..stages.extrinsic import ExtrinsicSamples, draw_extrinsic_samples
-from ..stages.extrinsic_samples import arrival_times
-from ..stages.extrinsic_tasks import Pool
 from ..stages.selection import Survivors
 from .coordinates import PriorCoordinates
+from .placing import Placed, Placing
 from .tasks import (
     FinalResult,
     FinalTask,
@@ -59,15 +56,6 @@ N_EXT_EXPLORING = 256
 POOL_EXPLORING, POOL_POINTS_PER_SAMPLE = 2**14, 64
 """Points from which extrinsic samples are drawn: while exploring, and at the end."""
 
-F_SAMPLING = 8192.0
-"""Of the matched-filter series between which arrival times are interpolated [Hz]."""
-
-_MARGIN_BINS = 2 * N_TAPS
-
-ROOM_SHARE, ROOM = 0.25, 2e-3
-"""How far the time grid extends beyond the arrival times of the samples on both sides: so
-many times their range, and seconds. The final samples, drawn afresh, are to lie in it."""
-
 MAX_KEPT = 2**16
 """Waveforms whose products with the data are kept: some 5 kB each."""
 
@@ -77,43 +65,6 @@ class GeneratedBank:
     """Some waveforms in files, as far as the extrinsic stage looks at a bank."""
 
     handle: BankHandle
-
-
-@dataclass(frozen=True)
-class _Filter:
-    """Matched filters on a time grid, and their handle.
-
-    ``n_t`` times from ``t_start`` [s], in steps of 1 / ``F_SAMPLING``.
-    """
-
-    data: FilterData
-    handle: Any
-    t_start: float
-    n_t: int
-
-    def bins(self, arrival_ed: np.ndarray) -> np.ndarray:
-        """Return arrival times in bins of the grid."""
-        return (arrival_ed - self.t_start) * F_SAMPLING
-
-    def covers(self, arrival_ed: np.ndarray) -> bool:
-        """Return whether all arrival times are well within the grid."""
-        bins_ed = self.bins(arrival_ed)
-        least, most = float(bins_ed.min()), float(bins_ed.max())
-        return least >= _MARGIN_BINS and most <= self.n_t - 1 - _MARGIN_BINS
-
-
-@dataclass(frozen=True)
-class _Placed:
-    """Extrinsic samples, and what tasks need of them.
-
-    ``points`` is the handle of a :class:`.Pool`, ``expand_dre`` are the samples' arrival
-    times in the filter's basis of time shifts.
-    """
-
-    samples: ExtrinsicSamples
-    filter: _Filter
-    points: Any
-    expand_dre: np.ndarray
 
 
 class EventLikelihood:
@@ -161,11 +112,12 @@ class EventLikelihood:
         self.seed = seed
         self.folder = folder
         self.label = label
+        self._placing = Placing(reference, event_data, table, runner.store, n_phi)
         self.n_waveforms = 0
         self.n_likelihoods = 0
         self._n_calls = 0
         self._n_placed = 0
-        self._placed: _Placed | None = None
+        self._placed: Placed | None = None
         self._kept: dict[bytes, tuple[Products, int]] = {}
 
     # What the explorer calls
@@ -377,7 +329,7 @@ class EventLikelihood:
         ln_weight_i: np.ndarray,
         n_ext: int,
         pool_size: int,
-    ) -> _Placed:
+    ) -> Placed:
         """Draw extrinsic samples for waveforms drawn by weight."""
         self._n_placed += 1
         number = self._n_placed
@@ -405,7 +357,7 @@ class EventLikelihood:
             )
         finally:
             shutil.rmtree(bank.handle.folder, ignore_errors=True)
-        return self._placed_at(samples)
+        return self._placing.place(samples, self._placed)
 
     def _products(self, z_ik: np.ndarray) -> Products | None:
         """Return the products of some waveforms, if those of all were kept."""
@@ -435,56 +387,6 @@ class EventLikelihood:
             path.parent.mkdir(parents=True, exist_ok=True)
             np.save(path, array)
         return GeneratedBank(handle)
-
-    def _placed_at(self, samples: ExtrinsicSamples) -> _Placed:
-        """Return what tasks need for extrinsic samples; the present filter if it serves."""
-        arrival_ed = arrival_times(samples.table, self.event_data.detector_names)
-        used = self._placed.filter if self._placed is not None else None
-        if used is None or not used.covers(arrival_ed):
-            used = self._filter(arrival_ed)
-        bins_ed = used.bins(arrival_ed)
-        first_d = np.floor(bins_ed.min(axis=0)).astype(np.int64) - N_TAPS
-        n_t = int(np.ceil(np.max(bins_ed - first_d))) + N_TAPS
-        first_d = np.minimum(first_d, used.n_t - n_t)
-        points = Pool(
-            times_qd=(bins_ed - first_d).astype(np.float32),
-            response_qdp=np.ascontiguousarray(
-                np.moveaxis(samples.response_dpe, -1, 0), dtype=np.float32
-            ),
-            ln_ratio_q=samples.table["log_prior_weights"].to_numpy(float),
-            first_d=first_d,
-            n_t=n_t,
-            n_total=len(arrival_ed),
-        )
-        # As shifts from the beginning of the grid.
-        data = used.data
-        with OneThread():
-            expand_dre = np.matmul(
-                data.collect_rb * data.start_b.conj(), samples.timeshift_dbe.conj()
-            )
-        return _Placed(samples, used, self.runner.store.put(points), expand_dre)
-
-    def _filter(self, arrival_ed: np.ndarray) -> _Filter:
-        """Return matched filters on a grid around arrival times."""
-        summary = self.reference.summary
-        dt = 1 / F_SAMPLING
-        first, last = float(arrival_ed.min()), float(arrival_ed.max())
-        room = _MARGIN_BINS * dt + ROOM + ROOM_SHARE * (last - first)
-        t_start = first - room
-        n_t = int(np.ceil((last + room - t_start) / dt)) + 1
-        typical_b = np.abs(summary.dh_weights_dmpb).sum(axis=(0, 1, 2))
-        with OneThread():
-            data = prepare_filter(
-                summary,
-                typical_b * np.abs(summary.line_fit.h2plus0_b),
-                self.table,
-                t_start=t_start,
-                dt=dt,
-                n_t=n_t,
-                tcoarse=float(self.event_data.tcoarse),
-                n_phi=self.n_phi,
-            )
-        return _Filter(data, self.runner.store.put(data), t_start, n_t)
 
 
 def _choose_carriers(

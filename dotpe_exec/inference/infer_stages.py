@@ -17,13 +17,10 @@ from ..adaptive.mchirp_range import widened
 from ..adaptive.own_coordinates import OwnCoordinates
 from ..adaptive.results import (
     bank_posterior,
-    carrying,
     effective_thinned,
     evidence_sums,
-    thin,
 )
-from ..adaptive.tasks import FinalResult, WaveformModel
-from ..adaptive.weights import effective_number_of_ln
+from ..adaptive.tasks import WaveformModel
 from ..atomic import write_feather, write_json
 from ..distance_table import load_distance_table
 from ..executors.phases import PhaseRunner
@@ -32,7 +29,6 @@ from ..machine import describe_machine, driver_threads
 from ..monitor import Monitor
 from ..rundir.directory import RunDirectory
 from ..seeds import generator
-from ..stages.extrinsic import ExtrinsicSamples
 from ..stages.incoherent import Candidates
 from ..stages.reference import Reference, find_reference, save_posterior
 from ..stages.selection import Survivors
@@ -50,6 +46,7 @@ from .infer_event import (
     prior_description,
     with_range,
 )
+from .infer_final import Final
 from .inputs import RunInputs
 from .output import SampleWriter, write_extrinsic, write_survivors
 from .pipeline import write_posterior
@@ -61,13 +58,6 @@ logger = logging.getLogger(__name__)
 
 SIZE_LIMIT = 10**7
 """Samples that are kept at most: more than there ever are."""
-
-N_DRAWS = 4
-"""Samples of extrinsic parameters and phase drawn from each waveform's conditional."""
-
-LEFT_OUT = 5e-4
-"""Share of the evidence, by the exploring likelihoods, of waveforms whose final likelihood
-is not computed."""
 
 MARGIN = 1.03
 """Effective waveforms to explore for, over those wanted."""
@@ -162,7 +152,7 @@ def infer_stages(
         with monitor.stage("production"):
             produced = _produce(explorer, MARGIN * target)
         with monitor.stage("likelihoods"):
-            final = _Final(arguments, produced, likelihood)
+            final = Final(arguments, produced, likelihood)
         exhausted = explorer.n_drawn >= arguments.max_waveforms
         if final.n_effective >= arguments.n_effective or exhausted:
             break
@@ -211,60 +201,6 @@ def infer_stages(
     }
     write_json(directory.report, report)
     return summary
-
-
-class _Final:
-    """The final likelihoods of all waveforms that carry weight.
-
-    Waveforms that could not be generated, or that the prior excludes, are left out of the
-    bank, and the weights of the others lowered by ln of the fraction that is left: they
-    count as likelihood zero.
-    """
-
-    def __init__(
-        self, arguments: InferArguments, produced: Produced, likelihood: EventLikelihood
-    ):
-        self.valid = np.flatnonzero(~produced.failed_i & (produced.ln_ratio_i > -np.inf))
-        self.n_int = len(self.valid)
-        self.log_prior_weights = produced.ln_ratio_i[self.valid] + np.log(
-            self.n_int / len(produced)
-        )
-        self.explored = produced.lnlike_i[self.valid]
-        contributions = self.explored + self.log_prior_weights
-        carriers = carrying(contributions, LEFT_OUT)
-        others = np.ones(self.n_int, dtype=bool)
-        others[carriers] = False
-        self.ln_discarded = logsumexp(contributions[others])
-        assert arguments.seed is not None
-        rng = generator(arguments.seed, "explorer", "thin", len(produced))
-        kept, ln_stand_in = thin(contributions[carriers], rng)
-        self.inds = carriers[kept]
-        self.ln_weight_i = self.log_prior_weights[self.inds] + ln_stand_in
-        self.extrinsic: ExtrinsicSamples
-        self.result: FinalResult
-        self.extrinsic, self.result, self.ln_scale = likelihood.final(
-            produced.z_ik[self.valid[self.inds]],
-            self.explored[self.inds],
-            self.ln_weight_i,
-            n_ext=arguments.n_ext,
-            n_draws=N_DRAWS,
-        )
-        self.n_effective = effective_number_of_ln(self.ln_contributions())
-
-    def ln_contributions(self) -> np.ndarray:
-        """Return ln of weight times likelihood of all waveforms, (n_int,)."""
-        ln_i = np.full(self.n_int, -np.inf)
-        ln_i[self.inds] = self.ln_weight_i + self.result.lnlike_i
-        return ln_i
-
-    def information(self) -> float:
-        """Return the Kullback-Leibler divergence of posterior from prior [nats]."""
-        ln_i = self.ln_contributions()[self.inds]
-        total = logsumexp(ln_i)
-        share_i = np.exp(ln_i - total)
-        ln_evidence = total - np.log(self.n_int)
-        used = share_i > 0
-        return float(share_i[used] @ (self.result.lnlike_i[used] - ln_evidence))
 
 
 def _explorer(
@@ -349,7 +285,7 @@ def _write(
     bank: AdaptedBank,
     directory: RunDirectory,
     reference: Reference,
-    final: _Final,
+    final: Final,
     table: Any,
     runner: PhaseRunner,
 ) -> dict[str, Any]:
@@ -404,7 +340,7 @@ def _write(
 
 def _tell(
     arguments: InferArguments,
-    final: _Final,
+    final: Final,
     reached: bool,
     k: float | None,
     information: float,

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.stats import norm
 
 from dotpe_exec.adaptive.explorer import PRIOR_SHARE, Explorer
 from dotpe_exec.adaptive.weights import effective_number_of_ln, ln_mean_and_error
@@ -110,6 +111,38 @@ def test_weights_integrate_the_prior_whatever_the_proposals():
     error = ratio_i.std() / np.sqrt(len(points))
     assert ratio_i.mean() == pytest.approx(1, abs=5 * error)
     assert ratio_i.max() <= 2 / PRIOR_SHARE
+
+
+@pytest.mark.slow
+def test_weights_integrate_the_prior_near_a_curved_peak():
+    """In a box around a narrow, curved posterior with long tails; mean over seeds."""
+
+    class Curved(Gaussians):
+        def __call__(self, z_ik):
+            y_ik = z_ik.copy()
+            y_ik[:, 1] -= 0.5 * z_ik[:, 0] ** 2 - 0.5
+            widths_k = np.array([0.6, 0.03, 0.05, 0.1])
+            return 30 - 3.5 * np.log1p(np.sum((y_ik / widths_k) ** 2, axis=1) / 3)
+
+    likelihood = Curved([[0.0, -0.5, 0.0, 0.0]], 0.1)
+    low_k, high_k = np.array([[-0.4, -0.56, -0.06, -0.15], [0.4, -0.44, 0.06, 0.15]])
+    exact = np.prod(norm.cdf(high_k) - norm.cdf(low_k))
+    masses = []
+    for seed in range(16):
+        _, points = explore(likelihood, 4, seed, n_effective=2000)
+        inside = np.all((points.z_ik > low_k) & (points.z_ik < high_k), axis=1)
+        masses.append(np.exp(points.ln_ratio_i[inside]).sum() / len(points) / exact)
+    error = np.std(masses) / np.sqrt(len(masses))
+    assert error < 0.03
+    assert np.mean(masses) == pytest.approx(1, abs=4 * error)
+
+
+def test_what_counts_in_a_round_does_not_weigh_it():
+    """The same draws, another likelihood in the last round: weights stay."""
+    explorer, points = explore(Gaussians([[1.0, 0]], 0.2), 2, seed=10, n_effective=5000)
+    assert len(explorer.draws.sizes) > explorer._n_learning + 1
+    explorer.draws.lnlike_i[-1] += 30  # a rare heavy point
+    np.testing.assert_array_equal(explorer._produced().ln_ratio_i, points.ln_ratio_i)
 
 
 def test_same_seed_same_bits():

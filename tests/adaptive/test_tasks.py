@@ -116,7 +116,7 @@ def test_draws_carry_the_exact_inner_products(problem):
 def test_exploring_and_final_likelihoods_agree(problem):
     """Over the same extrinsic samples; what they leave out is negligible."""
     likelihood, z_ik, _, extrinsic, result, _ = problem
-    placed = likelihood._placed_at(extrinsic)
+    placed = likelihood._placing.place(extrinsic, None)
     explored = likelihoods(
         LikelihoodTask(
             likelihood.model, likelihood.coordinates.parameters(z_ik),

@@ -1,0 +1,76 @@
+"""The final likelihoods of a run without a bank."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..adaptive.draws import Produced
+from ..adaptive.likelihood import EventLikelihood
+from ..adaptive.results import carrying, thin
+from ..adaptive.tasks import FinalResult
+from ..adaptive.weights import effective_number_of_ln
+from ..kernels.importance import logsumexp
+from ..seeds import generator
+from ..stages.extrinsic import ExtrinsicSamples
+from .infer_arguments import InferArguments
+
+N_DRAWS = 4
+"""Samples of extrinsic parameters and phase drawn from each waveform's conditional."""
+
+LEFT_OUT = 5e-4
+"""Share of the evidence, by the exploring likelihoods, of waveforms whose final likelihood
+is not computed."""
+
+
+class Final:
+    """The final likelihoods of all waveforms that carry weight.
+
+    Waveforms that could not be generated, or that the prior excludes, are left out of the
+    bank, and the weights of the others lowered by ln of the fraction that is left: they
+    count as likelihood zero.
+    """
+
+    def __init__(
+        self, arguments: InferArguments, produced: Produced, likelihood: EventLikelihood
+    ):
+        self.valid = np.flatnonzero(~produced.failed_i & (produced.ln_ratio_i > -np.inf))
+        self.n_int = len(self.valid)
+        self.log_prior_weights = produced.ln_ratio_i[self.valid] + np.log(
+            self.n_int / len(produced)
+        )
+        self.explored = produced.lnlike_i[self.valid]
+        contributions = self.explored + self.log_prior_weights
+        carriers = carrying(contributions, LEFT_OUT)
+        others = np.ones(self.n_int, dtype=bool)
+        others[carriers] = False
+        self.ln_discarded = logsumexp(contributions[others])
+        assert arguments.seed is not None
+        rng = generator(arguments.seed, "explorer", "thin", len(produced))
+        kept, ln_stand_in = thin(contributions[carriers], rng)
+        self.inds = carriers[kept]
+        self.ln_weight_i = self.log_prior_weights[self.inds] + ln_stand_in
+        self.extrinsic: ExtrinsicSamples
+        self.result: FinalResult
+        self.extrinsic, self.result, self.ln_scale = likelihood.final(
+            produced.z_ik[self.valid[self.inds]],
+            self.explored[self.inds],
+            self.ln_weight_i,
+            n_ext=arguments.n_ext,
+            n_draws=N_DRAWS,
+        )
+        self.n_effective = effective_number_of_ln(self.ln_contributions())
+
+    def ln_contributions(self) -> np.ndarray:
+        """Return ln of weight times likelihood of all waveforms, (n_int,)."""
+        ln_i = np.full(self.n_int, -np.inf)
+        ln_i[self.inds] = self.ln_weight_i + self.result.lnlike_i
+        return ln_i
+
+    def information(self) -> float:
+        """Return the Kullback-Leibler divergence of posterior from prior [nats]."""
+        ln_i = self.ln_contributions()[self.inds]
+        total = logsumexp(ln_i)
+        share_i = np.exp(ln_i - total)
+        ln_evidence = total - np.log(self.n_int)
+        used = share_i > 0
+        return float(share_i[used] @ (self.result.lnlike_i[used] - ln_evidence))
