@@ -1,18 +1,34 @@
 """Waveforms of IMRPhenomXPHM by azimuthal number: the fast way, the direct one, cogwheel.
 
-    python bench/waveforms.py [--waveforms 300] [--repeats 5]
+    python bench/waveforms.py [--waveforms 300] [--repeats 5] [--bank-size 65536]
 
 The three ways make the same waveforms, drawn from a bank's prior, one after the other in
 each repeat: amplitudes and unwrapped phases, with what falls from the fast way to the
 direct one counted as it comes. CPU time per waveform, the ratios of each repeat, and the
 largest error over the largest amplitude of its waveform.
+
+With ``--bank-size``, a bank of that many waveforms in 190 bins is built as well, start of
+the workers and writing included, and a matrix product is timed beside it.
 """
 
 from __future__ import annotations
 
-import numpy as np
-from measure import Report, Spread, Table, cpu_seconds, paired_ratios, parser
+import tempfile
+import time
+from pathlib import Path
 
+import numpy as np
+from measure import (
+    Report,
+    Spread,
+    Table,
+    cpu_seconds,
+    machine_rates,
+    paired_ratios,
+    parser,
+)
+
+from dotpe_exec.banks.build import build_bank
 from dotpe_exec.banks.prior import Proposal
 from dotpe_exec.waveforms import ModeGenerator, generate_waveform_set
 
@@ -45,16 +61,48 @@ def measure(table: Table, n_b: int, n_waveforms: int, repeats: int) -> None:
     )
 
 
+def measure_bank(table: Table, bank_size: int, workers: int) -> None:
+    """Add the time of building a bank to the table."""
+    fbin = np.round(np.geomspace(20.0, 1000.0, 190) * 128) / 128
+    gemm = machine_rates(3).gemm64
+    with tempfile.TemporaryDirectory(prefix="bank-") as folder:
+        began = time.perf_counter()
+        build_bank(
+            Path(folder) / "bank",
+            bank_size=bank_size,
+            mchirp_range=(20.0, 25.0),
+            fbin=fbin,
+            seed=0,
+            n_procs=workers,
+            progress=False,
+        )
+        seconds = time.perf_counter() - began
+    table.add(
+        waveforms=bank_size,
+        frequencies=len(fbin),
+        workers=workers,
+        seconds=seconds,
+        ms_per_waveform_and_worker=1e3 * seconds * workers / bank_size,
+        gemm_gflops=gemm / 1e9,
+    )
+
+
 def main() -> None:
     """Measure and print."""
     options = parser(__doc__, repeats=5)
     options.add_argument("--waveforms", type=int, default=300)
+    options.add_argument("--bank-size", type=int, help="also build a bank of this size")
+    options.add_argument("--workers", type=int, default=2, help="that build it")
     arguments = options.parse_args()
     report = Report(arguments)
     table = Table("waveforms", "CPU time of one waveform with amplitudes and phases.")
     for n_b in (190, 378):
         measure(table, n_b, arguments.waveforms, arguments.repeats)
     report.show(table)
+    if arguments.bank_size:
+        table = Table("bank", "Wall clock of building a bank, from call to return.")
+        measure_bank(table, arguments.bank_size, arguments.workers)
+        report.show(table)
     report.write()
 
 

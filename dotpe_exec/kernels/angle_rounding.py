@@ -46,11 +46,14 @@ def choose_frequencies(rounding_f, order_f, n_b, n_used, largest_rounding, n_com
             large[n_large] = f
             n_large += 1
     if n_small <= 2 * n_compared:
-        return np.concatenate((large[:n_large], small[:n_small])), 0
+        for i in range(n_small):
+            large[n_large + i] = small[i]
+        return large[: n_large + n_small], 0
     inds = np.empty(n_compared + n_large, np.int64)
     for i in range(n_compared):
         inds[i] = small[i * (n_small - 1) // (n_compared - 1)]
-    inds[n_compared:] = large[:n_large]
+    for i in range(n_large):
+        inds[n_compared + i] = large[i]
     return inds, n_compared
 
 

@@ -17,6 +17,12 @@ _MOST_STEPS = 8
 
 
 @kernel()
+def cube_root(cube):
+    """Return the cube root of a number."""
+    return _cbrt(cube)
+
+
+@kernel()
 def scaled_cubes(cubes_f, scale, factor):
     """Return numbers that have the same cube roots, but for a scale, to the bit.
 

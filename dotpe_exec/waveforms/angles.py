@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..kernels.angle_rounding import choose_frequencies, compare_angles, put_angles
-from ..kernels.cube_roots import scaled_cubes
+from ..kernels.cube_roots import cube_root, scaled_cubes
 from ..kernels.msa_angles import msa_angles, msa_constants
 
 # Largest estimated error of a waveform over its largest amplitude, from the comparison of
@@ -90,7 +90,7 @@ class EulerAngles:
         # Rounded as LALSimulation's, like the constants that follow from it.
         pi_gm = math.pi * (binary[0] + binary[1]) * self._gravity / self._light**2
         m1, m2 = binary[0] / self._msun, binary[1] / self._msun
-        v_ref = math.cbrt(pi_gm * self._f_ref)
+        v_ref = cube_root(pi_gm * self._f_ref)
         spins = np.array(binary[2:])
         constants, ok = msa_constants(m1, m2, spins[:3], spins[3:], v_ref)
         if not ok:
@@ -110,10 +110,8 @@ class EulerAngles:
             # Near equal masses and for small spins the constants amplify rounding.
             inds, _ = choose_frequencies(own_jf[3], *choice, 0.0, _N_COMPARED)
             given_jf, same_f = self._lal_angles(binary, iota, cubes_f[inds], pi_gm)
-        if (
-            np.count_nonzero(same_f) < len(inds)
-            and own_jf[3, inds[~same_f]].max() > _LARGEST_ERROR
-        ):
+        differs = inds[~same_f]
+        if len(differs) and not own_jf[3, differs].max() <= _LARGEST_ERROR:
             raise FastWayError("the angles amplify rounding")
         angles_jf = np.empty((3, len(cubes_f)))
         put_angles(own_jf, alpha, epsilon, given_jf, inds, n_b, n_used, angles_jf)

@@ -80,6 +80,7 @@ import dotpe_exec
 
 def run(**kwargs):
     n_workers = kwargs.pop("n_workers", 1)
+    assert kwargs.pop("n_ext_workers", n_workers) == n_workers
     return dotpe_exec.run_multicore(
         **kwargs,
         par_dic_0=os.environ["STAND_IN_PAR_DIC_0"],

@@ -21,7 +21,7 @@ def own_angles(par, frequencies):
     pi_m = math.pi * (par["m1"] + par["m2"]) * lal.MTSUN_SI
     spins = np.array([par[name] for name in SPINS])
     constants, ok = msa_constants(
-        par["m1"], par["m2"], spins[:3], spins[3:], math.cbrt(pi_m * F_REF)
+        par["m1"], par["m2"], spins[:3], spins[3:], float(np.cbrt(pi_m * F_REF))
     )
     return msa_angles(constants, np.cbrt(pi_m * frequencies)), ok
 
