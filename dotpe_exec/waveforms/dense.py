@@ -21,7 +21,7 @@ TOLERANCE = 1e-5
 
 With all nodes it is smaller by up to 2^6."""
 
-_N_NODES = 4097
+_N_NODES = 2049
 # Fewer frequencies per node are not worth the interpolation.
 _LEAST_PER_NODE = 4
 # Frequencies at a time, so that modes of long data do not fill the memory.
