@@ -151,7 +151,7 @@ def main() -> None:
     """Run the command line."""
     installed = [name for name, there in installed_executors().items() if there]
     n_cores = usable_cores()
-    arguments_parser = parser(__doc__, repeats=5)
+    arguments_parser = parser(__doc__, repeats=3)
     arguments_parser.add_argument(
         "--executors",
         nargs="+",
@@ -163,7 +163,7 @@ def main() -> None:
     )
     arguments_parser.add_argument("--waveforms", type=int, default=2048)
     arguments_parser.add_argument(
-        "--seconds", type=float, default=2.0, help="of each serial measurement"
+        "--seconds", type=float, default=1.0, help="of each serial measurement"
     )
     arguments = arguments_parser.parse_args()
     report = Report(arguments)

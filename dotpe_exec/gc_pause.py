@@ -7,7 +7,6 @@ import gc
 import threading
 from collections.abc import Iterator
 
-
 _guard = threading.Lock()
 _n_inside = 0
 _was_enabled = False

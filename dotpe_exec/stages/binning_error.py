@@ -5,9 +5,9 @@ frequency grid. With D = ln L_exact - ln L_binned of such samples, mean(exp D) e
 without bias the ratio of the exact evidence to the binned one, to first order exp(mean D);
 weights proportional to exp D make the samples those of the exact posterior.
 
-Generating a waveform at every frequency of the data is what an exact likelihood costs,
-about a second for long data. It is spread over the executor by waveform and by parts of
-the grid; samples that share a waveform share the work.
+The waveforms are tasks; samples that share one share the work. The sums run over every
+frequency of the data, while most of the waveform's values are interpolated, to 1e-5 of its
+largest amplitude and mostly much better (:mod:`dotpe_exec.waveforms.dense`).
 """
 
 from __future__ import annotations
@@ -25,9 +25,6 @@ from .exact_tasks import ExactTask, FullData, SamplePoints, exact_overlaps
 
 if TYPE_CHECKING:
     import pandas as pd
-
-N_FREQUENCIES = 2**14
-"""Frequencies per task, about."""
 
 N_SAMPLES = 50
 """Samples whose likelihood is computed exactly, to measure relative binning."""
@@ -170,24 +167,18 @@ def exact_lnlikes(
         return np.array([likelihood.lnlike_fft(par_dic) for par_dic in par_dics])
     data = full_data(event)
     handle = runner.store.put(data)
-    n_parts = -(-len(data.frequencies_f) // N_FREQUENCIES)
     tasks, members = [], {}
     for number, (source, inds) in enumerate(zip(sources, groups, strict=True)):
+        key = f"{number:06d}"
+        members[key] = inds
         points = sample_points(generator, [par_dics[s] for s in inds])
-        for part in range(n_parts):
-            key = f"{number:06d}/{part:04d}"
-            members[key] = inds
-            tasks.append(Task(key, ExactTask(source, handle, part, n_parts, points)))
-    results = {
-        task.key: result
-        for task, result in runner.map(
-            "exact likelihoods", exact_overlaps, tasks, n_tasks=len(tasks)
-        )
-    }
+        tasks.append(Task(key, ExactTask(source, handle, points)))
     dh_ds, hh_ds = np.zeros((2, len(event.detector_names), len(par_dics)))
-    for key, inds in members.items():  # In the tasks' order
-        dh_ds[:, inds] += results[key].dh_ds
-        hh_ds[:, inds] += results[key].hh_ds
+    for task, result in runner.map(
+        "exact likelihoods", exact_overlaps, tasks, n_tasks=len(tasks)
+    ):
+        dh_ds[:, members[task.key]] = result.dh_ds
+        hh_ds[:, members[task.key]] = result.hh_ds
     return 4 * event.df * likelihood.asd_drift**-2 @ (dh_ds - hh_ds / 2)
 
 

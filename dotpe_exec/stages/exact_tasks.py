@@ -1,4 +1,4 @@
-"""Tasks that make one waveform at some of the frequencies of the grid.
+"""Tasks that make one waveform on the whole frequency grid.
 
 Their workers load LALSimulation, which takes a fifth of a second, and nothing of cogwheel.
 """
@@ -12,7 +12,8 @@ import numpy as np
 from ..executors.store import BundleHandle
 from ..kernels.chi_squared import cell_overlaps
 from ..kernels.overlaps import overlaps
-from ..waveforms.direct import Source, generate_modes
+from ..waveforms.dense import dense_modes
+from ..waveforms.direct import Source
 
 
 @dataclass(frozen=True)
@@ -54,61 +55,57 @@ class SamplePoints:
 
 @dataclass(frozen=True)
 class ExactTask:
-    """Compare samples that share a waveform with the data at some frequencies.
+    """Compare samples that share a waveform with the data.
 
     Parameters
     ----------
     source : Source
     data : BundleHandle
         Of :class:`FullData`.
-    start, step : int
-        The task's part of the grid: every ``step``-th frequency from ``start`` on. Such
-        parts are alike in work, and reach down to where every waveform has power (that
-        one ends below all of its frequencies LALSimulation takes for an error).
     points : SamplePoints
     """
 
     source: Source
     data: BundleHandle
-    start: int
-    step: int
     points: SamplePoints
 
 
 @dataclass(frozen=True)
 class Overlaps:
-    """Sums over some frequencies: (d|h) and (h|h), (n_d, n_s), without 4 df."""
+    """Sums over frequencies: (d|h) and (h|h), (n_d, n_s), without 4 df."""
 
     dh_ds: np.ndarray
     hh_ds: np.ndarray
 
 
 def exact_overlaps(task: ExactTask) -> Overlaps:
-    """Generate the waveform at the task's frequencies and compare it with the data."""
+    """Make the waveform at all frequencies and compare it with the data."""
     data: FullData = task.data.load()
-    part = slice(task.start, None, task.step)
-    frequencies_f = np.array(data.frequencies_f[part])
-    dh_ds, hh_ds = overlaps(
-        generate_modes(frequencies_f, task.source),
-        task.source.m_arr,
-        frequencies_f,
-        data.blued_strain_df[:, part],
-        data.weight_df[:, part],
-        task.points.response_dps,
-        task.points.times_ds,
-        task.points.phi_s,
-        task.points.distance_s,
-    )
+    dh_ds, hh_ds = np.zeros((2, *task.points.times_ds.shape))
+    for part, h_mpf in dense_modes(data.frequencies_f, task.source):
+        dh_part_ds, hh_part_ds = overlaps(
+            h_mpf,
+            task.source.m_arr,
+            data.frequencies_f[part],
+            data.blued_strain_df[:, part],
+            data.weight_df[:, part],
+            task.points.response_dps,
+            task.points.times_ds,
+            task.points.phi_s,
+            task.points.distance_s,
+        )
+        dh_ds += dh_part_ds
+        hh_ds += hh_part_ds
     return Overlaps(dh_ds, hh_ds)
 
 
 @dataclass(frozen=True)
 class CellTask:
-    """Compare one sample with the data, cell by cell, at some frequencies.
+    """Compare one sample with the data, cell by cell.
 
     Parameters
     ----------
-    source, data, start, step
+    source, data
         As of :class:`ExactTask`.
     points : SamplePoints
         Of one sample.
@@ -117,8 +114,6 @@ class CellTask:
 
     source: Source
     data: BundleHandle
-    start: int
-    step: int
     points: SamplePoints
     n_cells: int
 
@@ -141,21 +136,24 @@ def frequency_cells(
 
 
 def waveform_cells(task: CellTask) -> CellOverlaps:
-    """Generate the waveform at the task's frequencies and add up its cells."""
+    """Make the waveform at all frequencies and add up its cells."""
     data: FullData = task.data.load()
-    part = slice(task.start, None, task.step)
-    frequencies_f = np.array(data.frequencies_f[part])
     points = task.points
+    n_d = len(points.times_ds)
+    dh_dc, hh_dc = np.zeros((n_d, task.n_cells), complex), np.zeros((n_d, task.n_cells))
     phase_m = np.exp(1j * task.source.m_arr * points.phi_s[0]) / points.distance_s[0]
-    h_df = np.einsum(
-        "m,dp,mpf->df",
-        phase_m,
-        points.response_dps[..., 0],
-        generate_modes(frequencies_f, task.source),
-    )
-    h_df *= np.exp(-2j * np.pi * points.times_ds * frequencies_f)
-    cell_f = frequency_cells(frequencies_f, data.frequencies_f[[0, -1]], task.n_cells)
-    sums = cell_overlaps(
-        h_df, data.blued_strain_df[:, part], data.weight_df[:, part], cell_f, task.n_cells
-    )
-    return CellOverlaps(*sums)
+    ends = data.frequencies_f[[0, -1]]
+    for part, h_mpf in dense_modes(data.frequencies_f, task.source):
+        frequencies_f = data.frequencies_f[part]
+        h_df = np.einsum("m,dp,mpf->df", phase_m, points.response_dps[..., 0], h_mpf)
+        h_df *= np.exp(-2j * np.pi * points.times_ds * frequencies_f)
+        dh_part_dc, hh_part_dc = cell_overlaps(
+            h_df,
+            data.blued_strain_df[:, part],
+            data.weight_df[:, part],
+            frequency_cells(frequencies_f, ends, task.n_cells),
+            task.n_cells,
+        )
+        dh_dc += dh_part_dc
+        hh_dc += hh_part_dc
+    return CellOverlaps(dh_dc, hh_dc)

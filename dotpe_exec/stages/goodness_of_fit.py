@@ -16,7 +16,7 @@ import numpy as np
 from ..executors.phases import PhaseRunner
 from ..executors.task import Task
 from ..kernels.chi_squared import cell_overlaps, chi_squared, equal_bands
-from .binning_error import N_FREQUENCIES, full_data, sample_points
+from .binning_error import full_data, sample_points
 from .exact_tasks import CellOverlaps, CellTask, FullData, frequency_cells, waveform_cells
 
 if TYPE_CHECKING:
@@ -96,23 +96,10 @@ def _cells(runner: PhaseRunner, likelihood: Any, par_dic: dict[str, float]) -> C
     if source is None:
         return _cells_here(generator, data, par_dic)
     handle = runner.store.put(data)
-    n_parts = -(-len(data.frequencies_f) // N_FREQUENCIES)
     points = sample_points(generator, [par_dic])
-    tasks = [
-        Task(f"{part:04d}", CellTask(source, handle, part, n_parts, points, N_CELLS))
-        for part in range(n_parts)
-    ]
-    results = {
-        task.key: result
-        for task, result in runner.map(
-            "goodness of fit", waveform_cells, tasks, n_tasks=len(tasks)
-        )
-    }
-    ordered = [results[task.key] for task in tasks]
-    return CellOverlaps(
-        np.sum([result.dh_dc for result in ordered], axis=0),
-        np.sum([result.hh_dc for result in ordered], axis=0),
-    )
+    task = Task("waveform", CellTask(source, handle, points, N_CELLS))
+    ((_, cells),) = runner.map("goodness of fit", waveform_cells, [task], n_tasks=1)
+    return cells
 
 
 def _cells_here(generator: Any, data: FullData, par_dic: dict[str, float]) -> CellOverlaps:

@@ -22,6 +22,7 @@ from dotpe_exec.stages.binning_error import (
     exact_lnlikes,
     reweighted,
 )
+from dotpe_exec.waveforms import dense
 
 PRECESSING = {
     "m1": 36.0, "m2": 24.0, "ra": 1.0, "dec": 0.3, "iota": 0.8, "psi": 0.2, "phi_ref": 0.7,
@@ -70,15 +71,14 @@ def cbc_likelihood(event, approximant="IMRPhenomXPHM", **kwargs):
     return likelihood
 
 
-def assert_cogwheels(runner, likelihood, par_dics):
+def assert_cogwheels(runner, likelihood, par_dics, precision=1e-9):
     expected = [likelihood.lnlike_fft(par_dic) for par_dic in par_dics]
     exact = exact_lnlikes(runner, likelihood, par_dics)
-    np.testing.assert_allclose(exact, expected, rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(exact, expected, rtol=precision, atol=precision)
 
 
 class TestExactLikelihoods:
-    def test_are_cogwheels_with_waveforms_shared_or_not(self, runner, event, monkeypatch):
-        monkeypatch.setattr(binning_error, "N_FREQUENCIES", 700)  # several tasks
+    def test_are_cogwheels_with_waveforms_shared_or_not(self, runner, event):
         par_dics = [
             PRECESSING,
             PRECESSING | {"m1": 37.0, "s1x_n": -0.1},
@@ -118,9 +118,14 @@ class TestExactLikelihoods:
     def test_of_waveforms_that_end_well_below_the_highest_frequency(
         self, runner, event, monkeypatch
     ):
-        monkeypatch.setattr(binning_error, "N_FREQUENCIES", 200)
+        monkeypatch.setattr(dense, "_BLOCK", 200)  # several parts
         heavy = PRECESSING | {"m1": 200.0, "m2": 150.0}
         assert_cogwheels(runner, cbc_likelihood(event), [heavy])
+
+    def test_of_long_data_whose_waveforms_are_interpolated(self, runner):
+        event = simulate_event("long", "HV", duration=64.0, fmax=512.0)
+        far = PRECESSING | {"m1": 12.0}
+        assert_cogwheels(runner, cbc_likelihood(event), [far], precision=1e-8)
 
     def test_of_data_from_zero_frequency_on(self, runner):
         event = simulate_event("low", "H", duration=4.0, fmax=256.0, injection=PRECESSING)

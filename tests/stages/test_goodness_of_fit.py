@@ -13,9 +13,9 @@ from dotpe_exec import load
 from dotpe_exec.events import simulate_event
 from dotpe_exec.executors.phases import PhaseRunner
 from dotpe_exec.executors.store import ArrayStore
-from dotpe_exec.stages import goodness_of_fit as module
 from dotpe_exec.stages.goodness_of_fit import N_BANDS, goodness_of_fit
 from dotpe_exec.verdict import LIMITED, judge
+from dotpe_exec.waveforms import dense
 
 SIGNAL = {
     "m1": 36.0, "m2": 24.0, "ra": 1.0, "dec": 0.3, "iota": 0.8, "psi": 0.2, "phi_ref": 0.7,
@@ -116,7 +116,7 @@ def test_noise_that_is_louder_than_its_spectrum_is_accounted_for(runner, event):
 def test_parts_of_the_grid_add_up(runner, event, monkeypatch):
     likelihood = likelihood_of(event)
     whole = goodness_of_fit(runner, likelihood, SAMPLE)
-    monkeypatch.setattr(module, "N_FREQUENCIES", 300)
+    monkeypatch.setattr(dense, "_BLOCK", 300)
     parts = goodness_of_fit(runner, likelihood, SAMPLE)
     for name in "HL":
         assert parts[name] == pytest.approx(whole[name], rel=1e-9)
