@@ -15,6 +15,7 @@ _BY_NAME = (
     "asd_drift",
     "asd_drift_error",
     "d_ln_evidence_d_ln_asd_drift",
+    "goodness_of_fit",
 )
 """Whose keys are banks, edges, detectors."""
 
@@ -44,6 +45,7 @@ def test_every_column_and_key_is_listed(finished, documented):
         *(re.sub("^[LV]1_", "H1_", name) for name in run.detectors),
         *keys(run.summary),
         *next(iter(run.summary["per_bank_results"].values())),
+        *run.summary["goodness_of_fit"]["H"],
         *run.summary["diagnostics"]["findings"][0],
     ]
     assert sorted(set(names) - documented) == []

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
+_WIDE = 3  # ratio of masses from which on their axis is logarithmic
 _BANDS = ((0.997, 0.92), (0.95, 0.84), (0.68, 0.74))  # probability, grey
 
 
@@ -53,11 +54,14 @@ def catalogue_plot(table: pd.DataFrame) -> Figure:
             table[x], table[y], xerr=_bars(table, x), yerr=_bars(table, y),
             fmt="o", ms=4, lw=0.8, color="#0072b2", alpha=0.7,
         )  # fmt: skip
-        axes.set(xlabel=label, xscale="log",
-                 ylabel="mass ratio m2/m1" if y == "q" else "redshift")  # fmt: skip
+        axes.set(xlabel=label, ylabel="mass ratio m2/m1" if y == "q" else "redshift")
+        if table[x].max() > _WIDE * table[x].min():
+            axes.set_xscale("log")
     if len(table) <= 30:
         for _, row in table.iterrows():
-            left.annotate(row["name"], (row["mchirp"], row["q"]), fontsize=6)
+            left.annotate(
+                row["name"], (row["mchirp"], row["q"]), fontsize=6, annotation_clip=True
+            )
     return figure
 
 

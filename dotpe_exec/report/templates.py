@@ -45,17 +45,17 @@ def held(text: str) -> str:
     return _TOGETHER.sub(lambda found: found[0].replace(" ", "\N{NO-BREAK SPACE}"), text)
 
 
-def render_template(name: str, /, **context: Any) -> str:
+def render_template(template: str, /, **context: Any) -> str:
     """Return a page; everything in the context is escaped.
 
     Parameters
     ----------
-    name : str
+    template : str
         A file of ``dotpe_exec/resources``.
     **context
         What the template asks for; what it does not get is an error.
     """
-    return _environment().get_template(name).render(**context)
+    return _environment().get_template(template).render(**context)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dotpe_exec.errors import InputError, MissingFileError
+from dotpe_exec.errors import InputError, MissingFileError, RunDirectoryError
 from dotpe_exec.report import figures
 from dotpe_exec.report.corner import corner_figure, save_corner_plot
 from dotpe_exec.report.figures import FIGURES, save_figure
@@ -39,6 +39,17 @@ def test_corner_shows_the_weighted_median(make_run):
     median = kept["mchirp"][share >= 0.5].iloc[0]
     shown = float(figure.axes[0].get_title().strip("$").split("_")[0])
     assert shown == pytest.approx(median, abs=0.02)
+
+
+def test_corner_has_an_interval_for_each_mode(make_run):
+    samples = view_of(make_run(n=1000)).run.samples
+    rng = np.random.default_rng(1)
+    modes = np.where(rng.random(1000) < 0.5, 0.4, 2.7) + rng.normal(0, 0.1, 1000)
+    figure = corner_figure({"": samples.assign(iota=modes)}, ("iota", "q"))
+    first, second = figure.axes[0].get_title().split(" or ")
+    assert float(first.strip("$").split("_")[0]) == pytest.approx(0.4, abs=0.03)
+    assert float(second.strip("$").split("_")[0]) == pytest.approx(2.7, abs=0.03)
+    assert " or " not in figure.axes[3].get_title()
 
 
 def test_corner_of_identical_samples_is_drawn(make_run, tmp_path):
@@ -78,6 +89,26 @@ def test_sky_map_zooms_in_across_zero_hours(make_run):
     beside, _ = zoom.wcs.world_to_pixel_values(5.0, np.degrees(-1))
     assert beside < x  # right ascension grows to the left
     assert f"90% in {view.skymap.areas[0.9]:.0f} deg²" in figure.get_suptitle()
+
+
+def test_sky_map_is_kept_in_directories_of_this_package(make_run):
+    pytest.importorskip("ligo.skymap", reason="ligo.skymap is not installed")
+    folder = make_run(n=120)
+    view_of(folder).keep_skymap()
+    assert not (folder / "skymap.fits").exists()  # not ours: no identity
+    (folder / "run_identity.json").write_text("{}")
+    view = view_of(folder)
+    view.keep_skymap()
+    sky = view.run.summary["sky"]
+    assert view.skymap.areas == {0.5: sky["area_50"], 0.9: sky["area_90"]}
+    assert 0 < sky["volume_50"] < sky["volume_90"]
+    assert json.loads((folder / "summary_results.json").read_text())["sky"] == sky
+    again = view_of(folder)
+    again.keep_skymap()
+    assert again.skymap.areas[0.9] == pytest.approx(sky["area_90"])
+    (folder / "skymap.fits").write_bytes(b"no FITS")
+    with pytest.raises(RunDirectoryError, match=r"skymap\.fits is damaged"):
+        view_of(folder).keep_skymap()
 
 
 def test_sky_map_without_its_package_says_what_to_install(make_run, monkeypatch):
