@@ -11,7 +11,7 @@ import logging
 import sys
 import time
 from array import array
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +24,24 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-LOG_SECONDS = 30.0
+LOG_SECONDS = 10.0
+PROGRESS_LOGGER = f"{__name__}.progress"
+"""Logger of the lines that take the place of bars; the command line shows them."""
+_progress = logging.getLogger(PROGRESS_LOGGER)
+
+#: What stages do, in words.
+STAGE_WORDS = {
+    "reference": "reference waveform: search of the best fit",
+    "incoherent": "incoherent likelihoods: every waveform in each detector alone",
+    "extrinsic": "extrinsic samples: sky positions, times and polarisations to try",
+    "coherent": "coherent likelihoods: all detectors together",
+    "results": "results: evidence, samples and their parameters",
+    "chirp mass": "chirp mass: search of the range to look at",
+    "learning": "learning: waveforms drawn towards where the data are fitted",
+    "production": "production: waveforms for the result",
+    "likelihoods": "final likelihoods, with fresh extrinsic samples",
+}
+
 _POSTFIX_SECONDS = 0.5
 _BUSY_WINDOW = 10.0  # seconds over which a worker counts as busy
 
@@ -82,8 +99,8 @@ class Monitor:
     Parameters
     ----------
     progress : bool
-        True: a bar per phase in a terminal or notebook, and elsewhere a log line every
-        :data:`LOG_SECONDS`; False: neither.
+        True: a bar per phase in a terminal or notebook, and elsewhere a log line for each
+        stage and every :data:`LOG_SECONDS`; False: neither.
     n_workers : int, optional
         Number of workers, for efficiencies; by default those that were seen.
 
@@ -112,6 +129,8 @@ class Monitor:
         self._tasks = _TaskTable()
         self._sampler = PeakSampler()
         self._started = time.perf_counter()
+        self._plan: list[str] = []
+        self._announced: str | None = None
 
     def __enter__(self) -> Monitor:
         self._sampler.start()
@@ -122,9 +141,22 @@ class Monitor:
         self._sampler.peak()
         self._sampler.stop()
 
+    def plan(self, names: Sequence[str]) -> None:
+        """Note which stages will come, so that they can be counted."""
+        self._plan = list(names)
+
+    def _announce(self, name: str) -> None:
+        """Say which stage begins, unless it is the one that was said last."""
+        if name not in self._plan or name == self._announced:
+            return
+        self._announced = name
+        number = f"{self._plan.index(name) + 1}/{len(self._plan)}"
+        self.say(f"{number} {STAGE_WORDS.get(name, name)}")
+
     @contextlib.contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Time a stage; the times of stages with the same name add up."""
+        """Say that a stage begins, and time it; times of the same name add up."""
+        self._announce(name)
         began, started = time.time(), time.perf_counter()
         cpu, thread_cpu = time.process_time(), time.thread_time()
         try:
@@ -208,18 +240,20 @@ class Monitor:
             record.started = None
         self._close_bar()
         if self._lines:
-            logger.info(
+            _progress.info(
                 "%s: %d tasks (%d of them kept from before) in %.1f s",
                 phase, record.n_tasks, record.n_restored, record.seconds,
             )  # fmt: skip
 
     def say(self, text: str) -> None:
-        """Show a line of text among the progress, and log it."""
-        logger.info("%s", text)
+        """Show a line of text among the progress, or log it."""
         if self._bars:
             from tqdm.auto import tqdm
 
             tqdm.write(text, file=sys.stderr)
+            logger.info("%s", text)
+        else:
+            (_progress if self._lines else logger).info("%s", text)
 
     # What comes out
 
@@ -280,7 +314,7 @@ class Monitor:
         elapsed = phase.seconds + time.perf_counter() - phase.started
         done = phase.n_tasks if self._in_tasks else phase.work
         rate = phase.work / elapsed if elapsed > 0 else 0.0
-        logger.info(
+        _progress.info(
             "%s: %d of %s %s, %.3g %s/s, %s",
             name,
             done,

@@ -91,9 +91,9 @@ def test_without_a_terminal_there_is_a_log_line_every_so_often(monkeypatch, capl
         watcher.task_finished(record(k))
     watcher.phase_finished("incoherent")
     lines = [line for line in caplog.messages if "of 51200 waveform" in line]
-    assert len(lines) == 3
+    assert len(lines) == 10
     assert re.search(
-        r"incoherent: 15360 of 51200 waveform, .* waveform/s, 1/1 busy", lines[0]
+        r"incoherent: 5120 of 51200 waveform, .* waveform/s, 1/1 busy", lines[0]
     )
     assert capfd.readouterr() == ("", "")
 

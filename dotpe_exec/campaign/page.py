@@ -29,6 +29,7 @@ _COLUMNS = (
     ("n_effective_i", "effective waveforms", ".0f"),
     ("seconds", "seconds", ".0f"),
 )
+_FORMULA = tuple("=+-@\t\r")
 _WITH_SPAN = {"mchirp", "q", "chieff", "d_luminosity"}
 
 
@@ -77,12 +78,26 @@ def write_report(
             pass  # an event without a page has no link
     table = campaign.table()
     with atomic_write(files.table_csv) as temporary:
-        table.to_csv(temporary, index=False)
+        no_formulas(table).to_csv(temporary, index=False)
     with atomic_write(files.table_parquet) as temporary:
         table.to_parquet(temporary, index=False)
     with atomic_write(files.report) as temporary:
         temporary.write_text(_page(campaign, table), encoding="utf-8")
     return files.report
+
+
+def no_formulas(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a table whose texts no spreadsheet takes for formulas.
+
+    A cell that begins with ``=``, ``+``, ``-`` or ``@`` gets an apostrophe before it;
+    numbers and missing values stay as they are.
+    """
+    texts = table.select_dtypes(include=["object", "string", "category"])
+
+    def plain(cell: object) -> object:
+        return f"'{cell}" if isinstance(cell, str) and cell[:1] in _FORMULA else cell
+
+    return table.assign(**{name: texts[name].map(plain) for name in texts})
 
 
 def _is_older(path: Path, than: Path) -> bool:

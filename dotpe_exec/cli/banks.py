@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from .options import executor_options
+from .options import FILE, FOLDER, executor_options
 from .runs import adaptive_options
 
 
@@ -18,16 +18,36 @@ def bank() -> None:
 
 
 @bank.command("build")
-@click.argument("folder")
+@click.argument("folder", type=FOLDER)
 @click.option("--bank-size", type=int, required=True, help="Number of waveforms.")
-@click.option("--mchirp-range", type=float, nargs=2, help="[solar masses]")
-@click.option("--q-min", type=float, default=0.2, show_default=True)
-@click.option("--f-ref", type=float, default=50.0, show_default=True, help="[Hz]")
-@click.option("--approximant", default="IMRPhenomXPHM", show_default=True)
-@click.option("--event", required=True, help="Event whose frequency grid the bins lie on.")
-@click.option("--pn-phase-tol", type=float, help="[rad] (default: chosen from the event).")
-@click.option("--blocksize", type=int, default=4096, show_default=True)
-@click.option("--alpha", type=float, default=-1.7, show_default=True)
+@click.option(
+    "--mchirp-range", type=float, nargs=2,
+    help="Detector-frame chirp masses [solar masses].",
+)  # fmt: skip
+@click.option(
+    "--q-min", type=float, default=0.2, show_default=True, help="Smallest mass ratio."
+)
+@click.option(
+    "--f-ref", type=float, default=50.0, show_default=True,
+    help="Reference frequency of the spins [Hz].",
+)  # fmt: skip
+@click.option(
+    "--approximant", default="IMRPhenomXPHM", show_default=True, help="Waveform model."
+)
+@click.option(
+    "--event", required=True, type=FILE, help="Event whose frequency grid the bins lie on."
+)
+@click.option(
+    "--pn-phase-tol", type=float,
+    help="Phase tolerance of frequency bins [rad] (default: chosen from the event).",
+)  # fmt: skip
+@click.option(
+    "--blocksize", type=int, default=4096, show_default=True, help="Waveforms per file."
+)
+@click.option(
+    "--alpha", type=float, default=-1.7, show_default=True,
+    help="Exponent of the chirp mass in the density that is drawn from.",
+)  # fmt: skip
 @click.option("--prior-mchirp-range", type=float, nargs=2, help="Range of a shared prior.")
 @click.option(
     "--prior",
@@ -35,7 +55,7 @@ def bank() -> None:
     help="A prior of one's own: cogwheel's class, an object, a pair (drawing, physical).",
 )
 @click.option("--n-banks", type=int, default=1, help="Split the range into several banks.")
-@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of all draws.")
 @click.option("--resume/--no-resume", default=True, help="Continue a partial build.")
 @click.option("--overwrite", is_flag=True, help="Replace an existing bank.")
 @executor_options
@@ -57,7 +77,7 @@ def bank_build(**arguments: Any) -> None:
 
 @bank.command("adapt")
 @click.argument("event")
-@click.argument("rundir")
+@click.argument("rundir", type=FOLDER)
 @adaptive_options
 @click.option("--resume", is_flag=True, help="Continue what is in RUNDIR.")
 @click.option("--overwrite", is_flag=True, help="Replace what is in RUNDIR.")
@@ -79,8 +99,8 @@ def bank_adapt(**arguments: Any) -> None:
 
 
 @bank.command("check")
-@click.argument("folder")
-@click.option("--progress/--no-progress", default=True)
+@click.argument("folder", type=FOLDER)
+@click.option("--progress/--no-progress", default=True, help="Progress bar.")
 def bank_check(folder: str, progress: bool) -> None:
     """Validate every file of the bank in FOLDER.
 

@@ -24,12 +24,38 @@ class JSONOrText(click.ParamType):
                 self.fail(f"{value!r} is not valid JSON", param, ctx)
             return value
 
+    def shell_complete(self, ctx: Any, param: Any, incomplete: str) -> list[Any]:
+        """Complete as a path, which most of these options take as well."""
+        from click.shell_completion import CompletionItem
+
+        return [CompletionItem(incomplete, type="file")]
+
 
 VALUE = JSONOrText()
 
-#: Paths that the shell completes; whether they exist is found out by who opens them.
-FILE = click.Path(dir_okay=False, readable=False)
-FOLDER = click.Path(file_okay=False, readable=False)
+
+class PathText(click.ParamType):
+    """A path that the shell completes; whoever opens it finds out what it is.
+
+    Parameters
+    ----------
+    kind : {"file", "dir"}
+    """
+
+    def __init__(self, kind: str):
+        self.kind = kind
+        self.name = "path"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        return value
+
+    def shell_complete(self, ctx: Any, param: Any, incomplete: str) -> list[Any]:
+        from click.shell_completion import CompletionItem
+
+        return [CompletionItem(incomplete, type=self.kind)]
+
+
+FILE, FOLDER = PathText("file"), PathText("dir")
 
 
 def executor_options(command: Callable) -> Callable:

@@ -13,7 +13,7 @@ from .options import FILE, FOLDER, VALUE, executor_options
 
 
 @click.command()
-@click.argument("rundirs", nargs=-1, required=True, metavar="RUNDIR...")
+@click.argument("rundirs", nargs=-1, required=True, metavar="RUNDIR...", type=FOLDER)
 @click.option("-o", "--output", default="report.html", show_default=True, help="The page.")
 @click.option(
     "--exports",
@@ -39,7 +39,7 @@ def report(rundirs: tuple[str, ...], output: str, exports: bool) -> None:
 
 
 @click.command()
-@click.argument("rundir")
+@click.argument("rundir", type=FOLDER)
 @click.option(
     "--what",
     required=True,
@@ -61,7 +61,7 @@ def plot(rundir: str, what: str, output: str | None) -> None:
 
 
 @click.command()
-@click.argument("rundirs", nargs=-1, required=True, metavar="RUNDIR...")
+@click.argument("rundirs", nargs=-1, required=True, metavar="RUNDIR...", type=FOLDER)
 @click.option(
     "--format",
     "form",

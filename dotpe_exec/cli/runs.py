@@ -6,18 +6,60 @@ import contextlib
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import click
 
-from .options import VALUE, executor_options, strict_option
+from .grouped import GroupedCommand
+from .options import FILE, FOLDER, VALUE, executor_options, strict_option
 from .several import SeveralValues
 from .show import show_results
 from .tuning import is_tuned, tune_and_show
 
+_EXECUTION = ("executor", "n_procs", "progress", "profile", "multicore", "autotune_only",
+              "multicore_config", "i_batch", "batches_per_task", "pairs_per_task",
+              "e_blocksize", "blocksize", "single_detector_blocksize")  # fmt: skip
+_WHERE = ("rundir", "event_dir", "resume", "overwrite", "strict")
+_RESULTS = ("n_draws", "draw_subset", "size_limit", "exact_likelihoods", "save_waveforms")
 
-@click.command(cls=SeveralValues)
-@click.option("--event", required=True, help="Event .npz, or the name of a bundled event.")
+
+class RunCommand(SeveralValues, GroupedCommand):
+    """``run``, whose options come in groups and take several values."""
+
+    groups: ClassVar = {
+        "What is analysed": ("event", "bank_folder", "n_int", "i_int_start",
+                             "preselected_indices", "load_inds", "inds_path",
+                             "bank_logw_override"),
+        "Where it goes": _WHERE,
+        "How finely": ("n_ext", "n_phi", "n_t", "n_phi_incoherent", "seed",
+                       "max_incoherent_lnlike_drop", "max_bestfit_lnlike_diff",
+                       "coherent_score_min_n_effective_prior", "extrinsic_samples"),
+        "Reference waveform and noise": ("mchirp_guess", "par_dic_0", "refine_reference",
+                                         "asd_drift", "coherent_posterior_kwargs"),
+        "Results": _RESULTS,
+        "Processes and batches": _EXECUTION,
+    }  # fmt: skip
+
+
+class InferCommand(GroupedCommand):
+    """``infer``, whose options come in groups."""
+
+    groups: ClassVar = {
+        "What is analysed": ("event",),
+        "Where it goes": _WHERE,
+        "Prior and waveforms": ("mchirp_range", "q_min", "prior", "approximant", "f_ref",
+                                "pn_phase_tol", "bank_folder"),
+        "How finely": ("n_effective", "max_waveforms", "n_ext", "n_phi", "n_t", "seed"),
+        "Reference waveform and noise": ("par_dic_0", "coherent_posterior_kwargs"),
+        "Results": _RESULTS,
+        "Processes": _EXECUTION,
+    }  # fmt: skip
+
+
+@click.command(cls=RunCommand)
+@click.option(
+    "--event", required=True, type=FILE, help="Event .npz, or the name of a bundled event."
+)
 @click.option(
     "--bank-folder",
     "--bank",
@@ -25,8 +67,10 @@ from .tuning import is_tuned, tune_and_show
     type=VALUE,
     help="Bank folder; several separated by commas, or JSON {bank_id: path}.",
 )
-@click.option("--rundir", help="Run directory.")
-@click.option("--event-dir", help="Parent of run directories run_0, run_1, ...")
+@click.option("--rundir", type=FOLDER, help="Run directory.")
+@click.option(
+    "--event-dir", type=FOLDER, help="Parent of run directories run_0, run_1, ..."
+)
 @click.option(
     "--n-ext", type=int, default=512, show_default=True, help="Extrinsic samples."
 )
@@ -35,33 +79,64 @@ from .tuning import is_tuned, tune_and_show
 @click.option(
     "--n-int", type=VALUE, help="Waveforms per bank: a number, JSON list or dictionary."
 )
-@click.option("--i-int-start", type=int, default=0, help="First waveform of the range.")
-@click.option("--blocksize", type=int, default=512, show_default=True)
-@click.option("--single-detector-blocksize", type=int, default=512, show_default=True)
+@click.option(
+    "--i-int-start", type=int, default=0, show_default=True,
+    help="First waveform of the range that --n-int counts from.",
+)  # fmt: skip
+@click.option(
+    "--blocksize", type=int, default=512, show_default=True,
+    help="Extrinsic samples per coherent batch.",
+)  # fmt: skip
+@click.option(
+    "--single-detector-blocksize", type=int, default=512, show_default=True,
+    help="Waveforms per incoherent batch.",
+)  # fmt: skip
 @click.option("--seed", type=int, help="Seed of all draws (default: drawn and recorded).")
 @click.option("--load-inds", is_flag=True, help="Take waveforms from --inds-path.")
 @click.option("--inds-path", type=VALUE, help="intrinsic_samples.npz of an earlier run.")
-@click.option("--size-limit", type=int, default=10**7, show_default=True)
-@click.option("--draw-subset/--no-draw-subset", default=True, show_default=True)
+@click.option(
+    "--size-limit", type=int, default=10**7, show_default=True,
+    help="Most samples that are kept per bank, and in all.",
+)  # fmt: skip
+@click.option(
+    "--draw-subset/--no-draw-subset", default=True, show_default=True,
+    help="Draw samples that count the same, or keep all with their weights.",
+)  # fmt: skip
 @click.option("--n-draws", type=int, help="Samples to draw (default: n_effective // 2).")
 @click.option(
-    "--coherent-score-min-n-effective-prior", type=float, default=100, show_default=True
-)
-@click.option("--max-incoherent-lnlike-drop", type=float, default=20, show_default=True)
-@click.option("--max-bestfit-lnlike-diff", type=float, default=20, show_default=True)
+    "--coherent-score-min-n-effective-prior", type=float, default=100, show_default=True,
+    help="Effective points under the prior that each extrinsic proposal must have.",
+)  # fmt: skip
+@click.option(
+    "--max-incoherent-lnlike-drop", type=float, default=20, show_default=True,
+    help="How far below the best a waveform's incoherent ln likelihood may be.",
+)  # fmt: skip
+@click.option(
+    "--max-bestfit-lnlike-diff", type=float, default=20, show_default=True,
+    help="How far below the best a sample's ln likelihood may be.",
+)  # fmt: skip
 @click.option("--mchirp-guess", type=float, help="Chirp mass guess [solar masses].")
-@click.option("--extrinsic-samples", help="extrinsic_samples.feather of an earlier run.")
+@click.option(
+    "--extrinsic-samples", type=FILE, help="extrinsic_samples.feather of an earlier run."
+)
 @click.option("--n-phi-incoherent", type=int, help="Phases of the incoherent stage.")
 @click.option(
     "--preselected-indices",
     type=VALUE,
-    help=".npy file, JSON list, or dictionary per bank.",
+    help="Only these waveforms: .npy file, JSON list, or dictionary per bank.",
 )
 @click.option(
-    "--bank-logw-override", type=VALUE, help="JSON list, or dictionary of lists per bank."
+    "--bank-logw-override",
+    type=VALUE,
+    help="Weights instead of the banks': JSON list, or dictionary of lists per bank.",
 )
-@click.option("--coherent-posterior-kwargs", type=VALUE, help="JSON dictionary.")
-@click.option("--par-dic-0", help="JSON file with the reference waveform's parameters.")
+@click.option(
+    "--coherent-posterior-kwargs", type=VALUE,
+    help="JSON dictionary of arguments for cogwheel's Posterior.from_event.",
+)  # fmt: skip
+@click.option(
+    "--par-dic-0", type=FILE, help="JSON file with the reference waveform's parameters."
+)
 @click.option(
     "--exact-likelihoods",
     is_flag=True,
@@ -140,7 +215,10 @@ def adaptive_options(command: Callable) -> Callable:
                 "--mchirp-range", type=float, nargs=2,
                 help="Prior range [solar masses] (default: searched in the data).",
             ),
-            click.option("--q-min", type=float, default=0.1, show_default=True),
+            click.option(
+                "--q-min", type=float, default=0.1, show_default=True,
+                help="Smallest mass ratio.",
+            ),
             click.option(
                 "--bank-folder",
                 type=VALUE,
@@ -151,12 +229,18 @@ def adaptive_options(command: Callable) -> Callable:
                 type=VALUE,
                 help="A prior of one's own: package.module:NAME (with --mchirp-range).",
             ),
-            click.option("--approximant", default="IMRPhenomXPHM", show_default=True),
             click.option(
-                "--f-ref", type=float, default=50.0, show_default=True, help="[Hz]"
+                "--approximant", default="IMRPhenomXPHM", show_default=True,
+                help="Waveform model.",
             ),
             click.option(
-                "--pn-phase-tol", type=float, help="[rad] (default: chosen from the event)."
+                "--f-ref", type=float, default=50.0, show_default=True,
+                help="Reference frequency of the spins [Hz].",
+            ),
+            click.option(
+                "--pn-phase-tol", type=float,
+                help="Phase tolerance of frequency bins [rad] (default: chosen from the "
+                "event).",
             ),
             click.option(
                 "--n-ext", type=int, default=1024, show_default=True,
@@ -168,12 +252,16 @@ def adaptive_options(command: Callable) -> Callable:
             click.option(
                 "--n-t", type=int, default=64, show_default=True, help="Arrival times."
             ),
-            click.option("--seed", type=int, help="Default: drawn and recorded."),
             click.option(
-                "--par-dic-0", help="JSON file with the reference waveform's parameters."
+                "--seed", type=int, help="Seed of all draws (default: drawn and recorded)."
             ),
             click.option(
-                "--coherent-posterior-kwargs", type=VALUE, help="JSON dictionary."
+                "--par-dic-0", type=FILE,
+                help="JSON file with the reference waveform's parameters."
+            ),
+            click.option(
+                "--coherent-posterior-kwargs", type=VALUE,
+                help="JSON dictionary of arguments for cogwheel's Posterior.from_event.",
             ),
         ]
     ):  # fmt: skip
@@ -181,10 +269,12 @@ def adaptive_options(command: Callable) -> Callable:
     return command
 
 
-@click.command()
+@click.command(cls=InferCommand)
 @click.argument("event")
-@click.option("--rundir", help="Run directory.")
-@click.option("--event-dir", help="Parent of run directories run_0, run_1, ...")
+@click.option("--rundir", type=FOLDER, help="Run directory.")
+@click.option(
+    "--event-dir", type=FOLDER, help="Parent of run directories run_0, run_1, ..."
+)
 @adaptive_options
 @click.option("--n-draws", type=int, help="Samples to draw (default: n_effective // 2).")
 @click.option(
@@ -216,12 +306,12 @@ def infer(strict: bool, **arguments: Any) -> None:
 
 
 @click.command()
-@click.option("--folder", help="Where the run goes (default: a cache folder).")
+@click.option("--folder", type=FOLDER, help="Where the run goes (default: a cache folder).")
 @click.option(
     "--n-effective", type=float, default=4000, show_default=True,
     help="Effective waveforms to aim for.",
 )  # fmt: skip
-@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of all draws.")
 @executor_options
 @strict_option
 def demo(strict: bool, **arguments: Any) -> None:

@@ -29,6 +29,7 @@ def show_results(rundir: Path, *, strict: bool = False) -> None:
     console.print(verdict_text(summary))
     console.print(timing_table(report, summary))
     console.print(printable(f"run directory: {rundir}"), soft_wrap=True)
+    console.print("to cite: arXiv:2507.16022 and others, as `dotpe-exec cite` prints them")
     if strict and verdict_of(summary).status != RELIABLE:
         click.get_current_context().exit(3)
 

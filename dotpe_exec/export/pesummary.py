@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from ..loading import StoredRun
 
 _N_PRIOR_SAMPLES = 5000
+_LONGEST_LABEL = 100
 # What a result depends on.
 _PACKAGES = ("cogwheel-pe", "lalsuite", "numpy", "scipy", "numba", "pandas", "astropy")
 _DESCRIPTION = (
@@ -40,7 +43,8 @@ def to_pesummary(
 
     Samples of posterior and prior, approximant, power spectral densities (``asd_drift``
     included), evidence, frequencies, configuration and versions are stored; labels are the
-    names of the run directories. PESummary itself is not needed.
+    names of the run directories, with ``_`` for all but letters, digits and ``_.+-``.
+    PESummary itself is not needed.
 
     Parameters
     ----------
@@ -74,10 +78,19 @@ def to_pesummary(
         _put(file, "version/pesummary", "1.0.0")
         file["version/packages"] = _packages()
         for view, table in zip(views, tables, strict=True):
-            group = file.create_group(view.label.replace("/", "_"))
+            group = file.create_group(_label(view.label, file))
             group["posterior_samples"] = table.to_records(index=False)
             _write_about(group, view.run, len(table))
     return output
+
+
+def _label(name: str, taken: Iterable[str]) -> str:
+    """Return a run's name as a label: PESummary makes names of files and HTML of it."""
+    label = re.sub(r"[^A-Za-z0-9_.+-]", "_", name)
+    label = re.sub(r"\A[^A-Za-z0-9_]", "_", label)[:_LONGEST_LABEL]
+    taken = set(taken)
+    others = (f"{label}_{k}" for k in itertools.count(1))
+    return next(each for each in itertools.chain([label], others) if each not in taken)
 
 
 def _write_about(group: h5py.Group, run: StoredRun, n_samples: int) -> None:
@@ -120,7 +133,8 @@ def _write_about(group: h5py.Group, run: StoredRun, n_samples: int) -> None:
             if value is not None:
                 _put(group, f"meta_data/{part}/{key}", value)
     for key, value in run.kwargs.items():
-        _put(group, f"config_file/dotpe-exec/{key}", json.dumps(value, default=str))
+        name = key.replace("/", "_")  # which would be a group of its own
+        _put(group, f"config_file/dotpe-exec/{name}", json.dumps(value, default=str))
     for name, psd_f in zip(data.names, data.psd_df, strict=True):
         used = np.isfinite(psd_f)
         density = np.column_stack([data.frequencies[used], psd_f[used]])

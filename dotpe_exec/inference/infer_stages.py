@@ -32,7 +32,7 @@ from ..seeds import generator
 from ..stages.incoherent import Candidates
 from ..stages.reference import Reference, find_reference, save_posterior
 from ..stages.selection import Survivors
-from ..stages.warmup import start_workers
+from ..stages.warmup import say_compiling, start_workers
 from ..verdict import MAX_PARETO_K, judge
 from ..waveforms import generation_way
 from .bank_pilot import BankPilot
@@ -71,6 +71,10 @@ UNINFORMED = 0.5
 """Nats by which the data must have narrowed the prior down for there to be a signal."""
 
 
+STAGES = ("chirp mass", "reference", "learning", "production", "likelihoods", "results")
+"""In order; those in the middle may come again."""
+
+
 def infer_stages(
     arguments: InferArguments,
     event_data: EventData,
@@ -84,6 +88,8 @@ def infer_stages(
     bank_folder = directory.bank(BANK_ID)
     start_workers(runner.executor)
     table = load_distance_table()
+    say_compiling(monitor)
+    monitor.plan(STAGES)
 
     with monitor.stage("chirp mass"):
         best = best_template_for(arguments, event_data)

@@ -31,6 +31,8 @@ CONTRACT = {"contract"}
 
 _DIGEST_SIZE = 16  # bytes
 
+_caches: list[Any] = []  # of each compiled function; None where nothing can be kept
+
 
 def kernel(**options: Any) -> Callable[[Callable[..., Any]], Any]:
     """Compile a function when it is first called, and keep its compiled code.
@@ -44,13 +46,21 @@ def kernel(**options: Any) -> Callable[[Callable[..., Any]], Any]:
 
     def decorate(function: Callable[..., Any]) -> Any:
         compiled = numba.njit(**{"error_model": "numpy", **options})(function)
+        cache = None
         try:
-            compiled._cache = _KernelCache(function)
+            cache = compiled._cache = _KernelCache(function)
         except (RuntimeError, OSError) as error:  # no locator: nowhere to keep it
             logger.debug("compiled code of %s is not kept: %s", function.__name__, error)
+        _caches.append(cache)
         return compiled
 
     return decorate
+
+
+def is_to_compile() -> bool:
+    """Return whether most compiled functions that were imported are yet to be compiled."""
+    kept = sum(bool(cache is not None and cache.is_kept()) for cache in _caches)
+    return 2 * kept < len(_caches)
 
 
 def _is_private(folder: str) -> bool:
@@ -136,6 +146,10 @@ class _KernelCache(caching.FunctionCache):
             filename_base=self._impl.filename_base,
             source_stamp=self._impl.locator.get_source_stamp(),
         )
+
+    def is_kept(self) -> bool:
+        """Return whether there is compiled code of this very source."""
+        return bool(self._cache_file._load_index())
 
 
 def _digest(content: bytes) -> bytes:

@@ -149,7 +149,8 @@ def make_skymap(run: StoredRun) -> SkyMap:
     if run.event_file is not None:
         names = {interferometer_name(name) for name in run.event.detector_names}
         table.meta |= {
-            "objid": run.event.eventname,
+            # FITS knows ASCII alone.
+            "objid": run.event.eventname.encode("ascii", "backslashreplace").decode(),
             "instruments": names,
             "gps_time": float(run.event.tgps),
         }

@@ -10,6 +10,7 @@ from __future__ import annotations
 from concurrent.futures import BrokenExecutor
 
 from ..executors.interface import Executor
+from ..monitor import Monitor
 
 
 def start_workers(executor: Executor) -> None:
@@ -25,6 +26,17 @@ def start_workers(executor: Executor) -> None:
             executor.submit(_import_kernels)
         except BrokenExecutor:
             return
+
+
+def say_compiling(monitor: Monitor) -> None:
+    """Say so if this is the run, the first after an installation, that compiles."""
+    from ..kernels.compiling import is_to_compile
+    from . import coherent_tasks, extrinsic_tasks, incoherent_tasks  # noqa: F401
+
+    if is_to_compile():
+        monitor.say(
+            "compiling, once: this run takes up to a minute longer than those after it"
+        )
 
 
 def _import_kernels() -> None:
