@@ -34,11 +34,36 @@ class StoredRun:
     """
 
     def __init__(self, path: str | os.PathLike):
-        self.files = RunFiles(path)
-        self.path = self.files.path
+        self._files = RunFiles(path)
+        self.path = self._files.path
+        self._finished = self._summary_stamp()
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({str(self.path)!r})"
+
+    @property
+    def files(self) -> RunFiles:
+        """Where everything is.
+
+        Raises
+        ------
+        RunDirectoryError
+            The directory holds another run by now, whose files say nothing of this one.
+        """
+        if self._finished is not None and self._summary_stamp() != self._finished:
+            raise RunDirectoryError(
+                f"the run in {self.path} was removed, or done again, after it was loaded: "
+                "load it once more"
+            )
+        return self._files
+
+    def _summary_stamp(self) -> tuple[int, int, int] | None:
+        """Return what tells the summary of a run from that of another, None without."""
+        try:
+            status = self._files.summary.stat()
+        except OSError:
+            return None
+        return status.st_ino, status.st_size, status.st_mtime_ns
 
     @functools.cached_property
     def kwargs(self) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import numbers
 import os
@@ -56,7 +57,7 @@ def load_event(event: str | os.PathLike | EventData) -> EventData:
     ----------
     event : path, str or cogwheel.data.EventData
         An ``.npz`` file as cogwheel writes it, the name of a bundled event (a file of that
-        name wins), or the object itself.
+        name wins), or an object, of which a copy is made.
 
     Returns
     -------
@@ -81,9 +82,10 @@ def load_event(event: str | os.PathLike | EventData) -> EventData:
                 "bundled event, or a cogwheel EventData"
             )
         source = f"the event {event.eventname!r}"
-        _check_content({key: getattr(event, key) for key in _KEYS}, source)
+        content = {key: getattr(event, key) for key in _KEYS}
+        _check_content(content, source)
         _check_injection(event.injection, len(event.detector_names), source)
-        return event
+        return _made_event(content, copy.deepcopy(event.injection))
 
     path = Path(event)
     if path.is_file():
@@ -133,18 +135,27 @@ def _read_event(path: Path) -> EventData:
         raise EventError(f"{source}: its injection is not JSON: {error}") from error
     _check_injection(injection, len(kwargs["strain"]), source)
 
+    return _made_event(kwargs, injection)
+
+
+def _made_event(content: Mapping[str, Any], injection: Any) -> EventData:
+    """Return an event of checked content, which nobody else can change.
+
+    Whoever assigns to ``strain`` or ``wht_filter`` of an object leaves what cogwheel
+    derived from them, and computes with, as it was.
+    """
     lean_cogwheel()
     with no_collection():
         from cogwheel.data import EventData
 
     return EventData(
-        eventname=str(kwargs["eventname"]),
-        frequencies=np.asarray(kwargs["frequencies"], dtype=float),
-        strain=np.asarray(kwargs["strain"], dtype=complex),
-        wht_filter=np.asarray(kwargs["wht_filter"], dtype=float),
-        detector_names=tuple(str(name) for name in kwargs["detector_names"]),
-        tgps=float(kwargs["tgps"]),
-        tcoarse=float(kwargs["tcoarse"]),
+        eventname=str(content["eventname"]),
+        frequencies=np.array(content["frequencies"], dtype=float),
+        strain=np.array(content["strain"], dtype=complex),
+        wht_filter=np.array(content["wht_filter"], dtype=float),
+        detector_names=tuple(str(name) for name in content["detector_names"]),
+        tgps=float(content["tgps"]),
+        tcoarse=float(content["tcoarse"]),
         injection=injection,
     )
 
@@ -215,6 +226,12 @@ def _check_content(content: Mapping[str, Any], source: str) -> None:
         )
     check_detectors([str(name) for name in content["detector_names"]], source)
 
+    for name in ("frequencies", "strain", "wht_filter"):
+        if np.ma.isMaskedArray(content[name]):
+            raise EventError(
+                f"{source}: {name} is a masked array, expected numbers everywhere; where "
+                "data are not to count, wht_filter is zero"
+            )
     frequencies = np.asarray(content["frequencies"])
     if frequencies.ndim != 1 or len(frequencies) < 3 or frequencies.dtype.kind not in "fiu":
         raise EventError(

@@ -93,7 +93,9 @@ class PoolExecutor(Executor):
 
     def _cannot_start(self, error: OSError) -> ExecutorError:
         hint = ""
-        if error.errno in (errno.ENOSPC, errno.EROFS, errno.EACCES, errno.ENOENT):
+        if error.errno == errno.ENOENT and not _has_working_directory():
+            hint = " (the working directory was removed)"
+        elif error.errno in (errno.ENOSPC, errno.EROFS, errno.EACCES, errno.ENOENT):
             hint = " (semaphores need a little room in /dev/shm)"
         if error.errno == errno.EMFILE:
             hint = " (the limit is what `ulimit -n` says)"
@@ -133,6 +135,14 @@ class PoolExecutor(Executor):
         pool, self._pool = self._pool, None
         if pool is not None:
             pool.shutdown(wait=True)
+
+
+def _has_working_directory() -> bool:
+    try:
+        os.getcwd()  # noqa: PTH109
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def _kill(pool: Any) -> None:

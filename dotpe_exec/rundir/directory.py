@@ -164,6 +164,7 @@ class RunDirectory(RunFiles):
         self._lock.acquire()
         try:
             self._refuse_folders_for_files()
+            self._refuse_links_to_folders(identity.banks)
             state = self._take(identity, resume, overwrite, {_real(k) for k in keep})
         except BaseException:
             self.release()
@@ -201,6 +202,17 @@ class RunDirectory(RunFiles):
                 raise RunDirectoryError(
                     f"{path} is a folder, expected a file or nothing of that name"
                 )
+
+    def _refuse_links_to_folders(self, bank_ids: Iterable[str]) -> None:
+        """What is behind a link belongs to others; overwriting would remove it."""
+        ours = [self.checkpoint_folder, self.adapting_folder, *self.bank_folders()]
+        for folder in (*ours, *map(self.bank, bank_ids)):
+            for path in (folder.parent, folder):
+                if path != self.path and path.is_symlink():
+                    raise RunDirectoryError(
+                        f"{path} is a symbolic link, expected a folder or nothing of that "
+                        "name"
+                    )
 
     def _remove_temporaries(self) -> None:
         for folder in (self.path, *self.bank_folders()):
