@@ -16,6 +16,9 @@ TERMINATIONS = (signal.SIGTERM, signal.SIGHUP)
 """How batch systems evict a job, and how a terminal that closes takes its jobs along."""
 
 
+_came: list[int] = []  # signals since the outermost `terminations_raise` began
+
+
 class Terminated(SystemExit):
     """The process was asked to end; with exit status 128 + number of the signal.
 
@@ -33,26 +36,44 @@ def terminations_raise() -> Iterator[None]:
 
     Only in the main thread, and only for those of the two that nobody handles or ignores
     (``nohup``) already. What was there before is there afterwards. Only the first signal
-    counts: a second one must not disturb what the first one set going.
+    counts: a second one must not disturb what the first one set going. What is raised
+    may be swallowed, or come out as another exception: compiled modules that are being
+    imported do that. So any exception that leaves after a signal becomes ``Terminated``.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     ours = [n for n in TERMINATIONS if signal.getsignal(n) is signal.SIG_DFL]
-    came = []
+    if not ours:  # within another such context, or nothing is to be done
+        yield
+        return
+    _came.clear()
 
     def end(number: int, frame: FrameType | None) -> None:
-        came.append(number)
-        if len(came) == 1:
+        _came.append(number)
+        if len(_came) == 1:
             raise Terminated(number)
 
     try:
         for number in ours:
             signal.signal(number, end)
         yield
+    except Exception:
+        raise_if_terminated()
+        raise
     finally:
+        _came.clear()
         for number in ours:
             signal.signal(number, signal.SIG_DFL)
+
+
+def raise_if_terminated() -> None:
+    """Raise :class:`Terminated` where a signal came and what it raised got lost.
+
+    For loops that note errors and go on.
+    """
+    if _came and threading.current_thread() is threading.main_thread():
+        raise Terminated(_came[0])
 
 
 @contextlib.contextmanager

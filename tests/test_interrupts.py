@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -10,7 +11,12 @@ import threading
 
 import pytest
 
-from dotpe_exec.interrupts import interrupts_later
+from dotpe_exec.interrupts import (
+    Terminated,
+    interrupts_later,
+    raise_if_terminated,
+    terminations_raise,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -96,3 +102,24 @@ def test_ctrl_c_while_scipy_reads_its_table_is_not_lost_and_harms_no_sequence():
     assert told == "interrupted 1"
     assert points == str(qmc.Sobol(3, seed=1).random(4).tolist())
     assert "Exception ignored" not in done.stderr
+
+
+def test_termination_that_became_another_error_still_ends():
+    """As where a compiled module is being imported."""
+    with pytest.raises(Terminated) as caught, terminations_raise():
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+        except SystemExit:
+            raise AttributeError("half of a module") from None
+    assert caught.value.code == 143
+    raise_if_terminated()  # that is over
+
+
+def test_termination_that_was_swallowed_ends_where_it_is_asked_for():
+    with pytest.raises(Terminated), terminations_raise(), terminations_raise():
+        with contextlib.suppress(SystemExit):
+            os.kill(os.getpid(), signal.SIGTERM)
+        raise_if_terminated()
+        pytest.fail("went on")
+    with pytest.raises(ValueError, match="as it was"), terminations_raise():
+        raise ValueError("as it was")

@@ -254,30 +254,39 @@ def run_test(
     folder: Path, n_events: int, n_procs: int, search: bool = False
 ) -> list[dict[str, Any]]:
     """Analyse all signals with one bank."""
-    bank = make_bank(folder / "bank", n_procs)
-    return run_all(
-        folder, n_events, n_procs, functools.partial(analyse, bank=bank, search=search)
-    )
+
+    def analysis() -> Callable[[int], dict[str, Any]]:
+        return functools.partial(
+            analyse, bank=make_bank(folder / "bank", n_procs), search=search
+        )
+
+    return run_all(folder, n_events, n_procs, analysis)
 
 
 def run_all(
-    folder: Path, n_events: int, n_procs: int, analyse: Callable[[int], dict[str, Any]]
+    folder: Path,
+    n_events: int,
+    n_procs: int,
+    analysis: Callable[[], Callable[[int], dict[str, Any]]],
 ) -> list[dict[str, Any]]:
     """Analyse all signals, each serially in one of ``n_procs`` processes.
 
-    A signal whose process ends, or whose analysis fails, costs no other: the error is
-    raised when the others are done.
+    ``analysis`` returns what analyses one; it is called if a signal is missing. A signal
+    whose analysis fails costs no other: the error is raised when the others are done.
     """
     events = folder / "events"
     events.mkdir(parents=True, exist_ok=True)
     path = {k: events / f"{k:04d}.json" for k in range(n_events)}
     missing = [k for k in path if not path[k].exists()]
+    if not missing:
+        return [json.loads(path[k].read_text()) for k in path]
+    analyse_one = analysis()
     errors: dict[int, BaseException] = {}
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ[name] = "1"
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(n_procs, mp_context=spawn) as pool:
-        futures = {pool.submit(analyse, k): k for k in missing}
+        futures = {pool.submit(analyse_one, k): k for k in missing}
         for future in as_completed(futures):
             k = futures[future]
             if error := future.exception():

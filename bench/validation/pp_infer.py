@@ -117,7 +117,9 @@ def main() -> None:
     parser.add_argument("--n-events", type=int, default=100)
     parser.add_argument("--n-procs", type=int, default=2)
     arguments = parser.parse_args()
-    results = pp.run_all(arguments.folder, arguments.n_events, arguments.n_procs, analyse)
+    results = pp.run_all(
+        arguments.folder, arguments.n_events, arguments.n_procs, lambda: analyse
+    )
     pp.finish(arguments.folder, results, outcome(results))
 
 

@@ -115,11 +115,16 @@ class BankHandle:
             )
         shape = (len(inds), self.n_m, 2, self.n_b)
         waveforms = aligned_empty(shape), aligned_empty(shape)
+        opened = -1
         for start, stop in _stretches(inds, self.blocksize):
             k, row = divmod(int(inds[start]), self.blocksize)
-            for kind, rows in zip(KINDS, waveforms, strict=True):
-                with reading(self.block_path(kind, k)):
-                    _open_file(self, kind, k).read(row, rows[start:stop])
+            if k != opened:  # looked at once in a row: of scattered rows, many are of one
+                files = [(self.block_path(kind, k), _open_file(self, kind, k))
+                         for kind in KINDS]  # fmt: skip
+                opened = k
+            for (path, file), rows in zip(files, waveforms, strict=True):
+                with reading(path):
+                    file.read(row, rows[start:stop])
         self._refuse_damaged(inds, *waveforms)
         return waveforms
 

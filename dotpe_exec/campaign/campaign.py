@@ -13,7 +13,7 @@ from typing import Any
 from ..atomic import read_json, to_json, write_json
 from ..digests import file_digest
 from ..errors import InputError, RunDirectoryError
-from ..interrupts import terminations_raise
+from ..interrupts import raise_if_terminated, terminations_raise
 from ..rundir.files import RunFiles
 from ..seeds import generator
 from .changes import Changes
@@ -279,6 +279,7 @@ class Campaign:
                 outcome = _settled(job.name, result)
                 if outcome.status != BUSY:
                     write_json(self.files.outcome(job.name), outcome)
+                raise_if_terminated()
         return self.counts()
 
     def _record(self, job: EventJob) -> dict[str, Any]:

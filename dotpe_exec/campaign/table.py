@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from .campaign import Campaign
 
 _FIRST = ("name", "status", "verdict", "findings", "sentence", "ended", "seconds",
-          "memory_gb", "snr")  # fmt: skip
+          "cpu_seconds", "memory_gb", "snr")  # fmt: skip
 _RUN = ("ln_evidence", "ln_evidence_error", "n_effective", "n_effective_i",
         "n_effective_e", "bestfit_lnlike_max")  # fmt: skip
 _SPANS = ("", "_low", "_high")
@@ -28,11 +28,11 @@ def events_table(campaign: Campaign) -> pd.DataFrame:
 
     Columns: name, ``status`` (see :data:`~dotpe_exec.campaign.campaign.STATUSES`),
     ``verdict`` and ``findings`` of the run's diagnostics, ``sentence`` (why it failed),
-    time of its end, seconds it took, memory of its worker, optimal signal-to-noise ratio
-    (injections), evidence and effective numbers, medians and 90% intervals (``_low``,
-    ``_high``) of parameters, redshift and source-frame chirp mass for the median distance;
-    for injections ``true_*``, ``below_*`` (posterior probability below the true value) and
-    ``bias_*`` (in standard deviations).
+    time of its end, seconds and processor seconds it took, memory of its worker, optimal
+    signal-to-noise ratio (injections), evidence and effective numbers, medians and 90%
+    intervals (``_low``, ``_high``) of parameters, redshift and source-frame chirp mass for
+    the median distance; for injections ``true_*``, ``below_*`` (posterior probability below
+    the true value) and ``bias_*`` (in standard deviations).
     """
     import pandas as pd
 
@@ -61,6 +61,7 @@ def _row(campaign: Campaign, name: str) -> dict[str, Any]:
         "status": state,
         "sentence": outcome.get("sentence") or "",
         "seconds": outcome.get("seconds"),
+        "cpu_seconds": outcome.get("cpu_seconds"),
         "memory_gb": outcome.get("memory_gb"),
         "ended": values.get("ended"),
         "verdict": values.get("verdict") or "",

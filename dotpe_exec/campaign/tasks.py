@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import os
 import resource
 import signal
@@ -16,6 +18,7 @@ from types import FrameType
 from typing import Any
 
 from ..errors import DotpeExecError, RunDirectoryError
+from ..interrupts import raise_if_terminated
 from .settings import Injections, analysis_function, injection_number
 
 FINISHED, FAILED, BUSY = "finished", "failed", "busy"
@@ -92,6 +95,8 @@ class EventOutcome:
         Traceback of an error that is not one of this package's.
     memory_gb : float
         Most memory that the worker's process ever held, with what it shares [GB].
+    cpu_seconds : float
+        Of the worker's process meanwhile.
     """
 
     name: str
@@ -101,6 +106,7 @@ class EventOutcome:
     values: dict[str, Any] = field(default_factory=dict)
     trace: str = ""
     memory_gb: float = 0.0
+    cpu_seconds: float = 0.0
 
 
 def make_data(job: DataJob) -> EventOutcome:
@@ -137,7 +143,20 @@ def analyse(job: EventJob) -> EventOutcome:
     """Analyse one event, serially, going on where an earlier attempt ended."""
     if os.getpid() != job.campaign_pid:
         _end_when_told()
-    return outcome_of(job.name, lambda: _analyse(job))
+    outcome = outcome_of(job.name, lambda: _analyse(job))
+    _give_memory_back()
+    return outcome
+
+
+def _give_memory_back() -> None:
+    """Return what an event needed to the system: the next has its peak elsewhere."""
+    import pyarrow
+
+    gc.collect()
+    pyarrow.default_memory_pool().release_unused()
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's alone
+    if trim is not None:
+        trim(0)
 
 
 def _end_when_told() -> None:
@@ -175,7 +194,7 @@ def _analyse(job: EventJob) -> dict[str, Any]:
 
 def outcome_of(name: str, work: Callable[[], dict[str, Any]]) -> EventOutcome:
     """Do what may fail, whatever the reason: one event must not stop the others."""
-    began = time.perf_counter()
+    began, cpu_began = time.perf_counter(), time.process_time()
     status, sentence, trace, values = FINISHED, "", "", {}
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
@@ -187,6 +206,8 @@ def outcome_of(name: str, work: Callable[[], dict[str, Any]]) -> EventOutcome:
         except Exception as error:
             status, sentence = FAILED, f"{type(error).__name__}: {error}"
             trace = traceback.format_exc()
+    if status != FINISHED:
+        raise_if_terminated()  # that was the end of this process, not the event's fault
     values = values | {
         "warnings": sorted(
             {str(one.message) for one in caught if one.category is UserWarning}
@@ -200,4 +221,5 @@ def outcome_of(name: str, work: Callable[[], dict[str, Any]]) -> EventOutcome:
         values,
         trace,
         resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9,
+        time.process_time() - cpu_began,
     )

@@ -4,14 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
-import random
 import shutil
-import signal
-import subprocess
-import sys
-import time
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -24,8 +17,6 @@ from dotpe_exec.campaign.injections import Network, simulate
 from dotpe_exec.cli import main
 from dotpe_exec.errors import InputError
 from dotpe_exec.events import load_event, simulate_event
-
-REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 def samples(campaign, name):
@@ -247,48 +238,3 @@ class TestCommands:
         assert runner.invoke(main, ["campaign", *command]).exit_code == 0
         done = runner.invoke(main, ["campaign", "run", folder, "--executor", "serial"])
         assert done.exit_code == 1 and "1 failed" in done.output
-
-
-def evict_at_random(folder, rng, most_seconds, most_evictions):
-    """Run a campaign to its end, ending it by SIGTERM or SIGKILL on the way.
-
-    Return how often it was ended.
-    """
-    command = [sys.executable, "-m", "dotpe_exec", "campaign", "run", str(folder),
-               "--executor", "serial", "--no-progress"]  # fmt: skip
-    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
-    for n_evicted in range(most_evictions + 1):
-        process = subprocess.Popen(
-            command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
-        )
-        seconds = rng.uniform(1, most_seconds) if n_evicted < most_evictions else 900
-        try:
-            _, errors = process.communicate(timeout=seconds)
-            assert process.returncode == 0, errors.decode()
-            return n_evicted
-        except subprocess.TimeoutExpired:
-            process.send_signal(rng.choice([signal.SIGTERM, signal.SIGKILL]))
-            process.communicate(timeout=60)
-    raise AssertionError("never finished")
-
-
-def test_evictions_lose_nothing(analysed, settings, tmp_path):
-    campaign = make(tmp_path / "evicted", settings, executor="serial", progress=False)
-    rng = random.Random(time.time_ns())
-    assert evict_at_random(campaign.files.path, rng, 12.0, 3) >= 1
-    assert campaign.counts() == {"finished": 3}
-    for name in analysed.names:
-        assert samples(campaign, name) == samples(analysed, name)
-
-
-@pytest.mark.slow
-def test_hundred_events_survive_evictions(settings, tmp_path):
-    many = dataclasses.replace(
-        settings, injections=dataclasses.replace(settings.injections, n=100)
-    )
-    calm = make(tmp_path / "calm", many, progress=False)
-    calm.run(n_procs=2, progress=False)
-    evicted = make(tmp_path / "evicted", many, progress=False)
-    assert evict_at_random(evicted.files.path, random.Random(1), 60.0, 100) > 5
-    for name in calm.names:
-        assert samples(evicted, name) == samples(calm, name)
