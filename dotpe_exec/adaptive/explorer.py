@@ -71,6 +71,11 @@ LEARNT = 400.0
 """Points that are to count at the end of learning. A mixture fitted to 300 is about 15%
 efficient, to 1000 25%, to 3000 33%."""
 
+COLLAPSE = 0.5
+"""If a round of production lowers the number of points that count below this share, the
+likelihood adapts anew: it may be far too high where it was not adapted to. Final ones
+alone make the result, so this biases nothing."""
+
 LEARN_BUDGET = 0.5
 """Share of all points that learning may take."""
 
@@ -184,7 +189,14 @@ class Explorer:
             # As many as the mixture deserves, as in learning.
             most = np.clip(PER_EFFECTIVE * self._n_effective(), N_FIRST, N_PRODUCED)
             self._round(min(int(np.clip(missing, N_FIRST, most)), room))
-            self._report("production", self._produced().ln_weights())
+            ln_weight_i = self._produced().ln_weights()
+            if effective_number_of_ln(ln_weight_i) < COLLAPSE * max(
+                counting, MIN_EFFECTIVE
+            ):
+                # One point outweighs all: a likelihood adapted to it says what it is worth.
+                self._adapt(self._n_effective())
+                ln_weight_i = self._produced().ln_weights()
+            self._report("production", ln_weight_i)
 
     def _produced(self) -> Produced:
         draws = self.draws

@@ -91,6 +91,24 @@ def test_both_of_two_peaks_are_found():
     assert left == pytest.approx(expected, abs=0.05)
 
 
+def test_a_likelihood_that_is_far_too_high_at_a_point_is_adapted_to_it():
+    class Spiked(Gaussians):
+        n_spikes = 0
+
+        def __call__(self, z_ik):
+            lnlike_i = super().__call__(z_ik)
+            if self.n_evaluated > 12000 and not self.n_spikes:
+                self.n_spikes, self.n_before = 1, self.n_adapted
+                lnlike_i[np.argmax(lnlike_i)] += 60
+            return lnlike_i
+
+    likelihood = Spiked([[1.0, 0]], 0.2)
+    _, points = explore(likelihood, 2, seed=11, n_effective=20000)
+    assert likelihood.n_spikes and likelihood.n_adapted == likelihood.n_before + 1
+    ln_evidence, error = ln_mean_and_error(points.ln_weights())
+    assert ln_evidence == pytest.approx(likelihood.ln_evidence, abs=4 * error)
+
+
 @pytest.mark.slow
 def test_evidence_and_error_are_unbiased():
     """Over many seeds: the mean is the truth, the scatter the stated error."""
