@@ -280,8 +280,9 @@ def own_prior(
     given = list(prior) if pair else [prior]
     parts = [_resolved(part, arguments, aligned_spins) for part in given]
     if not callable(getattr(parts[0], "draw", None)):
+        named = " ".join(describe(parts[0]).split())[:100]
         raise InputError(
-            f"prior is {describe(parts[0])}, expected an object with the methods draw(n, "
+            f"prior is {named}, expected an object with the methods draw(n, "
             "rng) and ln_prob(table), or a prior class of cogwheel"
         )
     for part in parts if pair else []:

@@ -178,9 +178,7 @@ def check_f_ref(name: str, f_ref: Any) -> float:
 def check_q_min(name: str, q_min: float) -> None:
     """Refuse a smallest mass ratio with which there are no binaries, or one alone."""
     if not LEAST_Q <= q_min < 1:
-        raise InputError(
-            f"{name} is {q_min:g}, expected a number between {LEAST_Q:g} and 1"
-        )
+        raise InputError(f"{name} is {q_min}, expected a number between {LEAST_Q:g} and 1")
 
 
 def powerlaw_quantile(

@@ -218,8 +218,7 @@ def waveform_digests(amplitudes_impb: np.ndarray, phases_impb: np.ndarray) -> np
         return np.empty(0, dtype=np.uint64)
     # As bytes, whose slices cost less than those of arrays: that is most of the time.
     amplitudes, phases = (
-        memoryview(np.ascontiguousarray(each)).cast("B")
-        for each in (amplitudes_impb, phases_impb)
+        np.ascontiguousarray(each).data.cast("B") for each in (amplitudes_impb, phases_impb)
     )
     size, digest = amplitudes.nbytes // len(amplitudes_impb), xxhash.xxh3_64_intdigest
     return np.array(

@@ -67,9 +67,7 @@ class LocalDask:
         with open(read_end) as pipe:  # noqa: PTH123
             said = pipe.read()
         if not said:
-            exit_code = self._process.wait()
-            self._end_group()
-            self._process.stdin.close()
+            exit_code = self._end_failed()
             why = (
                 "what it printed says why"
                 if exit_code >= 0
@@ -102,6 +100,13 @@ class LocalDask:
         else:
             if self._process.returncode:  # it was killed, its workers perhaps not
                 self.kill()
+
+    def _end_failed(self) -> int:
+        """Leave nothing of a cluster that did not start; return its exit code."""
+        exit_code: int = self._process.wait()
+        self._end_group()
+        self._process.stdin.close()
+        return exit_code
 
     def _end_group(self) -> None:
         with contextlib.suppress(ProcessLookupError):

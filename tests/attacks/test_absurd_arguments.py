@@ -1,4 +1,4 @@
-"""Arguments that make no sense, of all that begins work: one line, before a folder exists."""
+"""Arguments that make no sense: one line that names them, before a folder exists."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def attacked(event, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("name", ["infer", "bank", "banks"])
 def test_absurd_argument_is_named_in_one_line_and_leaves_nothing(name, attacked, tmp_path):
-    function, good, folder = attacked[name]
+    function, good, _ = attacked[name]
     with pytest.raises(WorkStarted):
         function(**good)
     failures = {}

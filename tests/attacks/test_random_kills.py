@@ -48,7 +48,7 @@ class Attacked:
     """A command that is started again until it ends by itself; it is killed before."""
 
     def __init__(self, folder, seed, seconds, names_loss=False):
-        """With ``names_loss`` an attempt may also end in one sentence of an ExecutorError."""
+        """With ``names_loss`` an attempt may also end in an ExecutorError, one line."""
         self.rng = random.Random(seed)
         self.seconds = seconds
         self.names_loss = names_loss

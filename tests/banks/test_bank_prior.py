@@ -164,7 +164,7 @@ def test_draws_do_not_depend_on_how_many_are_made_at_once(monkeypatch):
         ({"mchirp_range": (30.0, 20.0)}, "mchirp_range is 30.0 to 20.0"),
         ({"mchirp_range": (0.0, 20.0)}, "mchirp_range is 0.0"),
         ({"mchirp_range": (1.0, np.nan)}, "mchirp_range is 1.0 to nan"),
-        ({"q_min": 0.0}, "q_min is 0.0, expected a number between 0 and 1"),
+        ({"q_min": 0.0}, "q_min is 0.0, expected a number between 0.001 and 1"),
         ({"q_min": 1.0}, "q_min is 1.0"),
         ({"alpha": np.inf}, "alpha is inf"),
     ],

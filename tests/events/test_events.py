@@ -63,8 +63,12 @@ class TestLoading:
         assert loaded.detector_names == ("H", "L")
         assert loaded.injection["par_dic"] == event.injection["par_dic"]
 
-    def test_object_is_returned_as_it_is(self, event):
-        assert load_event(event) is event
+    def test_object_is_copied(self, event):
+        loaded = load_event(event)
+        assert loaded is not event
+        for name in ("frequencies", "strain", "wht_filter", "blued_strain"):
+            assert np.array_equal(getattr(loaded, name), getattr(event, name))
+        assert not np.shares_memory(loaded.strain, event.strain)
 
     def test_injection_is_optional(self, save):
         assert load_event(save(injection=None)).injection is None
