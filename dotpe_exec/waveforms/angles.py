@@ -27,8 +27,9 @@ _N_COMPARED = 12
 # constants of the angles amplify rounding.
 _SMALL_SPINS = 0.02
 _NEARLY_EQUAL = 0.03
-# Where a spin's component in the plane is smaller, LALSimulation's angles alone differ from
-# those with which it twists up.
+# Where masses are nearer to each other, or a spin's component in the plane is smaller,
+# LALSimulation's angles alone differ from those with which it twists up.
+_EQUAL = 1e-4
 _SMALL_IN_PLANE = 0.01
 
 
@@ -93,6 +94,8 @@ class EulerAngles:
         """
         if min(math.hypot(*binary[2:4]), math.hypot(*binary[5:7])) < _SMALL_IN_PLANE:
             raise FastWayError("a spin is nearly along the orbit's axis")
+        if binary[0] - binary[1] < _EQUAL * (binary[0] + binary[1]):
+            raise FastWayError("the masses are equal")
         # Rounded as LALSimulation's, like the constants that follow from it.
         pi_gm = math.pi * (binary[0] + binary[1]) * self._gravity / self._light**2
         m1, m2 = binary[0] / self._msun, binary[1] / self._msun
