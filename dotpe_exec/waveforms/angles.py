@@ -23,9 +23,14 @@ _LARGEST_ERROR = 2e-11
 # Largest estimated rounding of an angle, as `msa_angles` gives it.
 _LARGEST_ROUNDING = 3e-12
 _N_COMPARED = 12
+# Where all components of both spins are smaller, or masses nearer to each other, the
+# constants of the angles amplify rounding.
 _SMALL_SPINS = 0.02
-"""Where all components of both spins are smaller, rounding in the constants of the angles
-is amplified."""
+_NEARLY_EQUAL = 0.03
+# Where masses are nearer to each other, or a spin's component in the plane is smaller,
+# LALSimulation's angles alone differ from those with which it twists up.
+_EQUAL = 1e-4
+_SMALL_IN_PLANE = 0.01
 
 
 class FastWayError(Exception):
@@ -87,6 +92,10 @@ class EulerAngles:
         FastWayError
             The angles are not those of the expansion.
         """
+        if min(math.hypot(*binary[2:4]), math.hypot(*binary[5:7])) < _SMALL_IN_PLANE:
+            raise FastWayError("a spin is nearly along the orbit's axis")
+        if binary[0] - binary[1] < _EQUAL * (binary[0] + binary[1]):
+            raise FastWayError("the masses are equal")
         # Rounded as LALSimulation's, like the constants that follow from it.
         pi_gm = math.pi * (binary[0] + binary[1]) * self._gravity / self._light**2
         m1, m2 = binary[0] / self._msun, binary[1] / self._msun
@@ -98,8 +107,9 @@ class EulerAngles:
         cubes_f = math.pi * ((m1 + m2) * self._msun_s * self._f_f) * self._ratio_f
         own_jf = msa_angles(constants, np.cbrt(cubes_f))
         n_u, n_b = self._shape
-        small = max(map(abs, binary[2:])) < _SMALL_SPINS
-        n_compared = len(cubes_f) if small else _N_COMPARED
+        amplified = max(map(abs, binary[2:])) < _SMALL_SPINS
+        amplified |= m1 - m2 < _NEARLY_EQUAL * (m1 + m2)
+        n_compared = len(cubes_f) if amplified else _N_COMPARED
         choice = self._order, n_b, n_used
         inds, n_compared = choose_frequencies(
             own_jf[3], *choice, _LARGEST_ROUNDING, n_compared

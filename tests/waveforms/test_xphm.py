@@ -94,8 +94,10 @@ def test_no_parameters_are_beyond_the_fast_way_and_its_fallback(
         ({"iota": math.pi / 2}, "fast"),
         ({"s1x_n": 0.0, "s2y_n": 0.0}, "direct"),  # aligned
         ({"s1x_n": 0.0, "s2y_n": 0.0, "s1z": 0.0}, "direct"),  # no spins
-        ({"s1x_n": 1e-3, "s2y_n": 1e-3, "s1z": 0.01}, "fast"),
-        ({"m1": 30.0, "m2": 30.0}, "fast"),
+        ({"s1x_n": 0.015, "s2y_n": 0.015, "s1z": 0.01}, "fast"),
+        ({"m1": 44.0, "m2": 20.9, "s1x_n": 1.8e-4, "s1z": -0.98, "s2y_n": 1e-6}, "direct"),
+        ({"m1": 30.0, "m2": 30.0}, "direct"),
+        ({"m1": 30.0, "m2": 29.9}, "fast"),
         # Nearly extremal, so that the model ends at a higher frequency.
         (NEARLY_EXTREMAL, "fast"),
         ({"m1": 25.0, "m2": 40.0}, "direct"),
