@@ -36,7 +36,7 @@ class StoredRun:
     def __init__(self, path: str | os.PathLike):
         self._files = RunFiles(path)
         self.path = self._files.path
-        self._finished = self._summary_stamp()
+        self._finished = self._stamp()
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({str(self.path)!r})"
@@ -50,17 +50,23 @@ class StoredRun:
         RunDirectoryError
             The directory holds another run by now, whose files say nothing of this one.
         """
-        if self._finished is not None and self._summary_stamp() != self._finished:
+        if self._finished is not None and self._stamp() != self._finished:
             raise RunDirectoryError(
                 f"the run in {self.path} was removed, or done again, after it was loaded: "
                 "load it once more"
             )
         return self._files
 
-    def _summary_stamp(self) -> tuple[int, int, int] | None:
-        """Return what tells the summary of a run from that of another, None without."""
+    def _stamp(self) -> tuple[int, int, int] | None:
+        """Return what tells a finished run from another, None where nothing does.
+
+        Checksums are the last file of a run of this package. Its summary is not asked,
+        because a report adds what is known of the sky to it.
+        """
+        files = self._files
+        last = files.checksums if files.identity.is_file() else files.summary
         try:
-            status = self._files.summary.stat()
+            status = last.stat()
         except OSError:
             return None
         return status.st_ino, status.st_size, status.st_mtime_ns

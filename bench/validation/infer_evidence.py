@@ -20,6 +20,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import resource
 from pathlib import Path
 from typing import Any
 
@@ -59,8 +60,11 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=SEED, help="Of infer's draws.")
     arguments = parser.parse_args()
     arguments.folder.mkdir(parents=True, exist_ok=True)
-    print("| event | infer | nested | difference | effective waveforms | Pareto's k |")
-    print("| --- | --- | --- | --- | --- | --- |")
+    print(
+        "| event | infer | nested | difference | effective waveforms | Pareto's k "
+        "| effective per core-second: infer, nested |"
+    )
+    print("| --- | --- | --- | --- | --- | --- | --- |")
     for name in arguments.events:
         path = arguments.folder / f"{name}.json"
         if not path.exists():
@@ -73,9 +77,28 @@ def main() -> None:
             f"| {name} | {found['ln_evidence']:.3f} ± {found['ln_evidence_error']:.3f} "
             f"| {found['nested_ln_evidence']:.3f} ± {found['nested_error']:.3f} "
             f"| {difference:+.3f} ({difference / error:+.1f} sigma) "
-            f"| {found['n_effective_waveforms']:.0f} | {found['pareto_k']:.2f} |",
+            f"| {found['n_effective_waveforms']:.0f} | {found['pareto_k']:.2f} "
+            f"| {rate(found, 'n_effective_waveforms', 'core_seconds')}, "
+            f"{rate(found, 'nested_n_effective', 'nested_core_seconds')} |",
             flush=True,
         )
+
+
+def rate(found: dict[str, Any], n_effective: str, core_seconds: str) -> str:
+    """Return effective waveforms per core-second; a stored run may not know its own."""
+    return (
+        f"{found[n_effective] / found[core_seconds]:.1f}" if core_seconds in found else "?"
+    )
+
+
+def core_seconds() -> float:
+    """Return the processor time of this process and of its children that ended."""
+    return sum(
+        usage.ru_utime + usage.ru_stime
+        for usage in map(
+            resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+        )
+    )
 
 
 def compare(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
@@ -84,6 +107,7 @@ def compare(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
 
     event, mchirp_range = make_event(name)
     stored = {} if arguments.nested is None else stored_nested(arguments.nested, name)
+    began = core_seconds()
     rundir = infer(
         event,
         n_effective=arguments.n_effective,
@@ -95,8 +119,10 @@ def compare(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
         par_dic_0=stored.pop("par_dic_0", None),
         rundir=arguments.folder / name,
         n_procs=arguments.n_procs,
+        executor="process",  # whose workers end, so that their time is known
         overwrite=True,
     )
+    seconds = core_seconds() - began
     summary = json.loads((rundir / "summary_results.json").read_text(encoding="utf-8"))
     adaptive = summary["adaptive"]
     return {
@@ -105,7 +131,8 @@ def compare(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
         "n_effective_waveforms": adaptive["n_effective_waveforms"],
         "n_drawn": adaptive["n_drawn"],
         "pareto_k": summary["pareto_k"],
-        **(stored or nested(rundir, mchirp_range, arguments.n_live)),
+        "core_seconds": seconds,
+        **(stored or nested(rundir, mchirp_range, arguments)),
     }
 
 
@@ -147,7 +174,9 @@ def make_event(name: str) -> tuple[Any, tuple[float, float]]:
     return simulate_event(name, injection=par_dic, **options), mchirp_range
 
 
-def nested(rundir: Path, mchirp_range: tuple[float, float], n_live: int) -> dict[str, Any]:
+def nested(
+    rundir: Path, mchirp_range: tuple[float, float], arguments: argparse.Namespace
+) -> dict[str, Any]:
     """Return the evidence by nautilus with cogwheel's marginalised likelihood."""
     import nautilus
     import numpy as np
@@ -155,6 +184,7 @@ def nested(rundir: Path, mchirp_range: tuple[float, float], n_live: int) -> dict
     from cogwheel.likelihood import MarginalizedExtrinsicLikelihood
     from cogwheel.utils import read_json
 
+    began = core_seconds()
     likelihood = read_json(rundir / "Posterior.json").likelihood
     oracle = MarginalizedExtrinsicLikelihood(
         likelihood.event_data,
@@ -176,16 +206,17 @@ def nested(rundir: Path, mchirp_range: tuple[float, float], n_live: int) -> dict
         return float(ln_like + ln_prior + np.log(prior.cubesize).sum())
 
     sampler = nautilus.Sampler(
-        lambda unit: unit, ln_likelihood, n_dim=len(names), n_live=n_live,
+        lambda unit: unit, ln_likelihood, n_dim=len(names), n_live=arguments.n_live,
         pass_dict=False, seed=1,
     )  # fmt: skip
     # Points to which bounds were fitted have volumes that are biased.
-    sampler.run(verbose=False, n_eff=4000, discard_exploration=True)
+    sampler.run(verbose=False, n_eff=arguments.n_effective, discard_exploration=True)
     return {
         "nested_ln_evidence": float(sampler.log_z),
         "nested_error": float(1 / np.sqrt(sampler.n_eff)),
         "nested_n_effective": float(sampler.n_eff),
         "nested_n_likelihoods": int(sampler.n_like),
+        "nested_core_seconds": core_seconds() - began,
     }
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import json
 import types
-from html import escape
 
 import numpy as np
 import pandas as pd
@@ -23,6 +22,7 @@ from dotpe_exec.events import load_event
 from dotpe_exec.export import to_bilby
 from dotpe_exec.report import page
 from dotpe_exec.report.summary_html import run_html
+from dotpe_exec.report.templates import Picture
 from dotpe_exec.report.table import timing_table
 from dotpe_exec.report.view import open_views
 from dotpe_exec.result import Run
@@ -38,7 +38,7 @@ FINDING = {
 @pytest.fixture
 def rundir(tmp_path, monkeypatch):
     """A run whose path, event, bank and findings are markup."""
-    monkeypatch.setattr(page, "picture", lambda draw, caption: escape(caption))
+    monkeypatch.setattr(page, "picture", lambda draw, caption: Picture(caption))
     folder = write_run(
         tmp_path / f"{SCRIPT}[red]",
         bank_folder={SCRIPT: f"/banks/{SCRIPT}"},
@@ -149,7 +149,7 @@ def test_such_names_are_refused(undamaged, tmp_path, what):
 
 
 def test_run_in_a_folder_with_such_a_name(undamaged, tmp_path, monkeypatch):
-    monkeypatch.setattr(page, "picture", lambda draw, caption: escape(caption))
+    monkeypatch.setattr(page, "picture", lambda draw, caption: Picture(caption))
     rundir = run(**arguments(undamaged, rundir=tmp_path / "<script>"))
     text = page.render(open_views([rundir]))
     assert "<script" not in text and "&lt;script&gt;" in text

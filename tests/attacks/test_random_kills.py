@@ -99,7 +99,8 @@ class Attacked:
             killed = [driver]
         else:
             killed = [one for one in below if is_tracker(one) == (target == "tracker")]
-            killed = self.rng.sample(killed, min(1, len(killed)))
+            # A command without such processes loses itself.
+            killed = self.rng.sample(killed, min(1, len(killed))) or [driver]
         for one in killed:
             with contextlib.suppress(psutil.NoSuchProcess):
                 one.kill()

@@ -229,7 +229,7 @@ class TestCommands:
         done = CliRunner().invoke(
             main, ["campaign", "run", str(copied.files.path), "--chunk", "2", "--of", "2"]
         )
-        assert done.exit_code == 2 and "between 0.001 and 1" in done.output
+        assert done.exit_code == 2 and "expected 0 to 1" in done.output
 
     def test_failed_events_are_the_exit_status(self, small_bank, tmp_path):
         folder = str(tmp_path / "c")

@@ -62,7 +62,7 @@ def test_adaptive_analysis_has_its_own_arguments():
         ("[analysis]\nbank_folder='b'\n[injections]\nn=-1", "n is -1"),
         ("[analysis]\nbank_folder='b'\n[injections]\nn=1\nsnr=3", "snr is unknown"),
         ("[analysis]\nbank_folder='b'\n[injections]\nn=1\nsnr_range=[9,8]", "snr_range"),
-        ("[analysis]\nbank_folder='b'\n[injections]\nn=1\nq_min=2.0", "q_min is 2, expected"),
+        ("[analysis]\nbank_folder='b'\n[injections]\nn=1\nq_min=2.0", "q_min is 2.0, exp"),
         ("[analysis]\nbank_folder='b'\n[injections]\nn=1\nmchirp_range=[5]", "two numbers"),
     ],
 )

@@ -88,7 +88,7 @@ CASES = {
     "report done -o new.pdf": "new.pdf must end in .html",
     "report done -o no/such/folder.html": "no/such/folder.html cannot be written",
     "report done -o text/new.html": "text/new.html cannot be written",
-    "report done -o folder": "folder must end in .html",
+    "report done -o folder": "folder is a folder, expected a file",
     "report a\nb": r"a\nb does not exist",
     "report done --quickly": "No such option",
     "plot done": "Missing option '--what'",

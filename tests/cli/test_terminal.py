@@ -133,7 +133,9 @@ def test_an_interrupted_run_says_how_to_go_on_and_does(tmp_path, golden, number)
         process.kill()
         process.wait()
     assert "Traceback" not in errors
-    (command,) = re.findall(r"^  dotpe-exec (.*--resume)$", errors, re.MULTILINE)
+    commands = re.findall(r"^  dotpe-exec (.*--resume)$", errors, re.MULTILINE)
+    assert len(commands) == 1, errors
+    (command,) = commands
     again = subprocess.run(
         [sys.executable, "-m", "dotpe_exec", *shlex.split(command)],
         capture_output=True, text=True, check=False,

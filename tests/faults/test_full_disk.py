@@ -97,7 +97,7 @@ def test_disk_that_is_full_from_the_start_is_named_before_any_work(
 
 def test_report_on_a_full_disk_leaves_nothing(small_disk, tmp_path, monkeypatch):
     monkeypatch.setattr(page, "open_views", lambda rundirs: [])
-    monkeypatch.setattr(page, "render", lambda views: "x" * 100_000)
+    monkeypatch.setattr(page, "render", lambda *_: "x" * 100_000)
     disk = small_disk(65536)
     with pytest.raises(RunDirectoryError, match=r"report.html could not be written.*full"):
         page.write_report("run", disk / "report.html")
