@@ -11,6 +11,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from types import FrameType
+from typing import Any
 
 TERMINATIONS = (signal.SIGTERM, signal.SIGHUP)
 """How batch systems evict a job, and how a terminal that closes takes its jobs along."""
@@ -31,19 +32,25 @@ class Terminated(SystemExit):
 
 
 @contextlib.contextmanager
-def terminations_raise() -> Iterator[None]:
+def terminations_raise(*, interrupts: bool = False) -> Iterator[None]:
     """Raise :class:`Terminated` in what is inside for SIGTERM and SIGHUP.
 
     Only in the main thread, and only for those of the two that nobody handles or ignores
     (``nohup``) already. What was there before is there afterwards. Only the first signal
     counts: a second one must not disturb what the first one set going. What is raised
     may be swallowed, or come out as another exception: compiled modules that are being
-    imported do that. So any exception that leaves after a signal becomes ``Terminated``.
+    imported do that. So any exception that leaves after a signal becomes ``Terminated``,
+    and with ``interrupts``, for programs that own their process, ``KeyboardInterrupt``
+    after a Ctrl-C that Python's own handler would get.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    ours = [n for n in TERMINATIONS if signal.getsignal(n) is signal.SIG_DFL]
+    ours: dict[signal.Signals, Any] = {
+        n: signal.SIG_DFL for n in TERMINATIONS if signal.getsignal(n) is signal.SIG_DFL
+    }
+    if interrupts and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        ours[signal.SIGINT] = signal.default_int_handler
     if not ours:  # within another such context, or nothing is to be done
         yield
         return
@@ -51,6 +58,8 @@ def terminations_raise() -> Iterator[None]:
 
     def end(number: int, frame: FrameType | None) -> None:
         _came.append(number)
+        if number == signal.SIGINT:
+            raise KeyboardInterrupt
         if len(_came) == 1:
             raise Terminated(number)
 
@@ -58,22 +67,26 @@ def terminations_raise() -> Iterator[None]:
         for number in ours:
             signal.signal(number, end)
         yield
-    except Exception:
-        raise_if_terminated()
+    except Exception as error:
+        try:
+            raise_if_terminated()
+        except (KeyboardInterrupt, Terminated) as stop:
+            stop.rundir = getattr(error, "rundir", None)  # type: ignore[union-attr]
+            raise
         raise
     finally:
         _came.clear()
-        for number in ours:
-            signal.signal(number, signal.SIG_DFL)
+        for number, handler in ours.items():
+            signal.signal(number, handler)
 
 
 def raise_if_terminated() -> None:
-    """Raise :class:`Terminated` where a signal came and what it raised got lost.
+    """Raise what a signal raises where one came and what it raised got lost.
 
     For loops that note errors and go on.
     """
     if _came and threading.current_thread() is threading.main_thread():
-        raise Terminated(_came[0])
+        raise KeyboardInterrupt if _came[0] == signal.SIGINT else Terminated(_came[0])
 
 
 @contextlib.contextmanager

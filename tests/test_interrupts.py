@@ -123,3 +123,20 @@ def test_termination_that_was_swallowed_ends_where_it_is_asked_for():
         pytest.fail("went on")
     with pytest.raises(ValueError, match="as it was"), terminations_raise():
         raise ValueError("as it was")
+
+
+def test_ctrl_c_that_became_another_error_is_one_for_who_owns_the_process():
+    with pytest.raises(KeyboardInterrupt) as caught, terminations_raise(interrupts=True):
+        try:
+            interrupt()
+        except KeyboardInterrupt:
+            error = AttributeError("a module that was being imported")
+            error.rundir = "runs/a"
+            raise error from None
+    assert caught.value.rundir == "runs/a"
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_others_keep_their_handler_of_ctrl_c():
+    with terminations_raise():
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

@@ -52,7 +52,7 @@ class _Group(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            with terminations_raise():
+            with terminations_raise(interrupts=True):
                 return super().invoke(ctx)
         except (KeyboardInterrupt, Terminated) as stop:
             self._say_how_to_go_on(ctx, getattr(stop, "rundir", None))

@@ -57,8 +57,8 @@ class RunDirectory(RunFiles):
 
     def __exit__(self, *exception: object) -> None:
         error = exception[1] if len(exception) > 1 else None
-        if isinstance(error, KeyboardInterrupt | SystemExit):
-            error.rundir = self.path  # type: ignore[union-attr]  # for who says how to go on
+        if error is not None:
+            error.rundir = self.path  # type: ignore[attr-defined]  # for who says how to go on
         self.release()
 
     def make_bank_folders(self, bank_ids: Iterable[str]) -> None:

@@ -22,8 +22,8 @@ from dotpe_exec.events import load_event
 from dotpe_exec.export import to_bilby
 from dotpe_exec.report import page
 from dotpe_exec.report.summary_html import run_html
-from dotpe_exec.report.templates import Picture
 from dotpe_exec.report.table import timing_table
+from dotpe_exec.report.templates import Picture
 from dotpe_exec.report.view import open_views
 from dotpe_exec.result import Run
 
