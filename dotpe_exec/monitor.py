@@ -240,10 +240,12 @@ class Monitor:
             record.started = None
         self._close_bar()
         if self._lines:
+            kept = f" ({record.n_restored} of them kept from before)" * bool(
+                record.n_restored
+            )
             _progress.info(
-                "%s: %d tasks (%d of them kept from before) in %.1f s",
-                phase, record.n_tasks, record.n_restored, record.seconds,
-            )  # fmt: skip
+                "%s: %d tasks%s in %.1f s", phase, record.n_tasks, kept, record.seconds
+            )
 
     def say(self, text: str) -> None:
         """Show a line of text among the progress, or log it."""
