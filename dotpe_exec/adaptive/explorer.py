@@ -27,9 +27,10 @@ from typing import Protocol
 import numpy as np
 
 from ..executors.threads import OneThread
+from ..kernels.importance import effective_size
 from .draws import Draws, Prior, Produced, Progress
 from .mixture import GaussianMixture, combine, fit_mixture, standard_normal
-from .weights import effective_number_of_ln, ln_mean_and_error, temper
+from .weights import bounded_weights, effective_number_of_ln, ln_mean_and_error, temper
 
 N_PILOT, PILOT_SHARE = 4096, 0.25
 """Draws from the prior to begin with: at most, and of all that may be drawn."""
@@ -181,9 +182,13 @@ class Explorer:
         """
         while True:
             done = self._produced()
-            counting = effective_number_of_ln(done.ln_weights())
+            ln_weight_i = done.ln_weights()
+            counting = effective_number_of_ln(ln_weight_i)
             room = self.max_points - self.n_drawn
-            if counting >= n_effective or room <= 0:
+            # One heavy point does not keep the others from being enough: the likelihoods of
+            # the result say what it is worth.
+            enough = effective_size(bounded_weights(ln_weight_i)) >= n_effective
+            if enough or room <= 0:
                 return done
             missing = 1.02 * (n_effective - counting) / max(self._efficiency, 0.05)
             # As many as the mixture deserves, as in learning.

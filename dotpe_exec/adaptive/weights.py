@@ -8,10 +8,38 @@ import numpy as np
 
 from ..kernels.importance import effective_size, relative_weights
 
+_N_BOUNDS = 100  # the bound shrinks by nearly the root each time
+
 
 def effective_number_of_ln(ln_weight_i: np.ndarray) -> float:
     """Return the effective number of weights given by their ln; 0 for none."""
     return effective_size(relative_weights(ln_weight_i))
+
+
+def bounded_weights(ln_weight_i: np.ndarray) -> np.ndarray:
+    """Return weights, up to a factor, none of which is more than a bounded share.
+
+    The bound is the sum of what is returned over the root of how many weights are positive
+    (Ionides 2008, for truncated importance sampling). For decisions, never for results: an
+    exploring likelihood that is far too high for one point, whose extrinsic samples happen
+    to suit it, must not decide about all others.
+
+    Parameters
+    ----------
+    ln_weight_i : (n,) float
+
+    Returns
+    -------
+    (n,) float
+    """
+    weight_i = relative_weights(ln_weight_i)
+    root = math.sqrt(max(int(np.count_nonzero(weight_i)), 1))
+    bounded_i = weight_i
+    for _ in range(_N_BOUNDS):
+        before, bounded_i = bounded_i, np.minimum(weight_i, bounded_i.sum() / root)
+        if np.array_equal(before, bounded_i):
+            break
+    return bounded_i
 
 
 def ln_mean_and_error(ln_weight_i: np.ndarray) -> tuple[float, float]:

@@ -194,6 +194,17 @@ def test_carrying_leaves_out_the_lightest():
     np.testing.assert_array_equal(carrying(np.log(shares), 0.0), np.arange(5))
 
 
+def test_one_far_too_heavy_point_does_not_decide_about_all_others():
+    ln_i = np.random.default_rng(2).normal(0, 1.0, 4000)
+    spiked_i = np.append(ln_i, 30.0)
+    alone = carrying(ln_i, 1e-3)
+    assert len(alone) <= len(carrying(spiked_i, 1e-3)) <= 1.05 * len(alone) + 1
+    assert effective_thinned(spiked_i) == pytest.approx(effective_thinned(ln_i), rel=0.8)
+    kept, ln_stand_in = thin(spiked_i, np.random.default_rng(3))
+    assert 4000 in kept and ln_stand_in[kept == 4000] == 0.0
+    assert len(kept) > 0.8 * len(thin(ln_i, np.random.default_rng(3))[0])
+
+
 def test_thinning_keeps_sums_and_most_of_the_effective_number():
     """Also sums of likelihoods that are not those by which it was thinned."""
     rng = np.random.default_rng(1)
