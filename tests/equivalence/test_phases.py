@@ -195,6 +195,13 @@ def test_another_partition_gives_the_same_set(problem, one, other):
         )
         np.testing.assert_array_equal(found["survivors"][bank_id].inds, survivors.inds)
         ours, theirs = found["sets"][bank_id], expected["sets"][bank_id]
+        if problem.tied and len(theirs.i) == problem.size_limit:
+            # Which of equal samples stays at the limit is decided by the last bits, which
+            # the sizes of batches change: only how likely they are is the same.
+            np.testing.assert_allclose(
+                np.sort(ours.bestfit_lnlike), np.sort(theirs.bestfit_lnlike), rtol=1e-10
+            )
+            continue
         order = (np.lexsort((s.o, s.e, s.i)) for s in (ours, theirs))
         ours_order, theirs_order = order
         for axis in "ieo":
