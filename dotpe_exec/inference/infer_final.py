@@ -9,6 +9,7 @@ from ..adaptive.likelihood import EventLikelihood
 from ..adaptive.results import carrying, thin
 from ..adaptive.tasks import FinalResult
 from ..adaptive.weights import effective_number_of_ln
+from ..errors import SelectionError
 from ..kernels.importance import logsumexp
 from ..seeds import generator
 from ..stages.extrinsic import ExtrinsicSamples
@@ -40,6 +41,11 @@ class Final:
         )
         self.explored = produced.lnlike_i[self.valid]
         contributions = self.explored + self.log_prior_weights
+        if not np.max(contributions, initial=-np.inf) > -np.inf:
+            raise SelectionError(
+                f"none of the {len(produced)} waveforms drawn for the result has any "
+                "likelihood; give a larger max_waveforms"
+            )
         carriers = carrying(contributions, LEFT_OUT)
         others = np.ones(self.n_int, dtype=bool)
         others[carriers] = False
