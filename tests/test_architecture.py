@@ -28,6 +28,7 @@ LAYERS = (
         "logged_prints",
         "types",
         "verdict",
+        "warned",
     },
     {"validation"},
     {

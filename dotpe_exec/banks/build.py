@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import math
 import os
-import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -30,6 +29,7 @@ from ..interrupts import terminations_raise
 from ..kernels.masses import chirp_mass
 from ..monitor import Monitor
 from ..validation import check_path, flag, integer, number, positive_integer
+from ..warned import warn
 from ..waveforms.parameters import PARAMETERS
 from .blocks import BlockWriter
 from .build_folder import (
@@ -397,7 +397,7 @@ def _finish(folder: Path, recipe: BankRecipe, pn_phase_tol: float | None) -> Non
     fraction = recipe.bank_size / (recipe.bank_size + n_redrawn)
     table["log_prior_weights"] = weights + np.log(fraction)
     if n_redrawn:
-        warnings.warn(
+        warn(
             f"{recipe.approximant} had no waveform for {n_redrawn} of "
             f"{recipe.bank_size + n_redrawn} draws; others were drawn and the weights "
             "lowered accordingly",

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ import numpy as np
 from ..digests import file_digest
 from ..errors import BankError, InputError, MissingFileError
 from ..npy_files import first_rows, read_json_object, reading
+from ..warned import warn
 from .config import BankConfig, read_config
 from .table import check_table_columns, read_table_columns
 from .waveforms import DIGESTS_NAME, KINDS, BankHandle
@@ -233,7 +233,7 @@ def open_banks(bank_folder: Any) -> dict[str, Bank]:
     for bank_id, bank in banks.items():
         first = seen.setdefault(bank.folder.resolve(), bank_id)
         if first != bank_id:
-            warnings.warn(
+            warn(
                 f"{first} and {bank_id} are the same folder {bank.folder}: its evidence "
                 "counts twice",
                 stacklevel=2,

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import numbers
 import os
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..npy_files import load_npy_vector, load_npz_vector, reading
+from ..warned import warn
 from .format import Bank
 from .table import LARGEST_LOG_WEIGHT
 
@@ -331,7 +331,7 @@ def _checked(array: np.ndarray, name: str, bank: Bank) -> np.ndarray:
 
 def _warn_if_fewer(n_int: int, inds: np.ndarray, bank_id: str) -> None:
     if n_int < len(inds):
-        warnings.warn(
+        warn(
             f"n_int is {n_int} for {bank_id}, fewer than the {len(inds)} indices given: "
             "the evidence is normalised by n_int, the number of waveforms that they were "
             "selected from",

@@ -145,12 +145,14 @@ class Campaign:
         selected = self._selected(names)
         changes = Changes()
         wanted = {name: self._origin(name) for name in selected}
-        jobs = []
+        jobs, replaced = [], set()
         for name, origin in wanted.items():
             made = _read(self.files.origin(name))
             same = made is not None and not changes.compare(name, made, to_json(origin))
             if not same or not self.files.event(name).is_file():
                 jobs.append(self._data_job(name))
+            if made is not None and not same:
+                replaced.add(name)
         if changes and not redo:
             raise InputError(self._changed(changes))
         if len(jobs) <= 4:
@@ -163,7 +165,9 @@ class Campaign:
                 outcome = _settled(job.name, result)
                 if outcome.status == FINISHED:
                     write_json(self.files.origin(job.name), wanted[job.name])
-                    self.files.outcome(job.name).unlink(missing_ok=True)
+                    # Another driver may have analysed the event by now.
+                    if job.name in replaced or self.state(job.name) == FAILED:
+                        self.files.outcome(job.name).unlink(missing_ok=True)
                 else:
                     write_json(self.files.outcome(job.name), outcome)
 

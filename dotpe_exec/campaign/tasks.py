@@ -3,25 +3,32 @@
 from __future__ import annotations
 
 import ctypes
+import filecmp
 import gc
 import os
+import re
 import resource
 import signal
+import tempfile
 import threading
 import time
 import traceback
-import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from ..atomic import TEMPORARY_PREFIX, sync_folder
 from ..errors import DotpeExecError, RunDirectoryError
 from ..interrupts import raise_if_terminated
+from ..warned import collected_warnings
 from .settings import Injections, analysis_function, injection_number
 
 FINISHED, FAILED, BUSY = "finished", "failed", "busy"
+
+# Campaigns draw a fixed number of samples: repeated ones do no harm to a P-P test.
+_HARMLESS = re.compile(r"\d+ samples are drawn from a posterior").match
 
 
 @dataclass(frozen=True)
@@ -115,8 +122,6 @@ def make_data(job: DataJob) -> EventOutcome:
 
 
 def _make_data(job: DataJob) -> dict[str, Any]:
-    from ..events import save_event
-
     folder = Path(job.folder)
     if job.injections is not None:
         from .injections import simulate
@@ -124,8 +129,26 @@ def _make_data(job: DataJob) -> dict[str, Any]:
         event = simulate(job.injections, injection_number(job.name), folder)
     else:
         event = _sourced(job.source, folder)
-    save_event(event, job.target)
+    _save_unless_there(event, Path(job.target))
     return {}
+
+
+def _save_unless_there(event: Any, target: Path) -> None:
+    """Write an event, but not where another driver of the campaign wrote the same.
+
+    A run that reads the file takes one that was replaced for one that changed.
+    """
+    from ..events import save_event
+
+    with tempfile.TemporaryDirectory(prefix=TEMPORARY_PREFIX, dir=target.parent) as folder:
+        made = Path(folder) / target.name
+        save_event(event, made)
+        try:
+            os.link(made, target)
+        except OSError:  # there is one, or there are no links
+            if not (target.is_file() and filecmp.cmp(made, target, shallow=False)):
+                made.replace(target)
+        sync_folder(target.parent)
 
 
 def _sourced(source: str, folder: Path) -> Any:
@@ -178,8 +201,6 @@ def _analyse(job: EventJob) -> dict[str, Any]:
     from .evaluate import evaluate
 
     function = analysis_function(job.method)
-    # Campaigns draw a fixed number of samples: repeated ones do no harm to a P-P test.
-    warnings.filterwarnings("ignore", message=r"\d+ samples are drawn from a posterior")
     rundir = function(
         job.event_file,
         rundir=job.rundir,
@@ -196,8 +217,7 @@ def outcome_of(name: str, work: Callable[[], dict[str, Any]]) -> EventOutcome:
     """Do what may fail, whatever the reason: one event must not stop the others."""
     began, cpu_began = time.perf_counter(), time.process_time()
     status, sentence, trace, values = FINISHED, "", "", {}
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", UserWarning)
+    with collected_warnings() as caught:
         try:
             values = work()
         except DotpeExecError as error:
@@ -208,11 +228,7 @@ def outcome_of(name: str, work: Callable[[], dict[str, Any]]) -> EventOutcome:
             trace = traceback.format_exc()
     if status != FINISHED:
         raise_if_terminated()  # that was the end of this process, not the event's fault
-    values = values | {
-        "warnings": sorted(
-            {str(one.message) for one in caught if one.category is UserWarning}
-        )
-    }
+    values = values | {"warnings": sorted({one for one in caught if not _HARMLESS(one)})}
     return EventOutcome(
         name,
         status,

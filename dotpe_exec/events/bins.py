@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-import warnings
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..errors import BankError, InputError
+from ..warned import warn
 
 if TYPE_CHECKING:
     from cogwheel.data import EventData
@@ -189,7 +189,7 @@ def check_bins_on_grid(fbin: np.ndarray, event_data: EventData) -> None:
         )
     fmin, fmax = event_data.fbounds
     if fbin[0] > fmin + 1.0 or fbin[-1] < fmax - 1.0:
-        warnings.warn(
+        warn(
             f"the bank's bins cover {fbin[0]} to {fbin[-1]} Hz, but {event_data.eventname} "
             f"has data from {fmin} to {fmax} Hz: the rest is not used",
             stacklevel=2,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -34,6 +33,7 @@ from ..stages.reference import Reference, find_reference, save_posterior
 from ..stages.selection import Survivors
 from ..stages.warmup import say_compiling, start_workers
 from ..verdict import MAX_PARETO_K, judge
+from ..warned import warn
 from ..waveforms import generation_way
 from .bank_pilot import BankPilot
 from .infer_arguments import BANK_ID, InferArguments
@@ -356,20 +356,20 @@ def _tell(
     if reached:
         monitor.say(f"{final.n_effective:.0f} effective waveforms: enough")
     else:
-        warnings.warn(
+        warn(
             f"{final.n_effective:.0f} effective waveforms, not the "
             f"{arguments.n_effective:g} asked for, after max_waveforms="
             f"{arguments.max_waveforms}: raise it, or ask for fewer",
             stacklevel=2,
         )
     if k is not None and k > MAX_PARETO_K:
-        warnings.warn(
+        warn(
             f"Pareto's k of the waveforms' weights is {k:.2f}, above {MAX_PARETO_K}: a few "
             "waveforms decide the evidence, and its error may be larger than stated",
             stacklevel=2,
         )
     if information < UNINFORMED:
-        warnings.warn(
+        warn(
             f"the posterior of the intrinsic parameters is hardly narrower than the prior "
             f"({information:.2f} nats): there is no signal here, or it is too weak",
             stacklevel=2,

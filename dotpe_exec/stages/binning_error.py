@@ -12,7 +12,6 @@ largest amplitude and mostly much better (:mod:`dotpe_exec.waveforms.dense`).
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +19,7 @@ import numpy as np
 
 from ..executors.phases import PhaseRunner
 from ..executors.task import Task
+from ..warned import warn
 from .evidence import effective_number
 from .exact_tasks import ExactTask, FullData, SamplePoints, exact_overlaps
 
@@ -54,7 +54,7 @@ def binning_error(differences_s: np.ndarray) -> dict[str, float] | None:
         return None
     mean, largest = np.abs(differences_s).mean(), np.abs(differences_s).max()
     if mean > LARGE_ERROR:
-        warnings.warn(
+        warn(
             f"relative binning changes ln likelihoods by {mean:.2f} on average (at most "
             f"{largest:.2f}): give exact_likelihoods=True, or use more "
             "frequency bins (a smaller pn_phase_tol)",

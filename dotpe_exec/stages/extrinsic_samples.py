@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 from ..errors import InputError, MissingFileError
 from ..kernels.proposals import rotate_response
 from ..npy_files import read_header
+from ..warned import warn
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -259,10 +259,10 @@ def _load_beside(path: Path, computed: np.ndarray, n_rows: int) -> np.ndarray:
         fits = header.shape == expected and header.dtype.kind in "fc"
         array = np.load(path, allow_pickle=False) if fits else np.empty(0)
     except (OSError, ValueError) as error:
-        warnings.warn(f"{path} cannot be read ({error}); it is computed anew", stacklevel=3)
+        warn(f"{path} cannot be read ({error}); it is computed anew", stacklevel=3)
         return computed
     if not fits or not np.allclose(array[..., :n_ext], computed, rtol=0, atol=1e-7):
-        warnings.warn(
+        warn(
             f"{path} does not fit these samples, detectors and frequency bins; it is "
             "computed anew",
             stacklevel=3,

@@ -12,7 +12,6 @@ import logging
 import os
 import shutil
 import tempfile
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +25,7 @@ from ..events import save_event
 from ..gc_pause import no_collection
 from ..kernels.summary import IncoherentSummary, Summary
 from ..lean_cogwheel import lean_cogwheel
+from ..warned import warn
 from .mchirp_guess import guess_mchirp
 
 if TYPE_CHECKING:
@@ -159,7 +159,7 @@ def find_reference(
         assert par_dic_0 is not None
         par_dic_0 = dict(par_dic_0)
         par_dic_0["t_geocenter"] += moved_by
-        warnings.warn(
+        warn(
             f"par_dic_0: the data fit this waveform best {1e3 * moved_by:+.1f} ms from its "
             f"t_geocenter; {par_dic_0['t_geocenter']:.4f} s is used instead, so that "
             "arrival times around it cover the signal",

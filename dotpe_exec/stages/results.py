@@ -11,7 +11,6 @@ numbers; tables are made of them chunk by chunk (:mod:`dotpe_exec.stages.samples
 from __future__ import annotations
 
 import itertools
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -21,6 +20,7 @@ import numpy as np
 from ..errors import NonFiniteError
 from ..kernels.distance import DistanceTable, lnlike_marginalized
 from ..kernels.importance import logsumexp, relative_weights
+from ..warned import warn
 from .discarded_probes import PROBES_PER_WAVEFORM
 from .evidence import (
     effective_number,
@@ -250,7 +250,7 @@ def aggregate(banks: Sequence[BankPosterior], *, size_limit: int) -> CombinedPos
     )
     ln_norm = logsumexp(together)
     if ln_norm == -np.inf:
-        warnings.warn(
+        warn(
             "no sample has any weight: the evidence is zero and there is nothing to draw "
             "from (are all log_prior_weights -inf?)",
             stacklevel=2,

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from ..seeds import generator
+from ..warned import warn
 from .evidence import negligible_below
 from .results import CombinedPosterior
 
@@ -123,13 +123,13 @@ def draw_subset(
         warning says when more is drawn than the effective number of samples.
     """
     if posterior.ln_norm == -np.inf:
-        warnings.warn("no sample has any weight: no samples are drawn", stacklevel=2)
+        warn("no sample has any weight: no samples are drawn", stacklevel=2)
         return _drawn_at(posterior, np.empty(0))
     if n_draws is None:
         n_draws = max(int(posterior.n_effective // 2), 1)
     n_draws = min(n_draws, MAX_DRAWS)
     if n_draws > posterior.n_effective:
-        warnings.warn(
+        warn(
             f"{n_draws} samples are drawn from a posterior of {posterior.n_effective:.1f} "
             "effective samples, so that many are the same",
             stacklevel=2,
