@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from requirements import needs
 
 from dotpe_exec.campaign import Analysis, Settings, make
 from dotpe_exec.campaign.submit import EVICTED, Site, write_jobs
@@ -189,7 +190,9 @@ def assert_same(evicted, calm) -> None:
     pd.testing.assert_frame_equal(table_of(evicted), table_of(calm), check_exact=True)
 
 
-@pytest.mark.parametrize("system", ["htcondor", "slurm"])
+@pytest.mark.parametrize(
+    "system", [pytest.param("htcondor", marks=needs("htcondor")), "slurm"]
+)
 def test_evicted_jobs_lose_nothing(system, analysed, settings, tmp_path):
     campaign = make(tmp_path / "evicted", settings, executor="serial", progress=False)
     pool = evict(campaign, system, random.Random(), events_per_job=2, most_seconds=8.0,
@@ -199,6 +202,7 @@ def test_evicted_jobs_lose_nothing(system, analysed, settings, tmp_path):
 
 
 @pytest.mark.slow
+@needs("htcondor")
 def test_hundred_events_evicted_at_random(settings, tmp_path):
     many = dataclasses.replace(
         settings, injections=dataclasses.replace(settings.injections, n=100)
@@ -213,6 +217,7 @@ def test_hundred_events_evicted_at_random(settings, tmp_path):
 
 
 @pytest.mark.slow
+@needs("htcondor")
 def test_evicted_infer_loses_nothing(injections, tmp_path):
     analysis = Analysis("infer", {"n_effective": 100, "max_waveforms": 6000, "n_ext": 64,
                                   "mchirp_range": [28, 34], "q_min": 0.5})  # fmt: skip

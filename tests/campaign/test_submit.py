@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from requirements import needs
 
 from dotpe_exec.campaign import Analysis, Campaign, Settings
 from dotpe_exec.campaign.settings import write_settings
@@ -65,12 +66,14 @@ def programs(tmp_path, monkeypatch):
 
 
 class TestHTCondor:
+    @needs("htcondor")
     def test_submit_files_are_read_by_htcondor(self, campaign):
-        htcondor = pytest.importorskip("htcondor2")
+        import htcondor2
+
         site = Site(account="ligo.dev.o4.cbc.pe.x", user="a.b", memory_gb=1.5,
                     extra=('+MyTag = "x"',))  # fmt: skip
         dag = write_jobs(campaign, "htcondor", site)
-        described = htcondor.Submit((dag.parent / "event.sub").read_text())
+        described = htcondor2.Submit((dag.parent / "event.sub").read_text())
         assert described["request_memory"] == "1536 MB"
         assert described["accounting_group"] == "ligo.dev.o4.cbc.pe.x"
         assert described["MY.MyTag"] == '"x"'
@@ -88,6 +91,7 @@ class TestHTCondor:
         script = (dag.parent / "event.sh").read_text()
         assert "--of 3" in script and os.access(dag.parent / "event.sh", os.X_OK)
 
+    @needs("htcondor")
     @pytest.mark.parametrize(
         ("ad", "leaves"),
         [
@@ -99,11 +103,12 @@ class TestHTCondor:
         ],
     )
     def test_evicted_jobs_stay_in_the_queue(self, campaign, ad, leaves):
-        classad = pytest.importorskip("classad2")
+        import classad2
+
         dag = write_jobs(campaign, "htcondor", Site())
         line = re.search(r"on_exit_remove = (.*)", (dag.parent / "event.sub").read_text())
-        job = classad.ClassAd({key: classad.ExprTree(value) for key, value in ad.items()})
-        job["OnExitRemove"] = classad.ExprTree(line[1])
+        job = classad2.ClassAd({key: classad2.ExprTree(value) for key, value in ad.items()})
+        job["OnExitRemove"] = classad2.ExprTree(line[1])
         assert bool(job.eval("OnExitRemove")) is leaves
 
     def test_container_is_a_universe(self, campaign):

@@ -11,6 +11,7 @@ import pytest
 from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from requirements import needs
 
 from dotpe_exec import load
 from dotpe_exec.cli import main
@@ -113,7 +114,8 @@ def bilby_file(finished, tmp_path_factory):
 
 @pytest.fixture
 def bilby_result(bilby_file):
-    bilby = pytest.importorskip("bilby", reason="bilby is not installed")
+    import bilby
+
     return bilby.gw.result.CBCResult.from_json(str(bilby_file))
 
 
@@ -252,15 +254,15 @@ def test_pesummary_renders_its_pages(finished, tmp_path):
     assert (tmp_path / "pages" / "home.html").is_file()
 
 
+@needs("ligo.skymap")
 def test_too_few_directions_are_no_sky_map(finished, tmp_path):
-    pytest.importorskip("ligo.skymap", reason="ligo.skymap is not installed")
     with pytest.raises(RunDirectoryError, match="needs at least 50 effective directions"):
         to_skymap(finished, tmp_path / "golden.fits")
     assert not list(tmp_path.iterdir())
 
 
+@needs("ligo.skymap")
 def test_a_sky_map_is_read_back(copy, tmp_path):
-    pytest.importorskip("ligo.skymap", reason="ligo.skymap is not installed")
     from ligo.skymap.io import read_sky_map
     from ligo.skymap.moc import uniq2pixarea
 

@@ -9,6 +9,7 @@ import shutil
 import numpy as np
 import pandas as pd
 import pytest
+from requirements import needs
 
 from dotpe_exec import load
 from dotpe_exec.campaign.page import no_formulas
@@ -56,8 +57,8 @@ def test_bilby_files_are_read_again(odd_run, tmp_path):
     assert len(content["posterior"]["content"]["mass_1"])
 
 
+@needs("ligo.skymap")
 def test_sky_maps_name_their_event_in_ascii(finished, tmp_path, monkeypatch):
-    pytest.importorskip("ligo.skymap")
     from astropy.io import fits
 
     from dotpe_exec.report import skymap

@@ -9,6 +9,7 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
+from requirements import needs
 
 from dotpe_exec.errors import InputError, MissingFileError, RunDirectoryError
 from dotpe_exec.report import figures
@@ -78,8 +79,8 @@ def test_corner_shows_prior_truth_and_several_runs(make_run):
     assert figure._repr_png_().startswith(b"\x89PNG")  # what a notebook shows
 
 
+@needs("ligo.skymap")
 def test_sky_map_zooms_in_across_zero_hours(make_run):
-    pytest.importorskip("ligo.skymap", reason="ligo.skymap is not installed")
     view = view_of(make_run(n=120))
     figure = figures.sky(view)
     _, zoom = figure.axes
@@ -91,8 +92,8 @@ def test_sky_map_zooms_in_across_zero_hours(make_run):
     assert f"90% in {view.skymap.areas[0.9]:.0f} deg²" in figure.get_suptitle()
 
 
+@needs("ligo.skymap")
 def test_sky_map_is_kept_in_directories_of_this_package(make_run):
-    pytest.importorskip("ligo.skymap", reason="ligo.skymap is not installed")
     folder = make_run(n=120)
     view_of(folder).keep_skymap()
     assert not (folder / "skymap.fits").exists()  # not ours: no identity
