@@ -13,6 +13,10 @@ PAR_DIC = {
 }  # fmt: skip
 
 
+# Of the prior in Posterior.json. Finding it takes as long as all the rest of a run.
+RANGE = {"ref_wf_finder_kwargs": {"mchirp_range": [20.0, 45.0]}}
+
+
 def arguments(folder: Path, **changes: Any) -> dict[str, Any]:
     """Arguments of ``run`` for inputs in ``folder``."""
     return {
@@ -24,6 +28,7 @@ def arguments(folder: Path, **changes: Any) -> dict[str, Any]:
         "seed": 5,
         "par_dic_0": folder / "par_dic_0.json",
         "extrinsic_samples": folder / "extrinsic" / "extrinsic_samples.feather",
+        "coherent_posterior_kwargs": RANGE,
         "rundir": folder / "run",
         "progress": False,
     } | changes

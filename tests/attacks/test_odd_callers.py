@@ -35,10 +35,9 @@ run_multicore(**arguments(Path(folder), rundir=rundir), executor=executor, n_pro
 
 
 @pytest.fixture(scope="module")
-def undisturbed(undamaged, tmp_path_factory):
+def undisturbed(undisturbed_run):
     """The files of a run."""
-    rundir = tmp_path_factory.mktemp("undisturbed") / "run"
-    return run_files(run(**arguments(undamaged, rundir=rundir)))
+    return run_files(undisturbed_run)
 
 
 def test_floating_point_errors_that_raise_in_the_caller_end_no_run(

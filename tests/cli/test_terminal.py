@@ -116,7 +116,9 @@ def test_how_to_go_on(command, words, rundir, parameters, expected):
     assert resume_command(command, words.split(), rundir, parameters) == expected
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)]
+)
 def test_an_interrupted_run_says_how_to_go_on_and_does(tmp_path, golden, number):
     rundir = tmp_path / "odd name"
     arguments = arguments_of_run(golden, rundir=rundir, progress=True, executor="serial")

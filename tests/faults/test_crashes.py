@@ -69,7 +69,9 @@ def test_only_the_task_in_the_dead_worker_is_charged(make_runner, tmp_path):
         tasks_per_message=2,
     )
     assert_same(found)
-    assert crashes(runner) == dict.fromkeys(poison, 1)
+    # One that dies while the other worker's death ends the pool may go unnoticed.
+    charged = crashes(runner)
+    assert charged.keys() <= set(poison) and set(charged.values()) == {1}
 
 
 def test_task_that_always_kills_is_named_with_inputs_and_exit_code(

@@ -25,9 +25,9 @@ def arguments(golden):
 
 
 @pytest.fixture(scope="module")
-def expected(arguments, tmp_path_factory):
+def expected(finished):
     """The files of a run that had space."""
-    return run_files(run(**arguments, rundir=tmp_path_factory.mktemp("space") / "run"))
+    return run_files(finished)
 
 
 @pytest.fixture

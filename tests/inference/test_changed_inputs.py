@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
 
@@ -33,18 +34,30 @@ def change(path):
     np.save(path, array)
 
 
+@pytest.fixture(scope="module")
+def fresh(golden, tmp_path_factory):
+    """Return a run of one of the banks that nothing happened to."""
+
+    @functools.cache
+    def run_of(name):
+        return run(**arguments(golden, tmp_path_factory.mktemp(name), golden / name))
+
+    return run_of
+
+
 @pytest.mark.parametrize(
     "executor", ["serial", "loky", pytest.param("process", marks=pytest.mark.slow)]
 )
-def test_bank_built_anew_in_place_is_what_is_analysed(golden, tmp_path, bank, executor):
+def test_bank_built_anew_in_place_is_what_is_analysed(
+    golden, tmp_path, bank, fresh, executor
+):
     """In the same process, and by workers that are warm."""
     options = {"executor": executor, "n_procs": 2}
     run_multicore(**arguments(golden, tmp_path, bank, "first"), **options)
     shutil.rmtree(bank)
     shutil.copytree(golden / "bank_1", bank)
     again = run_multicore(**arguments(golden, tmp_path, bank, "again"), **options)
-    fresh = run(**arguments(golden, tmp_path, golden / "bank_1", "fresh"))
-    assert_same_files(again, fresh)
+    assert_same_files(again, fresh("bank_1"))
 
 
 def test_finished_run_is_not_returned_for_other_waveforms(golden, tmp_path, bank):
@@ -80,7 +93,7 @@ def interrupt(monkeypatch, name):
     monkeypatch.setattr(pipeline, name, stop)
 
 
-def test_resumed_run_does_not_mix_waveforms(golden, tmp_path, bank, monkeypatch):
+def test_resumed_run_does_not_mix_waveforms(golden, tmp_path, bank, fresh, monkeypatch):
     kwargs = arguments(golden, tmp_path, bank)
     with monkeypatch.context() as patch, pytest.raises(Killed):
         interrupt(patch, "coherent_sets")
@@ -90,7 +103,7 @@ def test_resumed_run_does_not_mix_waveforms(golden, tmp_path, bank, monkeypatch)
         run(**kwargs, resume=True)
     shutil.copy(golden / "bank_0" / PHASE, bank / PHASE)
     resumed = run(**kwargs, resume=True)
-    assert_same_files(resumed, run(**arguments(golden, tmp_path, bank, "fresh")))
+    assert_same_files(resumed, fresh("bank_0"))
 
 
 def test_run_killed_before_all_waveforms_were_read_begins_anew(

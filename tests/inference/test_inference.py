@@ -193,7 +193,7 @@ def test_log_weights_of_the_bank_can_be_replaced(golden_arguments, golden_run, t
 
 
 def test_event_dir_numbers_its_runs(golden_arguments, tmp_path):
-    arguments = golden_arguments | {"n_int": 40}
+    arguments = golden_arguments | {"n_int": 40, "n_ext": 16}
     first = run(**arguments, event_dir=tmp_path)
     second = run(**arguments, event_dir=tmp_path)
     assert (first.name, second.name) == ("run_0", "run_1")
@@ -302,7 +302,7 @@ def test_executors_of_the_caller_are_not_released(golden_arguments, golden_run, 
 
 def test_exact_likelihoods_of_drawn_samples(golden_arguments, tmp_path):
     """On every executor the same bits, and to first order what the plain run says."""
-    arguments = golden_arguments | {"draw_subset": True, "n_draws": 60}
+    arguments = golden_arguments | {"draw_subset": True, "n_draws": 30}
     plain = run(**arguments, rundir=tmp_path / "plain")
     serial = run(**arguments, exact_likelihoods=True, rundir=tmp_path / "serial")
     loky = run_multicore(

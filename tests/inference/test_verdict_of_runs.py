@@ -18,6 +18,7 @@ def diagnostics(rundir):
     return json.loads((rundir / "summary_results.json").read_text())["diagnostics"]
 
 
+@pytest.mark.slow  # in the attacks is a smaller one
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_noise_alone_is_no_signal(golden, tmp_path):
     event = load_event(golden / "event.npz")
@@ -35,11 +36,10 @@ def test_noise_alone_is_no_signal(golden, tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
-def test_waveforms_that_end_in_the_posterior_are_told(golden, tmp_path):
+def test_waveforms_that_end_in_the_posterior_are_told(golden, finished, tmp_path):
     """Those below the best waveform's chirp mass are left out."""
     arguments = arguments_of_run(golden)
-    whole = run(**arguments, rundir=tmp_path / "whole")
-    samples = pd.read_feather(whole / "samples.feather")
+    samples = pd.read_feather(finished / "samples.feather")
     best = samples.loc[samples["lnl"].idxmax()]
     lowest = chirp_mass(best["m1"], best["m2"])
     indices = {}
@@ -53,5 +53,5 @@ def test_waveforms_that_end_in_the_posterior_are_told(golden, tmp_path):
     keys = [finding["key"] for finding in diagnostics(rundir)["findings"]]
     assert "edge_lower_mchirp_edge" in keys
     assert "edge_lower_mchirp_edge" not in [
-        finding["key"] for finding in diagnostics(whole)["findings"]
+        finding["key"] for finding in diagnostics(finished)["findings"]
     ]
