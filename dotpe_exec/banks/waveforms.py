@@ -18,6 +18,7 @@ import os
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
 
 import numpy as np
@@ -115,16 +116,11 @@ class BankHandle:
             )
         shape = (len(inds), self.n_m, 2, self.n_b)
         waveforms = aligned_empty(shape), aligned_empty(shape)
-        opened = -1
-        for start, stop in _stretches(inds, self.blocksize):
-            k, row = divmod(int(inds[start]), self.blocksize)
-            if k != opened:  # looked at once in a row: of scattered rows, many are of one
-                files = [(self.block_path(kind, k), _open_file(self, kind, k))
-                         for kind in KINDS]  # fmt: skip
-                opened = k
-            for (path, file), rows in zip(files, waveforms, strict=True):
-                with reading(path):
-                    file.read(row, rows[start:stop])
+        for k, stretches in _stretches(inds, self.blocksize):
+            for kind, rows in zip(KINDS, waveforms, strict=True):
+                file = _open_file(self, kind, k)
+                with reading(self.block_path(kind, k)):
+                    file.read(stretches, rows)
         self._refuse_damaged(inds, *waveforms)
         return waveforms
 
@@ -192,13 +188,25 @@ class BankHandle:
         )
 
 
-def _stretches(inds: np.ndarray, blocksize: int) -> Iterator[tuple[int, int]]:
-    """Yield from where to where consecutive indices lie in one block."""
+def _stretches(
+    inds: np.ndarray, blocksize: int
+) -> Iterator[tuple[int, list[tuple[int, int, int]]]]:
+    """Yield each block with its stretches (start, stop, row of the block at start).
+
+    Indices ``start`` to ``stop`` of a stretch are consecutive. Each block comes once,
+    whatever the order of the indices: files are looked at once a read.
+    """
     if not len(inds):
         return
-    breaks = (np.diff(inds) != 1) | (inds[1:] % blocksize == 0)
-    edges = [0, *(np.flatnonzero(breaks) + 1).tolist(), len(inds)]
-    yield from itertools.pairwise(edges)
+    block_i, row_i = np.divmod(inds, blocksize)
+    edges = np.flatnonzero((np.diff(inds) != 1) | (row_i[1:] == 0)) + 1
+    starts, stops = np.append(0, edges), np.append(edges, len(inds))
+    by_block = np.argsort(block_i[starts], kind="stable")
+    starts, stops = starts[by_block], stops[by_block]
+    blocks = block_i[starts].tolist()
+    stretches = zip(starts.tolist(), stops.tolist(), row_i[starts].tolist(), strict=True)
+    for k, some in itertools.groupby(zip(blocks, stretches, strict=True), itemgetter(0)):
+        yield k, [stretch for _, stretch in some]
 
 
 def without_phase(phases_impb: np.ndarray) -> list[int]:
@@ -266,21 +274,23 @@ class _BlockFile:
         if self.descriptor >= 0:
             os.close(self.descriptor)
 
-    def read(self, row: int, rows: np.ndarray) -> None:
-        """Fill ``rows`` with those of the file from ``row`` on.
+    def read(self, stretches: list[tuple[int, int, int]], rows: np.ndarray) -> None:
+        """Fill stretches of ``rows``, ``start`` to ``stop``, from a row of the file on.
 
         Raises
         ------
         ValueError
             The file was cut short since it was opened.
         """
-        room = memoryview(rows.reshape(-1).view(np.uint8))  # type: ignore[arg-type]
-        place = self.offset + row * (rows.nbytes // len(rows))
-        while room.nbytes:
-            n = os.preadv(self.descriptor, [room], place)
-            if not n:
-                raise ValueError("truncated while it was read")
-            room, place = room[n:], place + n
+        size = rows.nbytes // len(rows)
+        whole = memoryview(rows.reshape(-1).view(np.uint8))  # type: ignore[arg-type]
+        for start, stop, row in stretches:
+            room, place = whole[start * size : stop * size], self.offset + row * size
+            while room.nbytes:
+                n = os.preadv(self.descriptor, [room], place)
+                if not n:
+                    raise ValueError("truncated while it was read")
+                room, place = room[n:], place + n
 
 
 _open_files: collections.OrderedDict[str, _BlockFile] = collections.OrderedDict()

@@ -11,7 +11,7 @@ def logsumexp(ln_terms: np.ndarray) -> float:
     largest = float(ln_terms.max(initial=-np.inf))
     if not np.isfinite(largest):
         return largest
-    return largest + float(np.log(np.exp(ln_terms - largest).sum()))
+    return largest + float(np.log(_exp_of_difference(ln_terms, largest).sum()))
 
 
 def relative_weights(ln_weights: np.ndarray) -> np.ndarray:
@@ -19,7 +19,13 @@ def relative_weights(ln_weights: np.ndarray) -> np.ndarray:
     largest = ln_weights.max(initial=-np.inf)
     if largest == -np.inf:
         return np.zeros(len(ln_weights))
-    return np.exp(ln_weights - largest)
+    return _exp_of_difference(ln_weights, largest)
+
+
+def _exp_of_difference(ln_terms: np.ndarray, largest: float) -> np.ndarray:
+    """Return exp(ln_terms - largest), with no second array beside it."""
+    terms = ln_terms - largest
+    return np.exp(terms, out=terms)
 
 
 def effective_size(weights: np.ndarray) -> float:

@@ -24,9 +24,12 @@ def negligible_below(ln_weights: np.ndarray, share: float) -> float:
     if largest == -np.inf:
         return -np.inf
     n_bins = 16 * 64  # down to e^-64 of the largest
-    finite = ln_weights[ln_weights > -np.inf]
-    depth = np.minimum(((largest - finite) * 16).astype(np.int64), n_bins - 1)
-    below = np.cumsum(np.bincount(depth, np.exp(finite - largest))[::-1])[::-1]
+    terms = ln_weights[ln_weights > -np.inf]
+    terms -= largest
+    depth = (terms * -16).astype(np.int64)
+    np.minimum(depth, n_bins - 1, out=depth)
+    np.exp(terms, out=terms)
+    below = np.cumsum(np.bincount(depth, terms)[::-1])[::-1]
     first = int(np.argmax(below < share * below[0])) if below[-1] < share * below[0] else 0
     return largest - first / 16 if first else -np.inf
 
@@ -243,15 +246,30 @@ def _sum_phases(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return (i, e, sum over o of exp(ln_posterior - ln_scale)), each pair once.
 
-    Terms that together cannot matter at single precision are left out before sorting.
+    Terms that together cannot matter at single precision are left out.
     """
     floor = ln_scale - 20 - np.log(max(len(terms.ln_posterior), 1))
     kept = np.flatnonzero(terms.ln_posterior > floor)
-    weights = np.exp(terms.ln_posterior[kept] - ln_scale)
-    pairs = terms.i[kept].astype(np.int64) * n_ext + terms.e[kept]
-    order = stable_order(pairs)
-    pairs, weights = pairs[order], weights[order]
-    starts = np.flatnonzero(np.diff(pairs, prepend=-1))
-    summed = np.add.reduceat(weights, starts) if len(starts) else weights
-    pairs = pairs[starts]
-    return pairs // n_ext, pairs % n_ext, summed
+    weights = terms.ln_posterior[kept]
+    weights -= ln_scale
+    np.exp(weights, out=weights)
+    i, e = terms.i[kept], terms.e[kept]
+    del kept
+    listed = np.flatnonzero(np.bincount(i))
+    number = np.zeros(int(i.max(initial=-1)) + 1, dtype=np.int64)
+    number[listed] = np.arange(len(listed))
+    pairs = number[i]
+    pairs *= n_ext
+    pairs += e
+    del i, e
+    if len(listed) * n_ext <= 4 * len(pairs):  # a table of all pairs is no larger
+        sums = np.bincount(pairs, weights, minlength=len(listed) * n_ext)
+        pairs = np.flatnonzero(sums)
+        summed = sums[pairs]
+    else:
+        order = stable_order(pairs)
+        pairs, weights = pairs[order], weights[order]
+        starts = np.flatnonzero(np.diff(pairs, prepend=-1))
+        summed = np.add.reduceat(weights, starts) if len(starts) else weights
+        pairs = pairs[starts]
+    return listed[pairs // n_ext], pairs % n_ext, summed

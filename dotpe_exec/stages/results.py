@@ -245,9 +245,10 @@ def aggregate(banks: Sequence[BankPosterior], *, size_limit: int) -> CombinedPos
     """
     ln_weights = [bank.ln_posterior - np.log(bank.n_total) for bank in banks]
     kept = _heaviest(ln_weights, size_limit)
-    together = np.concatenate(
-        [np.empty(0), *(ln_w[rows] for ln_w, rows in zip(ln_weights, kept, strict=True))]
+    together = joined(
+        [at_rows(ln_w, rows) for ln_w, rows in zip(ln_weights, kept, strict=True)]
     )
+    del ln_weights
     ln_norm = logsumexp(together)
     if ln_norm == -np.inf:
         warn(
@@ -256,6 +257,7 @@ def aggregate(banks: Sequence[BankPosterior], *, size_limit: int) -> CombinedPos
             stacklevel=2,
         )
     relative = relative_weights(together)
+    del together
     total = float(relative.sum()) or 1.0
     bounds = np.cumsum([0, *map(len, kept)])
     n_e = max((int(bank.coherent_set.e.max(initial=-1)) + 1 for bank in banks), default=0)
@@ -263,8 +265,8 @@ def aggregate(banks: Sequence[BankPosterior], *, size_limit: int) -> CombinedPos
     for bank, rows, first, last in zip(banks, kept, bounds, bounds[1:], strict=False):
         weights_s = relative[first:last] / total
         members = bank.coherent_set
-        shares_i.append(np.bincount(members.i[rows], weights=weights_s))
-        shares_e += np.bincount(members.e[rows], weights=weights_s, minlength=n_e)
+        shares_i.append(np.bincount(at_rows(members.i, rows), weights=weights_s))
+        shares_e += np.bincount(at_rows(members.e, rows), weights=weights_s, minlength=n_e)
     return CombinedPosterior(
         banks=tuple(banks),
         kept=tuple(kept),
@@ -273,6 +275,16 @@ def aggregate(banks: Sequence[BankPosterior], *, size_limit: int) -> CombinedPos
         shares_i=tuple(shares_i),
         shares_e=shares_e,
     )
+
+
+def at_rows(column: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Return ``column[rows]``, of ascending rows; the column itself if these are all."""
+    return column if len(rows) == len(column) else column[rows]
+
+
+def joined(columns: Sequence[np.ndarray]) -> np.ndarray:
+    """Return columns of floats one after the other; a single one as it is."""
+    return columns[0] if len(columns) == 1 else np.concatenate([np.empty(0), *columns])
 
 
 def _heaviest(ln_weights: Sequence[np.ndarray], size_limit: int) -> list[np.ndarray]:

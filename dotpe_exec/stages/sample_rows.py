@@ -10,7 +10,7 @@ import numpy as np
 from ..seeds import generator
 from ..warned import warn
 from .evidence import negligible_below
-from .results import CombinedPosterior
+from .results import CombinedPosterior, at_rows, joined
 
 FEWEST_WRITTEN = 2**17
 """Tables of samples with weights are written whole up to so many rows."""
@@ -57,7 +57,7 @@ def written_rows(ln_weights: Sequence[np.ndarray]) -> list[np.ndarray]:
     n_rows = sum(map(len, ln_weights))
     if n_rows <= FEWEST_WRITTEN:
         return [np.arange(len(ln_w)) for ln_w in ln_weights]
-    together = np.concatenate(ln_weights)
+    together = joined(ln_weights)
     floor = min(
         negligible_below(together, LEFT_OUT),
         float(np.partition(together, n_rows - FEWEST_WRITTEN)[n_rows - FEWEST_WRITTEN]),
@@ -68,7 +68,7 @@ def written_rows(ln_weights: Sequence[np.ndarray]) -> list[np.ndarray]:
 def written_samples(posterior: CombinedPosterior) -> SampleRows:
     """Return the rows of all banks that are written with their weights."""
     ln_weights = [
-        bank.ln_posterior[kept] - np.log(bank.n_total)
+        at_rows(bank.ln_posterior, kept) - np.log(bank.n_total)
         for bank, kept in zip(posterior.banks, posterior.kept, strict=True)
     ]
     rows = [
@@ -91,14 +91,14 @@ def typical_samples(posterior: CombinedPosterior, *, seed: int, n: int) -> Sampl
 def best_sample(posterior: CombinedPosterior) -> SampleRows:
     """Return the row with the largest ``bestfit_lnlike``; none where there is none."""
     best_k = [
-        bank.coherent_set.bestfit_lnlike[kept].max(initial=-np.inf)
+        at_rows(bank.coherent_set.bestfit_lnlike, kept).max(initial=-np.inf)
         for bank, kept in zip(posterior.banks, posterior.kept, strict=True)
     ]
     rows = [kept[:0] for kept in posterior.kept]
     if max(best_k, default=-np.inf) > -np.inf:
         k = int(np.argmax(best_k))
         kept = posterior.kept[k]
-        row = np.argmax(posterior.banks[k].coherent_set.bestfit_lnlike[kept])
+        row = np.argmax(at_rows(posterior.banks[k].coherent_set.bestfit_lnlike, kept))
         rows[k] = kept[row : row + 1]
     return SampleRows(posterior, tuple(rows), drawn=True)
 
@@ -142,7 +142,7 @@ def _drawn_at(posterior: CombinedPosterior, marks: np.ndarray) -> SampleRows:
     if posterior.ln_norm == -np.inf:
         empty = np.empty(0, dtype=np.int64)
         return SampleRows(posterior, tuple(empty for _ in posterior.banks), drawn=True)
-    cumulative = np.concatenate([weights(posterior, k) for k in range(len(posterior.kept))])
+    cumulative = joined([weights(posterior, k) for k in range(len(posterior.kept))])
     np.cumsum(cumulative, out=cumulative)
     marks = marks * cumulative[-1]
     # Only rows of positive weight: their cumulative exceeds the previous one's. Rounding
@@ -165,8 +165,13 @@ def weights(
     posterior: CombinedPosterior, k: int, rows: np.ndarray | None = None
 ) -> np.ndarray:
     """Return normalised weights of bank ``k``'s kept rows, or of other rows of it."""
-    rows = posterior.kept[k] if rows is None else rows
-    if posterior.ln_norm == -np.inf:
-        return np.zeros(len(rows))
     bank = posterior.banks[k]
-    return np.exp(bank.ln_posterior[rows] - np.log(bank.n_total) - posterior.ln_norm)
+    if rows is None:
+        ln_posterior = at_rows(bank.ln_posterior, posterior.kept[k])
+    else:
+        ln_posterior = bank.ln_posterior[rows]
+    if posterior.ln_norm == -np.inf:
+        return np.zeros(len(ln_posterior))
+    terms = ln_posterior - np.log(bank.n_total)
+    terms -= posterior.ln_norm
+    return np.exp(terms, out=terms)

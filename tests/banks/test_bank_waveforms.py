@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from synthetic_banks import N_WAVEFORMS, write_bank
 
+from dotpe_exec.banks import waveforms
 from dotpe_exec.banks.format import open_bank
 from dotpe_exec.banks.waveforms import DIGESTS_NAME, KINDS, waveform_digests
 from dotpe_exec.digests import file_digest
@@ -120,6 +121,7 @@ def test_bank_without_digests_is_looked_at_all_the_same(golden, tmp_path, damage
 TRUNCATE_WHILE_READING = """
 import os, sys
 import numpy as np
+from dotpe_exec.banks import waveforms
 from dotpe_exec.banks.format import open_bank
 from dotpe_exec.errors import BankError
 bank = open_bank(sys.argv[1]).handle
@@ -152,6 +154,23 @@ def test_few_files_stay_open(tmp_path):
     files = (link for link in Path("/proc/self/fd").iterdir() if link.exists())
     open_files = [str(link.readlink()) for link in files]
     assert sum("_block_" in name for name in open_files) <= 16
+
+
+def test_scattered_rows_are_read_block_by_block(bank_folder, monkeypatch):
+    handle = open_bank(bank_folder).handle
+    whole = handle.read(ALL)
+    opened = []
+    original = waveforms._open_file
+
+    def noted(bank, kind, k):
+        opened.append((kind, k))
+        return original(bank, kind, k)
+
+    monkeypatch.setattr(waveforms, "_open_file", noted)
+    inds = np.random.default_rng(5).integers(N_WAVEFORMS, size=50)
+    for rows, all_rows in zip(handle.read(inds), whole, strict=True):
+        np.testing.assert_array_equal(rows, all_rows[inds])
+    assert len(opened) == len(set(opened)) == len(KINDS) * handle.n_blocks
 
 
 def is_cached(path, offset: int) -> bool:

@@ -105,6 +105,25 @@ def test_error_knows_no_scale():
     assert errors[0] == pytest.approx(errors[1], rel=1e-9)
 
 
+def test_error_is_the_same_however_terms_are_split():
+    """Few terms are sorted, many summed in a table of all pairs."""
+    rng, n_ext, n_split = np.random.default_rng(8), 40, 20
+    i, e = 7 * np.arange(12), rng.integers(n_ext, size=12)
+    y = rng.random(12)
+    order = rng.permutation(12 * n_split)
+    split = np.log(rng.dirichlet(np.ones(n_split), size=12) * y[:, None]).ravel()[order]
+    few = EvidenceTerms(i, e, np.log(y), 100)
+    many = EvidenceTerms(
+        np.repeat(i, n_split)[order], np.repeat(e, n_split)[order], split, 100
+    )
+    expected, found = (
+        ln_evidence_error(terms, n_ext=n_ext, n_phi=1) for terms in (few, many)
+    )
+    assert expected is not None and found is not None
+    for name in ("total", "intrinsic", "extrinsic"):
+        assert getattr(found, name) == pytest.approx(getattr(expected, name), rel=1e-12)
+
+
 def test_error_is_undefined_without_weight_or_replication():
     i = np.array([0, 1])
     weightless = EvidenceTerms(i, i, np.full(2, -np.inf), 5)
