@@ -33,6 +33,7 @@ MAX_REFERENCE_DEFICIT = 5.0
 MAX_PEAK_DEFICIT = 10.0
 MAX_DRIFT = 0.1
 MAX_FAILED_PROPOSALS = 0.5
+MIN_CALIBRATION_CURVES = 10.0
 MIN_P_VALUE = 1e-3
 """Of chi-squared in a detector; one run in a thousand falls below by chance."""
 
@@ -148,6 +149,7 @@ def judge(summary: Mapping[str, Any]) -> Verdict:
         _size_limit,
         _evidence,
         _binning,
+        _calibration,
         _reference,
         _drift,
         _fit,
@@ -293,6 +295,18 @@ def _binning(summary: Mapping[str, Any]) -> Iterator[Finding]:
             f"Relative binning is wrong by {mean:.2f} in ln likelihood on average",
             "Measured on the full frequency grid: give exact_likelihoods=True, or take "
             "finer bins (a smaller pn_phase_tol).",
+        )  # fmt: skip
+
+
+def _calibration(summary: Mapping[str, Any]) -> Iterator[Finding]:
+    calibration = summary.get("calibration") or {}
+    count = _number(calibration.get("n_effective_curves"))
+    if count is not None and count < MIN_CALIBRATION_CURVES:
+        yield Finding(
+            "calibration_curves", LIMITED, count, MIN_CALIBRATION_CURVES,
+            f"Only {count:.1f} of {calibration.get('n_curves')} calibration curves count",
+            "The envelopes are wide for so loud a signal: run without calibration, and "
+            "reweight the samples with a larger n_curves.",
         )  # fmt: skip
 
 

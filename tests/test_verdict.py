@@ -113,6 +113,12 @@ def test_corrected_binning_is_no_finding():
     assert keys(GOOD | wrong | {"exact_likelihoods": {"n_samples": 10}}) == []
 
 
+def test_few_calibration_curves_are_found():
+    many, few = ({"n_curves": 200, "n_effective_curves": n} for n in (50.0, 3.0))
+    assert keys(GOOD | {"calibration": many}) == []
+    assert keys(GOOD | {"calibration": few}) == ["calibration_curves"]
+
+
 def test_recorded_verdict_is_returned_as_it_is():
     recorded = judge(GOOD | {"n_effective_i": 3.0})
     assert verdict_of(GOOD | {"diagnostics": recorded.to_dict()}) == recorded

@@ -39,7 +39,7 @@ _RESERVED = {
 # As on the command line; draws enough for P-P tests where little is effective.
 _RUN_DEFAULTS = {"n_ext": 512, "n_phi": 100, "n_t": 128, "n_draws": 2000}
 # Arguments that are paths: relative ones are taken from the campaign's folder.
-_PATHS = ("bank_folder", "inds_path", "extrinsic_samples", "par_dic_0")
+_PATHS = ("bank_folder", "inds_path", "extrinsic_samples", "par_dic_0", "calibration")
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,8 @@ from typing import Any
 
 import click
 
+from ..errors import InputError
+
 
 class JSONOrText(click.ParamType):
     """A JSON value (number, list, dictionary) or, where it is not JSON, the text."""
@@ -80,6 +82,43 @@ def executor_options(command: Callable) -> Callable:
     ):
         command = option(command)
     return command
+
+
+def calibration_options(command: Callable) -> Callable:
+    """Add the options of calibration uncertainty."""
+    for option in (
+        click.option(
+            "--calibration-correction",
+            type=click.Choice(["data", "template"]),
+            default="data",
+            show_default=True,
+            help="What the factors of --calibration are applied to.",
+        ),
+        click.option(
+            "--calibration",
+            multiple=True,
+            metavar="DETECTOR=FILE",
+            callback=by_detector,
+            help="Calibration envelope as bilby reads it, to average over.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def by_detector(
+    ctx: click.Context, param: click.Parameter, pairs: tuple[str, ...]
+) -> dict[str, str] | None:
+    """Return ``DETECTOR=FILE`` pairs as a dictionary, None without."""
+    files = {}
+    for pair in pairs:
+        detector, equals, file = pair.partition("=")
+        if not (detector and equals and file):
+            raise InputError(
+                f"{param.opts[0]} is {pair!r}, expected DETECTOR=FILE, as in H1=H1.txt"
+            )
+        files[detector] = file
+    return files or None
 
 
 strict_option = click.option(

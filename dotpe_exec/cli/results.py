@@ -9,7 +9,15 @@ from typing import Any
 import click
 
 from ..errors import InputError
-from .options import FILE, FOLDER, VALUE, executor_options
+from .options import (
+    FILE,
+    FOLDER,
+    VALUE,
+    by_detector,
+    calibration_options,
+    executor_options,
+)
+from .several import SeveralValues
 
 
 @click.command()
@@ -90,7 +98,7 @@ def export(rundirs: tuple[str, ...], form: str, output: str | None) -> None:
     click.echo(to_bilby(rundirs[0], output))
 
 
-@click.command()
+@click.command(cls=SeveralValues)
 @click.argument("rundir", type=FOLDER)
 @click.option(
     "--distance",
@@ -102,6 +110,7 @@ def export(rundirs: tuple[str, ...], form: str, output: str | None) -> None:
     "psds",
     multiple=True,
     metavar="DETECTOR=FILE",
+    callback=by_detector,
     help="Power spectral density, text of two columns; one for each detector.",
 )
 @click.option(
@@ -111,19 +120,7 @@ def export(rundirs: tuple[str, ...], form: str, output: str | None) -> None:
     "(default: 1 with --psd, else the run's).",
 )
 @click.option("--approximant", help="Another waveform model.")
-@click.option(
-    "--calibration",
-    multiple=True,
-    metavar="DETECTOR=FILE",
-    help="Calibration envelope as bilby reads it, to average over.",
-)
-@click.option(
-    "--calibration-correction",
-    type=click.Choice(["data", "template"]),
-    default="data",
-    show_default=True,
-    help="What the envelope's factors are applied to.",
-)
+@calibration_options
 @click.option(
     "--n-curves", type=int, default=200, show_default=True, help="Calibration curves."
 )
@@ -142,7 +139,7 @@ def reweight(rundir: str, output: str, **arguments: Any) -> None:
 
     \b
     Example:
-      dotpe-exec reweight runs/GW150914 --calibration H1=H1.txt --calibration L1=L1.txt
+      dotpe-exec reweight runs/GW150914 --calibration H1=H1.txt L1=L1.txt
     """
     from ..atomic import write_feather, write_json
     from ..result import load
@@ -150,8 +147,6 @@ def reweight(rundir: str, output: str, **arguments: Any) -> None:
     path = Path(output)
     if path.suffix != ".feather":
         raise InputError(f"--output is {output}, expected a name that ends in .feather")
-    for name in ("psds", "calibration"):
-        arguments[name] = _by_detector(name, arguments[name])
     new = load(rundir).reweight(**arguments)
     write_feather(path, new.samples)
     summary = {
@@ -168,17 +163,3 @@ def reweight(rundir: str, output: str, **arguments: Any) -> None:
     write_json(path.with_suffix(".json"), summary)
     click.echo(f"ln evidence {new.ln_evidence:.3f}; {new.verdict}")
     click.echo(path)
-
-
-def _by_detector(name: str, pairs: tuple[str, ...]) -> dict[str, str] | None:
-    """Return ``DETECTOR=FILE`` pairs as a dictionary, None without."""
-    option = "--psd" if name == "psds" else f"--{name}"
-    files = {}
-    for pair in pairs:
-        detector, equals, file = pair.partition("=")
-        if not (detector and equals and file):
-            raise InputError(
-                f"{option} is {pair!r}, expected DETECTOR=FILE, as in H1=H1.txt"
-            )
-        files[detector] = file
-    return files or None

@@ -11,7 +11,14 @@ from typing import Any, ClassVar
 import click
 
 from .grouped import GroupedCommand
-from .options import FILE, FOLDER, VALUE, executor_options, strict_option
+from .options import (
+    FILE,
+    FOLDER,
+    VALUE,
+    calibration_options,
+    executor_options,
+    strict_option,
+)
 from .several import SeveralValues
 from .show import show_results
 from .tuning import is_tuned, tune_and_show
@@ -35,13 +42,15 @@ class RunCommand(SeveralValues, GroupedCommand):
                        "max_incoherent_lnlike_drop", "max_bestfit_lnlike_diff",
                        "coherent_score_min_n_effective_prior", "extrinsic_samples"),
         "Reference waveform and noise": ("mchirp_guess", "par_dic_0", "refine_reference",
-                                         "asd_drift", "coherent_posterior_kwargs"),
+                                         "asd_drift", "calibration",
+                                         "calibration_correction",
+                                         "coherent_posterior_kwargs"),
         "Results": _RESULTS,
         "Processes and batches": _EXECUTION,
     }  # fmt: skip
 
 
-class InferCommand(GroupedCommand):
+class InferCommand(SeveralValues, GroupedCommand):
     """``infer``, whose options come in groups."""
 
     groups: ClassVar = {
@@ -50,7 +59,9 @@ class InferCommand(GroupedCommand):
         "Prior and waveforms": ("mchirp_range", "q_min", "prior", "approximant", "f_ref",
                                 "pn_phase_tol", "bank_folder"),
         "How finely": ("n_effective", "max_waveforms", "n_ext", "n_phi", "n_t", "seed"),
-        "Reference waveform and noise": ("par_dic_0", "coherent_posterior_kwargs"),
+        "Reference waveform and noise": ("par_dic_0", "calibration",
+                                         "calibration_correction",
+                                         "coherent_posterior_kwargs"),
         "Results": _RESULTS,
         "Processes": _EXECUTION,
     }  # fmt: skip
@@ -155,6 +166,7 @@ class InferCommand(GroupedCommand):
     help="Noise level near the event: a number, JSON list, or dictionary by detector; 1 "
     "switches its estimate off.",
 )
+@calibration_options
 @click.option("--i-batch", type=int, help="Waveforms per incoherent batch.")
 @click.option("--batches-per-task", type=int, help="Incoherent batches per message.")
 @click.option("--pairs-per-task", type=int, help="Coherent pairs per message.")
@@ -283,6 +295,7 @@ def adaptive_options(command: Callable) -> Callable:
     help="Likelihoods of the drawn samples on the full frequency grid; weights and "
     "evidence follow.",
 )
+@calibration_options
 @click.option("--save-waveforms", is_flag=True, help="Also write the bank's waveforms.")
 @click.option("--resume", is_flag=True, help="Continue the run in --rundir.")
 @click.option("--overwrite", is_flag=True, help="Replace results in --rundir.")

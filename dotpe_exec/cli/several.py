@@ -11,11 +11,12 @@ class SeveralValues(click.Command):
     """A command whose options of several values may have them one after the other.
 
     ``--bank a b`` is ``--bank-folder a,b``, and ``--n_int 100 200`` is
-    ``--n-int '[100, 200]'``.
+    ``--n-int '[100, 200]'``; ``--calibration H1=a L1=b`` is the option twice.
     """
 
     joined = ("--bank-folder", "--bank")
     listed = ("--n-int",)
+    repeated = ("--calibration", "--psd")
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Put values that follow one of the options together, then parse as ever."""
@@ -26,6 +27,11 @@ class SeveralValues(click.Command):
             name = word.replace("_", "-")
             together.append(word)
             k += 1
+            if name in self.repeated:
+                while k + 1 < len(args) and "=" in args[k] and _is_pair(args[k + 1]):
+                    together += [args[k], word]
+                    k += 1
+                continue
             if name not in self.joined + self.listed:
                 continue
             values = []
@@ -38,3 +44,7 @@ class SeveralValues(click.Command):
                 values = [text]
             together += values
         return super().parse_args(ctx, together)
+
+
+def _is_pair(word: str) -> bool:
+    return "=" in word and not word.startswith("-")

@@ -20,7 +20,9 @@ from typing import Any
 
 import numpy as np
 
+from ..digests import array_digest
 from ..errors import InputError, MissingFileError
+from ..validation import check_path
 from .strain import detector_letters
 
 N_NODES = 10
@@ -45,6 +47,39 @@ class Envelope:
     frequencies_f: np.ndarray
     median_xf: np.ndarray
     sigma_xf: np.ndarray
+
+    @property
+    def digest(self) -> str:
+        """What it contains, in short."""
+        return array_digest(np.vstack([self.frequencies_f, self.median_xf, self.sigma_xf]))
+
+
+def analysed_band(event: Any) -> tuple[float, float]:
+    """Return the lowest and the highest frequency of an event that count [Hz]."""
+    used = event.frequencies[(event.wht_filter > 0).any(axis=0)]
+    return float(used[0]), float(used[-1])
+
+
+def event_envelopes(
+    event: Any, envelopes: Mapping[str, str | os.PathLike], correction: str = "data"
+) -> dict[str, Envelope]:
+    """Read envelope files for an event: :func:`read_envelopes`.
+
+    Raises
+    ------
+    InputError, MissingFileError
+        Also where one does not cover the frequencies that are analysed.
+    """
+    read = read_envelopes(envelopes, tuple(event.detector_names), correction)
+    low, high = analysed_band(event)
+    for envelope in read.values():
+        first, last = envelope.frequencies_f[[0, -1]]
+        if first > low * (1 + 1e-6) or last < high * (1 - 1e-6):
+            raise InputError(
+                f"the calibration envelope {envelope.path} covers {first:g} to {last:g} "
+                f"Hz, expected the analysed {low:g} to {high:g} Hz"
+            )
+    return read
 
 
 def read_envelopes(
@@ -85,6 +120,7 @@ def read_envelopes(
                 f"calibration has the detector {name!r}, expected some of "
                 f"{', '.join(detectors)}"
             )
+        check_path(f"calibration of {name}", path)
         read[letters[0]] = _read(Path(path), correction)
     return read
 
@@ -142,20 +178,9 @@ def draw_nodes(
         First and last node [Hz].
     n_curves : int
     rng : numpy.random.Generator
-
-    Raises
-    ------
-    InputError
-        The envelope does not cover the nodes.
     """
     from scipy.interpolate import InterpolatedUnivariateSpline
 
-    first, last = envelope.frequencies_f[[0, -1]]
-    if first > f_low * (1 + 1e-6) or last < f_high * (1 - 1e-6):
-        raise InputError(
-            f"the calibration envelope {envelope.path} covers {first:g} to {last:g} Hz, "
-            f"expected the analysed {f_low:g} to {f_high:g} Hz"
-        )
     ln_nodes = np.linspace(np.log(f_low), np.log(f_high), N_NODES)
     ln_f = np.log(envelope.frequencies_f)
 

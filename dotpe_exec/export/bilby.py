@@ -119,6 +119,6 @@ def _likelihood(run: StoredRun, data: AnalysedData) -> dict[str, Any]:
         "time_marginalization": False,
         "phase_marginalization": False,
         "distance_marginalization": False,
-        "calibration_marginalization": False,
+        "calibration_marginalization": bool(run.summary.get("calibration")),
         "relative_binning": True,
     }

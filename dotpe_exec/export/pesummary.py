@@ -30,10 +30,10 @@ _LONGEST_LABEL = 100
 # What a result depends on.
 _PACKAGES = ("cogwheel-pe", "lalsuite", "numpy", "scipy", "numba", "pandas", "astropy")
 _DESCRIPTION = (
-    "Sampler-free parameter estimation (DOT-PE) by dotpe-exec. No calibration: the "
-    "calibration of the detectors is taken to be exact. Power spectral densities include "
-    "asd_drift squared."
+    "Sampler-free parameter estimation (DOT-PE) by dotpe-exec. {calibration} Power "
+    "spectral densities include asd_drift squared."
 )
+_EXACT = "No calibration: the calibration of the detectors is taken to be exact."
 
 
 def to_pesummary(
@@ -96,7 +96,12 @@ def _label(name: str, taken: Iterable[str]) -> str:
 def _write_about(group: h5py.Group, run: StoredRun, n_samples: int) -> None:
     """Write what is known about a run apart from its samples."""
     _put(group, "version", f"dotpe-exec {__version__}")
-    _put(group, "description", _DESCRIPTION)
+    calibration = run.summary.get("calibration")
+    said = _EXACT
+    if calibration:
+        names = ", ".join(calibration["envelopes"])
+        said = f"Likelihoods are averaged over the calibration of {names}."
+    _put(group, "description", _DESCRIPTION.format(calibration=said))
     approximant = run.approximant or "unknown"
     _put(group, "approximant", approximant)
     data = analysed_data(run)
@@ -121,7 +126,7 @@ def _write_about(group: h5py.Group, run: StoredRun, n_samples: int) -> None:
         "sampling_frequency": data.sampling_frequency,
         "start_time": data.start_time,
         "IFOs": " ".join(data.names),
-        "calibration_marginalization": "False",
+        "calibration_marginalization": str(bool(calibration)),
         "cosmology": "Planck18",
     }
     about |= {

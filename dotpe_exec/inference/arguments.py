@@ -56,6 +56,8 @@ class RunArguments:
     exact_likelihoods: bool
     refine_reference: bool | None
     asd_drift: Any
+    calibration: Any
+    calibration_correction: str
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> RunArguments:
@@ -81,6 +83,12 @@ class RunArguments:
             raise InputError(
                 "exact_likelihoods is True and draw_subset is False: exact likelihoods are "
                 "those of the samples that are drawn, expected draw_subset=True"
+            )
+        if self.calibration is not None and not self.draw_subset:
+            raise InputError(
+                "calibration is given and draw_subset is False: likelihoods are averaged "
+                "over calibration for the samples that are drawn, expected "
+                "draw_subset=True"
             )
         if self.max_bestfit_lnlike_diff == 0:
             raise InputError(

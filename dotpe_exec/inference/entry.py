@@ -71,6 +71,8 @@ def run_multicore(
     exact_likelihoods: bool = False,
     refine_reference: bool | None = None,
     asd_drift: float | Sequence[float] | Mapping[str, float] | None = None,
+    calibration: Mapping[str, types.Path] | None = None,
+    calibration_correction: str = "data",
     resume: bool = False,
     overwrite: bool = False,
     progress: bool = True,
@@ -147,6 +149,12 @@ def run_multicore(
         The noise level of each detector near the event, relative to its power spectrum:
         one number for all, one each, or ``{"H": 1.02, ...}``. None estimates it with the
         reference waveform; 1 switches it off, as in programs that have no such thing.
+    calibration : dict of path, optional
+        Calibration envelopes by detector (``{"H1": path}``), as bilby reads them: weights
+        and evidence are averaged over 200 curves drawn from them, see
+        :mod:`dotpe_exec.events.calibration`.
+    calibration_correction : {"data", "template"}
+        What the files' factors are applied to, as in bilby; files of the LVK: data.
     resume : bool
         Continue the run in ``rundir``; with an empty or absent directory, start it.
     overwrite : bool

@@ -51,6 +51,8 @@ class InferArguments:
     coherent_posterior_kwargs: Any
     exact_likelihoods: bool
     save_waveforms: bool
+    calibration: Any
+    calibration_correction: str
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> InferArguments:

@@ -16,6 +16,7 @@ from ..adaptive.likelihood import BATCH
 from ..config import MulticoreConfig, resolve_config
 from ..errors import InputError
 from ..events import load_event
+from ..events.calibration import Envelope
 from ..executors.phases import PhaseRunner
 from ..executors.resolve import HeldExecutor
 from ..executors.store import ArrayStore
@@ -31,6 +32,7 @@ from .bank_pilot import BankPilot, bank_pilot
 from .infer_arguments import BANK_ID, InferArguments
 from .infer_event import bank_config_for, prior_description
 from .infer_stages import infer_stages
+from .inputs import envelope_digests, gather_envelopes
 from .memory_model import ProblemSize, refuse_too_large
 
 logger = logging.getLogger(__name__)
@@ -59,6 +61,8 @@ def infer(
     coherent_posterior_kwargs: Mapping[str, Any] | None = None,
     exact_likelihoods: bool = False,
     save_waveforms: bool = False,
+    calibration: Mapping[str, types.Path] | None = None,
+    calibration_correction: str = "data",
     executor: str | types.Submits | None = None,
     multicore_config: MulticoreConfig | Mapping[str, Any] | None = None,
     n_procs: int | None = None,
@@ -124,6 +128,12 @@ def infer(
         and the evidence follow.
     save_waveforms : bool
         Also write the waveforms of the bank: some 25 kB each.
+    calibration : dict of path, optional
+        Calibration envelopes by detector (``{"H1": path}``), as bilby reads them: weights
+        and evidence are averaged over 200 curves drawn from them, see
+        :mod:`dotpe_exec.events.calibration`.
+    calibration_correction : {"data", "template"}
+        What the files' factors are applied to, as in bilby; files of the LVK: data.
     executor, multicore_config, n_procs
         Where tasks run, as in :func:`dotpe_exec.run_multicore`.
     resume : bool
@@ -163,6 +173,7 @@ def infer(
         arguments = dataclasses.replace(arguments, mchirp_range=pilot.mchirp_range)
     described = prior_description(arguments)
     bank_config = bank_config_for(event_data, arguments)
+    envelopes = gather_envelopes(arguments, event_data)
     check_reference_arguments(
         bank_config, arguments.par_dic_0, arguments.coherent_posterior_kwargs
     )
@@ -184,12 +195,12 @@ def infer(
         directory = choose(rundir, event_dir, resume=resume)
         arguments = _with_seed(arguments, directory, resume)
         held.enter_context(directory)
-        given = arguments.event
+        given = [arguments.event, *(arguments.calibration or {}).values()]
         state = directory.prepare(
-            _identity(arguments, event_data, pilot, described),
+            _identity(arguments, event_data, pilot, described, envelopes),
             resume=resume,
             overwrite=overwrite,
-            keep=[given] if isinstance(given, str | Path) else [],
+            keep=[Path(path) for path in given if isinstance(path, str | Path)],
         )
         if state is RunState.FINISHED:
             return directory.path
@@ -206,7 +217,7 @@ def infer(
                 ) as runner,
             ):
                 summary = infer_stages(
-                    arguments, event_data, directory, runner, monitor, pilot
+                    arguments, event_data, directory, runner, monitor, envelopes, pilot
                 )
             # Last: a directory with a summary is a finished run.
             directory.finish(summary)
@@ -229,14 +240,17 @@ def _identity(
     event_data: Any,
     pilot: BankPilot | None,
     prior: dict[str, str] | None,
+    envelopes: Mapping[str, Envelope],
 ) -> RunIdentity:
-    elsewhere = {"event", "event_dir", "rundir", "bank_folder", "prior"}
+    elsewhere = {"event", "event_dir", "rundir", "bank_folder", "prior", "calibration",
+                 "calibration_correction"}  # fmt: skip
     parameters = {k: v for k, v in vars(arguments).items() if k not in elsewhere}
     parameters["coherent_posterior_kwargs"] = arguments.record()[
         "coherent_posterior_kwargs"
     ]
     if prior is not None:
         parameters["prior"] = prior
+    parameters["calibration"] = envelope_digests(envelopes)
     parameters["pilot"] = None if pilot is None else pilot.identities
     return RunIdentity(
         event_name=event_data.eventname,

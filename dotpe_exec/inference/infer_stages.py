@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -54,6 +55,8 @@ from .pipeline import write_posterior
 if TYPE_CHECKING:
     from cogwheel.data import EventData
 
+    from ..events.calibration import Envelope
+
 logger = logging.getLogger(__name__)
 
 SIZE_LIMIT = 10**7
@@ -81,6 +84,7 @@ def infer_stages(
     directory: RunDirectory,
     runner: PhaseRunner,
     monitor: Monitor,
+    envelopes: Mapping[str, Envelope],
     pilot: BankPilot | None = None,
 ) -> dict[str, Any]:
     """Do all stages, write their results, and return the run's summary."""
@@ -175,8 +179,9 @@ def infer_stages(
         if arguments.save_waveforms:
             bank.write_waveforms(bank_folder, likelihood.waveforms)
         summary = _write(
-            arguments, event_data, bank, directory, reference, final, table, runner
-        )
+            arguments, event_data, bank, directory, reference, final, table, runner,
+            envelopes,
+        )  # fmt: skip
         k = summary["pareto_k"]
         information = final.information()
         summary["adaptive"] = {
@@ -294,6 +299,7 @@ def _write(
     final: Final,
     table: Any,
     runner: PhaseRunner,
+    envelopes: Mapping[str, Envelope],
 ) -> dict[str, Any]:
     """Write the files of a run, and return the summary."""
     assert arguments.seed is not None
@@ -323,6 +329,7 @@ def _write(
         candidates=dict[str, Candidates](),
         n_int={BANK_ID: final.n_int},
         log_prior_weights={BANK_ID: weights},
+        envelopes=dict(envelopes),
     )
     with SampleWriter(directory, driver_threads(runner.executor.n_workers)) as write:
         write.bank(posterior)

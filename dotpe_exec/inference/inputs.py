@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from ..banks.format import Bank, check_agreement, open_banks
 from ..banks.indices import resolve_indices, resolve_logw
 from ..digests import file_digest
 from ..events import check_bins_on_grid, load_event
+from ..events.calibration import Envelope, event_envelopes
 from ..rundir.checksums import refuse_damaged_input
 from ..rundir.identity import RunIdentity, event_digest
 from ..stages.extrinsic_samples import read_extrinsic_table
@@ -19,6 +21,7 @@ from ..stages.incoherent import Candidates
 from ..stages.noise_drift import drift_by_detector
 from ..stages.reference import check_reference_arguments
 from .arguments import RunArguments
+from .infer_arguments import InferArguments
 from .memory_model import ProblemSize
 
 if TYPE_CHECKING:
@@ -40,6 +43,8 @@ class RunInputs:
         N_int,k: waveforms considered before any selection, for the evidence.
     log_prior_weights : dict of (n_waveforms,) float
         ln prior weight of every waveform of a bank.
+    envelopes : dict of Envelope
+        Calibration uncertainty by detector; detectors without one are exact.
     """
 
     event: EventData
@@ -47,6 +52,7 @@ class RunInputs:
     candidates: dict[str, Candidates]
     n_int: dict[str, int]
     log_prior_weights: dict[str, np.ndarray]
+    envelopes: dict[str, Envelope] = field(default_factory=dict)
 
     @property
     def bank_config(self) -> Any:
@@ -93,14 +99,25 @@ def gather_inputs(arguments: RunArguments) -> RunInputs:
         },
         n_int=indices.n_int,
         log_prior_weights=log_prior_weights,
+        envelopes=gather_envelopes(arguments, event),
     )
+
+
+def gather_envelopes(
+    arguments: RunArguments | InferArguments, event: EventData
+) -> dict[str, Envelope]:
+    """Read the calibration envelopes that are given, once."""
+    if arguments.calibration is None:
+        return {}
+    return event_envelopes(event, arguments.calibration, arguments.calibration_correction)
 
 
 def run_identity(arguments: RunArguments, inputs: RunInputs) -> RunIdentity:
     """Return what makes the run this run: content and parameters, not paths."""
     elsewhere = {"event", "bank_folder", "event_dir", "rundir", "n_int", "i_int_start",
                  "load_inds", "inds_path", "preselected_indices", "bank_logw_override",
-                 "extrinsic_samples"}  # fmt: skip
+                 "extrinsic_samples", "calibration",
+                 "calibration_correction"}  # fmt: skip
     parameters = {
         name: value for name, value in vars(arguments).items() if name not in elsewhere
     }
@@ -110,6 +127,7 @@ def run_identity(arguments: RunArguments, inputs: RunInputs) -> RunIdentity:
     parameters["candidates"] = {b: c.inds for b, c in inputs.candidates.items()}
     parameters["n_int"] = inputs.n_int
     parameters["log_prior_weights"] = inputs.log_prior_weights
+    parameters["calibration"] = envelope_digests(inputs.envelopes)
     if arguments.extrinsic_samples is not None:
         files = _extrinsic_files(arguments.extrinsic_samples)
         parameters["extrinsic_samples"] = [
@@ -123,6 +141,11 @@ def run_identity(arguments: RunArguments, inputs: RunInputs) -> RunIdentity:
     )
 
 
+def envelope_digests(envelopes: Mapping[str, Envelope]) -> dict[str, str] | None:
+    """Return what the envelopes contain, with what they are applied to, for identities."""
+    return {name: some.digest for name, some in envelopes.items()} or None
+
+
 def input_files(arguments: RunArguments) -> list[Path]:
     """Return files of this run's input, which overwriting must not remove."""
     given = [arguments.event, arguments.inds_path]
@@ -130,6 +153,7 @@ def input_files(arguments: RunArguments) -> list[Path]:
         given += _extrinsic_files(arguments.extrinsic_samples)
     if isinstance(arguments.inds_path, dict):
         given += arguments.inds_path.values()
+    given += (arguments.calibration or {}).values()
     return [Path(path) for path in given if isinstance(path, str | Path)]
 
 

@@ -9,6 +9,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import numpy as np
+
 from ..atomic import atomic_write, write_json, write_npy, write_npz
 from ..rundir.files import RunFiles
 from ..stages.extrinsic import ExtrinsicSamples
@@ -73,6 +75,13 @@ class SampleWriter:
     def samples(self, chunks: Iterator[dict[str, Any]]) -> None:
         """Write samples with all their parameters, before this returns."""
         _write_table(self._files.samples, chunks)
+
+    def calibration_curves(
+        self, fbin_b: np.ndarray, curves: Mapping[str, np.ndarray]
+    ) -> None:
+        """Write calibration curves by detector, if there are any."""
+        if curves:
+            write_npz(self._files.calibration_curves, frequencies=fbin_b, **curves)
 
     def _start(self, job: Callable[..., None], *args: Any) -> None:
         if self._pool is None:

@@ -18,11 +18,11 @@ from ..stages.binning_error import (
     N_SAMPLES,
     binning_differences,
     binning_error,
-    exact_evidence,
     reweighted,
 )
 from ..stages.coherent import batch_size, coherent_sets
 from ..stages.coherent_set import CoherentSet
+from ..stages.corrections import correct_samples
 from ..stages.evidence import EvidenceSums
 from ..stages.extrinsic import (
     ExtrinsicSamples,
@@ -283,14 +283,19 @@ def write_posterior(
     bank_tables = {bank_id: bank.table() for bank_id, bank in inputs.banks.items()}
     chunks = standardized_chunks(samples, bank_tables, standardizer, seed=seed)
     likelihood = reference.posterior.likelihood
-    exact = None
-    if exact_likelihoods and len(samples):
+    exact = calibration = differences = None
+    if (exact_likelihoods or inputs.envelopes) and len(samples):
         drawn = list(chunks)
         frame = to_frame(drawn)
-        differences = binning_differences(runner, likelihood, frame)
-        exact = exact_evidence(differences)
-        chunks = reweighted(drawn, differences)
-    else:
+        corrected = correct_samples(
+            runner, likelihood, reference.summary, frame,
+            exact=exact_likelihoods, envelopes=inputs.envelopes, seed=seed,
+        )  # fmt: skip
+        chunks = reweighted(drawn, corrected.ln_ratio_s, corrected.columns)
+        exact, calibration = corrected.exact, corrected.calibration
+        differences = corrected.differences_s
+        write.calibration_curves(inputs.bank_config.fbin, corrected.curves)
+    if differences is None:
         typical = typical_samples(posterior, seed=seed, n=N_SAMPLES)
         frame = standardize(typical, bank_tables, standardizer, seed=seed)
         differences = binning_differences(runner, likelihood, frame)
@@ -306,6 +311,7 @@ def write_posterior(
         expected_counts_e=extrinsic.expected_counts_e,
         relative_binning_error=binning_error(differences),
         exact=exact,
+        calibration=calibration,
         injection=injection_summary(inputs.event, reference.summary.asd_drift_d, table),
         reliability={"reference_moved_by": reference.moved_by, "goodness_of_fit": fit}
         | noise

@@ -228,6 +228,7 @@ def _facts(views: Sequence[RunView]) -> list[list[str]]:
         ("arrival times", lambda v: v.run.kwargs.get("n_t")),
         ("seed", lambda v: v.run.kwargs.get("seed")),
         ("samples", lambda v: len(v.run.samples)),
+        ("calibration", _calibration),
         ("executor", _executor),
         ("machine", _machine),
     )
@@ -236,6 +237,16 @@ def _facts(views: Sequence[RunView]) -> list[list[str]]:
         return "–" if value is None else str(value)
 
     return [[name, *(text(fact(view)) for view in views)] for name, fact in facts]
+
+
+def _calibration(view: RunView) -> str:
+    found = view.run.summary.get("calibration")
+    if not found:
+        return "taken as exact"
+    return (
+        f"averaged over {', '.join(found['envelopes'])}; {found['n_effective_curves']:.0f} "
+        f"of {found['n_curves']} curves count"
+    )
 
 
 def _banks(view: RunView) -> str:

@@ -7,7 +7,7 @@ the samples are: each sample is moved in time and phase until the new model's m 
 in phase with the old one's, and its likelihood is taken there.
 
 Calibration: likelihoods under drawn curves, by relative binning, averaged
-(:mod:`dotpe_exec.kernels.calibrated`).
+(:mod:`dotpe_exec.stages.calibration`).
 """
 
 from __future__ import annotations
@@ -19,25 +19,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .. import seeds
-from ..errors import InputError, RunDirectoryError
+from ..errors import InputError
 from ..executors.phases import PhaseRunner
 from ..executors.resolve import HeldExecutor
 from ..executors.store import ArrayStore
-from ..executors.task import Task
 from ..interrupts import terminations_raise
 from ..monitor import Monitor
 from ..validation import positive_integer
-from ..waveforms import ModeGenerator, generation_way
-from ..waveforms.parameters import PARAMETERS
+from ..verdict import MIN_CALIBRATION_CURVES
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from ..result import Run
-
-_WAVEFORMS_PER_TASK = 64
-_FEWEST_CURVES_COUNT = 10.0
 
 
 @dataclass(frozen=True)
@@ -118,12 +112,21 @@ def other_likelihoods(
     ------
     InputError, MissingFileError, RunDirectoryError
     """
+    from ..cogwheel_bridge import make_summary
+    from ..events.calibration import event_envelopes
+    from ..stages.calibration import calibrate_samples
+
     likelihood = _likelihood(run, other)
     old = "lnl_exact" if "lnl_exact" in samples else "lnl"
     ln_ratio_s = np.zeros(len(samples))
     remarks: list[str] = []
     curves: dict[str, np.ndarray] = {}
-    curves_dkb = _curves(likelihood, other) if other.calibration is not None else None
+    envelopes = None
+    if other.calibration is not None:
+        n_curves = positive_integer("n_curves", other.n_curves)
+        envelopes = event_envelopes(
+            likelihood.event_data, other.calibration, other.calibration_correction
+        )
     with _runner(**where) as runner:
         if other.changes_likelihood:
             if other.approximant is not None:
@@ -131,17 +134,20 @@ def other_likelihoods(
             new = _exact(runner, likelihood, samples)
             ln_ratio_s += new - samples[old].to_numpy(float)
             samples = samples.assign(lnl_new=new)
-        if curves_dkb is not None:
-            averaged = _calibrated(runner, likelihood, samples, curves_dkb, other.seed)
-            ln_ratio_s += averaged["ln_ratio"]
-            samples = samples.assign(calibration_curve=averaged["curve"].astype(np.int32))
-            names = likelihood.event_data.detector_names
-            curves = dict(zip(names, curves_dkb, strict=True))
-            n_effective = float(np.median(averaged["n_effective"]))
-            remarks.append(
-                f"{n_effective:.0f} of {other.n_curves} calibration curves count"
+        if envelopes is not None:
+            averaged = calibrate_samples(
+                runner, likelihood, make_summary(likelihood), samples, envelopes,
+                n_curves=n_curves, seed=other.seed,
+            )  # fmt: skip
+            ln_ratio_s += averaged.found.ln_ratio_s
+            samples = samples.assign(
+                calibration_curve=averaged.found.curve_s.astype(np.int32)
             )
-            if n_effective < _FEWEST_CURVES_COUNT:
+            names = likelihood.event_data.detector_names
+            curves = dict(zip(names, averaged.curves_dkb, strict=True))
+            n_effective = averaged.n_effective_curves
+            remarks.append(f"{n_effective:.0f} of {n_curves} calibration curves count")
+            if n_effective < MIN_CALIBRATION_CURVES:
                 remarks[-1] += ": expected more, by a larger n_curves"
     return OtherLikelihoods(samples, ln_ratio_s, tuple(remarks), curves)
 
@@ -265,90 +271,6 @@ def time_and_phase_shift(
 
     phase = max(constant / 2, constant / 2 + np.pi, key=overlap)
     return -slope / (2 * np.pi), float(phase)
-
-
-def _curves(likelihood: Any, other: OtherData) -> np.ndarray:
-    """Return calibration curves at the bins' edges, (n_d, n_k, n_b)."""
-    from ..events.calibration import calibration_factors, draw_nodes, read_envelopes
-
-    event, fbin = likelihood.event_data, likelihood.fbin
-    n_curves = positive_integer("n_curves", other.n_curves)
-    assert other.calibration is not None
-    envelopes = read_envelopes(
-        other.calibration, tuple(event.detector_names), other.calibration_correction
-    )
-    used = event.frequencies[(event.wht_filter > 0).any(axis=0)]
-    curves_dkb = np.ones((len(event.detector_names), n_curves, len(fbin)), dtype=complex)
-    for d, name in enumerate(event.detector_names):
-        if name in envelopes:
-            rng = seeds.generator(other.seed, "calibration", name)
-            nodes_n, values_kxn = draw_nodes(
-                envelopes[name], float(used[0]), float(used[-1]), n_curves, rng
-            )
-            curves_dkb[d] = calibration_factors(fbin, nodes_n, values_kxn)
-    return curves_dkb
-
-
-def _calibrated(
-    runner: PhaseRunner,
-    likelihood: Any,
-    samples: pd.DataFrame,
-    curves_dkb: np.ndarray,
-    seed: int,
-) -> dict[str, np.ndarray]:
-    """Return ``ln_ratio``, ``curve`` and ``n_effective`` of samples, (n,) each."""
-    from ..cogwheel_bridge import make_summary
-    from ..derived.detectors import antennas
-    from ..stages.calibration_tasks import CalibrationTask, calibrate
-    from ..stages.exact_tasks import SamplePoints
-
-    generator, event = likelihood.waveform_generator, likelihood.event_data
-    modes = tuple((int(ell), int(m)) for ell, m in generator.harmonic_modes)
-    options = tuple((key, value) for key, value in generator.lalsimulation_commands)
-    way = generation_way(generator.approximant, modes, options)
-    f_ref = float(likelihood.par_dic_0["f_ref"])
-    maker = ModeGenerator(
-        generator.approximant, modes, f_ref, likelihood.fbin, way, options
-    )
-    summary = runner.store.put(make_summary(likelihood))
-    curves = runner.store.put(curves_dkb)
-    response_dps, delay_ds = antennas(event.detector_names, samples, event.tgps)
-    times_ds = samples["t_geocenter"].to_numpy(float) + delay_ds + event.tcoarse
-    phi_s, distance_s = (
-        samples[name].to_numpy(float) for name in ("phi_ref", "d_luminosity")
-    )
-    uniforms_s = seeds.generator(seed, "calibration curve of samples").random(len(samples))
-    columns = [name for name in PARAMETERS if name in samples]
-    number_s = samples.groupby(columns, sort=False).ngroup().to_numpy()
-    order_s = np.argsort(number_s, kind="stable")
-    tasks, members = [], {}
-    for start in range(0, int(number_s.max()) + 1, _WAVEFORMS_PER_TASK):
-        low, high = np.searchsorted(number_s[order_s], [start, start + _WAVEFORMS_PER_TASK])
-        rows = order_s[low:high]
-        waveform_s = number_s[rows] - start
-        _, first = np.unique(waveform_s, return_index=True)
-        table = samples.iloc[rows[first]]
-        parameters_ik = np.stack(
-            [table[n].to_numpy(float) if n in table else np.zeros(len(table))
-             for n in PARAMETERS], axis=1,
-        )  # fmt: skip
-        key = f"{start:08d}"
-        members[key] = rows
-        points = SamplePoints(
-            response_dps[..., rows], times_ds[:, rows], phi_s[rows], distance_s[rows]
-        )
-        payload = CalibrationTask(maker, summary, curves, parameters_ik, waveform_s, points,
-                                  uniforms_s[rows])  # fmt: skip
-        tasks.append(Task(key, payload))
-    found = {name: np.empty(len(samples)) for name in ("ln_ratio", "curve", "n_effective")}
-    for task, result in runner.map("calibration", calibrate, tasks, n_tasks=len(tasks)):
-        rows = members[task.key]
-        found["ln_ratio"][rows] = result.ln_ratio_s
-        found["curve"][rows] = result.curve_s
-        found["n_effective"][rows] = result.n_effective_s
-    if not np.isfinite(found["ln_ratio"]).all():
-        raise RunDirectoryError("likelihoods under calibration curves are not finite")
-    return found
 
 
 @contextlib.contextmanager

@@ -114,6 +114,11 @@ def reweight(
         )
     if distance not in (None, "comoving"):
         raise InputError(f"distance is {distance!r}, expected 'comoving'")
+    if new_data and run.summary.get("calibration"):
+        raise InputError(
+            f"{run.path.name} is averaged over calibration already: psds, asd_drift, "
+            "approximant and calibration need a run without"
+        )
     samples = run.samples
     factors = np.ones(len(samples))
     if distance is not None:

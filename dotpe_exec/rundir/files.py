@@ -29,6 +29,7 @@ _OTHERS = (
     "profile_output.txt",
     "trace.json",
     "skymap.fits",
+    "calibration_curves.npz",
 )
 _BANK_FILES = (
     "intrinsic_samples.npz",
@@ -96,6 +97,11 @@ class RunFiles:
     def samples(self) -> Path:
         """The samples with all their parameters (feather)."""
         return self.path / "samples.feather"
+
+    @property
+    def calibration_curves(self) -> Path:
+        """Calibration curves that likelihoods are averaged over (``.npz``)."""
+        return self.path / "calibration_curves.npz"
 
     @property
     def summary(self) -> Path:

@@ -12,7 +12,7 @@ largest amplitude and mostly much better (:mod:`dotpe_exec.waveforms.dense`).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -69,8 +69,17 @@ def binning_error(differences_s: np.ndarray) -> dict[str, float] | None:
     }
 
 
-def exact_evidence(differences_s: np.ndarray) -> dict[str, float]:
-    """Return what exact likelihoods of samples drawn by weight make of ln evidence.
+def evidence_change(
+    ln_ratios_s: np.ndarray, ln_weights_s: np.ndarray | None = None
+) -> dict[str, float]:
+    """Return what other likelihoods of samples make of ln evidence.
+
+    Parameters
+    ----------
+    ln_ratios_s : (n,) float
+        D, ln of new over old likelihood.
+    ln_weights_s : (n,) float, optional
+        ln of the samples' weights; without, they were drawn by weight.
 
     Returns
     -------
@@ -79,32 +88,38 @@ def exact_evidence(differences_s: np.ndarray) -> dict[str, float]:
         ``ln_evidence_change_error``, ``n_samples``, and ``n_effective``: how many of them
         count after weighing.
     """
-    ratios_s = np.exp(differences_s - differences_s.max())
-    mean = float(ratios_s.mean())
+    n = len(ln_ratios_s)
+    ratios_s = np.exp(ln_ratios_s - ln_ratios_s.max())
+    weights_s = np.ones(n)
+    if ln_weights_s is not None:
+        weights_s = np.exp(ln_weights_s - ln_weights_s.max())
+    mean = float(np.average(ratios_s, weights=weights_s))
     return {
-        "ln_evidence_change": float(np.log(mean) + differences_s.max()),
-        "ln_evidence_change_error": _standard_error(ratios_s) / mean,
-        "n_samples": len(differences_s),
-        "n_effective": effective_number(ratios_s),
+        "ln_evidence_change": float(np.log(mean) + ln_ratios_s.max()),
+        "ln_evidence_change_error": (
+            _standard_error(weights_s * (ratios_s - mean)) / weights_s.mean() / mean
+        ),
+        "n_samples": n,
+        "n_effective": effective_number(weights_s * ratios_s),
     }
 
 
 def reweighted(
-    chunks: Sequence[dict[str, Any]], differences_s: np.ndarray
+    chunks: Sequence[dict[str, Any]],
+    ln_ratios_s: np.ndarray,
+    columns: Mapping[str, np.ndarray],
 ) -> Iterator[dict[str, Any]]:
-    """Yield columns of drawn samples with ``lnl_exact`` and the weights that follow.
+    """Yield columns of drawn samples with new ones, and the weights that follow.
 
     Weights average to 1.
     """
-    ratios_s = np.exp(differences_s - differences_s.max(initial=-np.inf))
+    ratios_s = np.exp(ln_ratios_s - ln_ratios_s.max(initial=-np.inf))
     weights_s = ratios_s / ratios_s.mean() if len(ratios_s) else ratios_s
     start = 0
     for chunk in chunks:
         some = slice(start, start := start + len(chunk["lnl"]))
-        yield chunk | {
-            "weights": weights_s[some],
-            "lnl_exact": chunk["lnl"] + differences_s[some],
-        }
+        new = {name: column_s[some] for name, column_s in columns.items()}
+        yield chunk | {"weights": weights_s[some]} | new
 
 
 def _standard_error(values_s: np.ndarray) -> float:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..executors.store import ArrayHandle, BundleHandle
-from ..kernels.calibrated import calibrated_lnlikes
+from ..kernels.calibrated import bin_terms, calibrated_lnlikes
 from ..kernels.summary import Summary
 from ..waveforms import ModeGenerator
 from .exact_tasks import SamplePoints
@@ -27,8 +27,8 @@ class CalibrationTask:
         Of waveforms at the bins' edges.
     summary : BundleHandle
         Of :class:`.Summary`.
-    curves : ArrayHandle
-        (n_d, n_k, n_b) complex.
+    factors : ArrayHandle
+        Of calibration curves, (n_k, n_d, 3, n_b): :func:`.curve_factors`.
     parameters_ik : (n_i, 9) float
         Of the task's waveforms.
     waveform_s : (n_s,) int
@@ -40,7 +40,7 @@ class CalibrationTask:
 
     generator: ModeGenerator
     summary: BundleHandle
-    curves: ArrayHandle
+    factors: ArrayHandle
     parameters_ik: np.ndarray
     waveform_s: np.ndarray
     points: SamplePoints
@@ -69,27 +69,31 @@ class Calibrated:
 def calibrate(task: CalibrationTask) -> Calibrated:
     """Return the task's marginalised likelihoods."""
     summary: Summary = task.summary.load()
-    curves_dkb = task.curves.load()
-    n_s = len(task.waveform_s)
-    ln_ratio_s, curve_s, n_effective_s = np.empty(n_s), np.empty(n_s, int), np.empty(n_s)
     points = task.points
+    bounds = np.searchsorted(task.waveform_s, np.arange(len(task.parameters_ik) + 1))
+    terms = []
     for i, parameters_k in enumerate(task.parameters_ik):
-        rows = np.flatnonzero(task.waveform_s == i)
+        some = slice(bounds[i], bounds[i + 1])
         amplitude_mpb, phase_mpb, _ = task.generator(parameters_k)
-        plain_s, curved_ks = calibrated_lnlikes(
-            summary,
-            amplitude_mpb * np.exp(1j * phase_mpb),
-            points.response_dps[..., rows],
-            points.times_ds[:, rows],
-            points.phi_s[rows],
-            points.distance_s[rows],
-            curves_dkb,
+        terms.append(
+            bin_terms(
+                summary,
+                amplitude_mpb * np.exp(1j * phase_mpb),
+                points.response_dps[..., some],
+                points.times_ds[:, some],
+                points.phi_s[some],
+                points.distance_s[some],
+            )
         )
-        largest_s = curved_ks.max(axis=0)
-        ratios_ks = np.exp(curved_ks - largest_s)
-        sums_s = ratios_ks.sum(axis=0)
-        ln_ratio_s[rows] = largest_s + np.log(sums_s / len(ratios_ks)) - plain_s
-        below_ks = np.cumsum(ratios_ks, axis=0) < task.uniforms_s[rows] * sums_s
-        curve_s[rows] = np.minimum(below_ks.sum(axis=0), len(ratios_ks) - 1)
-        n_effective_s[rows] = sums_s**2 / np.sum(ratios_ks**2, axis=0)
-    return Calibrated(ln_ratio_s, curve_s, n_effective_s)
+    plain_s, curved_sk = calibrated_lnlikes(np.concatenate(terms), task.factors.load())
+    largest_s = curved_sk.max(axis=1)
+    ratios_sk = np.exp(curved_sk - largest_s[:, np.newaxis])
+    cumulative_sk = np.cumsum(ratios_sk, axis=1)
+    sums_s = cumulative_sk[:, -1]
+    n_k = ratios_sk.shape[1]
+    below_sk = cumulative_sk < (task.uniforms_s * sums_s)[:, np.newaxis]
+    return Calibrated(
+        ln_ratio_s=largest_s + np.log(sums_s / n_k) - plain_s,
+        curve_s=np.minimum(below_sk.sum(axis=1), n_k - 1),
+        n_effective_s=sums_s**2 / np.sum(ratios_sk**2, axis=1),
+    )

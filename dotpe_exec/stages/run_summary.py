@@ -33,6 +33,7 @@ def summarize(
     expected_counts_e: np.ndarray | None = None,
     relative_binning_error: Mapping[str, float] | None = None,
     exact: Mapping[str, float] | None = None,
+    calibration: Mapping[str, Any] | None = None,
     injection: Mapping[str, float] | None = None,
     reliability: Mapping[str, Any] | None = None,
     evidence_sums: EvidenceSums | None = None,
@@ -50,8 +51,8 @@ def summarize(
         How often each extrinsic sample was to be drawn from the pool, on average.
     relative_binning_error, injection : mapping, optional
         Added as they are.
-    exact : mapping, optional
-        :func:`.exact_evidence`: changes the evidence and adds to its error.
+    exact, calibration : mapping, optional
+        With :func:`.evidence_change`: they change the evidence and add to its error.
     reliability : mapping, optional
         Other numbers that the verdict looks at, by their keys in the summary.
     evidence_sums : EvidenceSums, optional
@@ -124,15 +125,17 @@ def summarize(
         summary["relative_binning_error"] = dict(relative_binning_error)
     if n_written is not None:
         summary["n_prob_samples"] = n_written
-    if exact is not None:
-        summary["exact_likelihoods"] = {
-            "ln_evidence_binned": summary["ln_evidence"],
-            **exact,
-        }
-        summary["ln_evidence"] += exact["ln_evidence_change"]
+    for key, before, change in (
+        ("exact_likelihoods", "ln_evidence_binned", exact),
+        ("calibration", "ln_evidence_uncalibrated", calibration),
+    ):
+        if change is None:
+            continue
+        summary[key] = {before: summary["ln_evidence"], **change}
+        summary["ln_evidence"] += change["ln_evidence_change"]
         if error is not None:
             summary["ln_evidence_error"] = math.hypot(
-                error.total, exact["ln_evidence_change_error"]
+                summary["ln_evidence_error"], change["ln_evidence_change_error"]
             )
     if injection is not None:
         summary["injection"] = dict(injection)

@@ -135,6 +135,10 @@ VALUES = [
     ("par_dic_0", {**PAR_DIC, "m1": 1e9}, InputError, "IMRPhenomXPHM has no waveform"),
     ("par_dic_0", {**PAR_DIC, "m1": 9e4, "m2": 9e4}, InputError, "m1 = 90000"),
     ("par_dic_0", {**PAR_DIC, "f_ref": 20.0}, InputError, "f_ref is 20.0 Hz"),
+    ("calibration", "H1.txt", InputError, "calibration is a dictionary"),
+    ("calibration", {}, InputError, "calibration is a dictionary"),
+    ("calibration", {"H1": "nowhere.txt"}, MissingFileError, "nowhere.txt"),
+    ("calibration", {"H1": 5}, InputError, "calibration of H1 is a int"),
     ("coherent_posterior_kwargs", [1], InputError, "coherent_posterior_kwargs is a list"),
     ("coherent_posterior_kwargs", {"prior": 1}, InputError, "coherent_posterior_kwargs"),
     (

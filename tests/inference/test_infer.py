@@ -14,8 +14,9 @@ import numpy as np
 import pandas as pd
 import psutil
 import pytest
+from envelopes import write_envelope
 
-from dotpe_exec import infer, run_multicore
+from dotpe_exec import infer, load, run_multicore
 from dotpe_exec.errors import InputError, RunDirectoryError
 from dotpe_exec.events import fbin_from_pn_phase_tol, load_event
 from dotpe_exec.events.matched_filter import BestTemplate
@@ -109,6 +110,22 @@ def test_exact_likelihoods_correct_the_same_samples(serial_run, tmp_path):
     change = run.samples["lnl_exact"] - run.samples["lnl"]
     assert np.log(np.exp(change).mean()) == pytest.approx(exact["ln_evidence_change"])
     np.testing.assert_array_equal(run.samples["lnl"], binned.samples["lnl"])
+
+
+@pytest.mark.slow
+def test_calibration_weighs_the_same_samples(serial_run, tmp_path):
+    envelopes = {"H1": write_envelope(tmp_path / "H1.txt")}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        other = infer(
+            **SMALL, rundir=tmp_path / "run", executor="serial", calibration=envelopes
+        )
+    run, plain = load(other), load(serial_run)
+    new = plain.reweight(calibration=envelopes, seed=SMALL["seed"])
+    weights = run.samples["weights"] / run.samples["weights"].sum()
+    np.testing.assert_allclose(weights, new.samples["weights"], rtol=1e-6)
+    np.testing.assert_array_equal(run.samples["lnl"], plain.samples["lnl"])
+    assert run.ln_evidence == pytest.approx(new.ln_evidence, abs=1e-6)
 
 
 def test_bins_are_those_that_the_event_needs():

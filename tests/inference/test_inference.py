@@ -8,9 +8,11 @@ import pickle
 import numpy as np
 import pandas as pd
 import pytest
+from envelopes import write_envelope
 from golden_runs import arguments_of_run, assert_same_files
 
-from dotpe_exec import run, run_multicore
+from dotpe_exec import load, run, run_multicore
+from dotpe_exec.errors import InputError, RunDirectoryError
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*samples are drawn from a posterior")
 
@@ -334,3 +336,72 @@ def test_exact_likelihoods_of_drawn_samples(golden_arguments, tmp_path):
 def test_exact_likelihoods_are_those_of_drawn_samples(golden_arguments, tmp_path):
     with pytest.raises(ValueError, match="expected draw_subset=True"):
         run(**golden_arguments, exact_likelihoods=True, rundir=tmp_path / "run")
+
+
+@pytest.fixture(scope="module")
+def calibrated_arguments(golden_arguments, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("envelopes")
+    envelopes = {name: write_envelope(folder / f"{name}.txt", seed)
+                 for seed, name in enumerate(("H1", "L1"))}  # fmt: skip
+    return golden_arguments | {
+        "draw_subset": True,
+        "n_draws": 60,
+        "calibration": envelopes,
+    }
+
+
+@pytest.fixture(scope="module")
+def calibrated_run(calibrated_arguments, tmp_path_factory):
+    return run(**calibrated_arguments, rundir=tmp_path_factory.mktemp("calibrated") / "run")
+
+
+def test_calibration_is_what_reweighting_makes_of_it(
+    calibrated_arguments, calibrated_run, tmp_path
+):
+    plain = calibrated_arguments | {"calibration": None}
+    plain = load(run(**plain, rundir=tmp_path / "plain"))
+    calibrated = load(calibrated_run)
+    new = plain.reweight(
+        calibration=calibrated_arguments["calibration"], seed=plain.kwargs["seed"]
+    )
+    weights = calibrated.samples["weights"] / calibrated.samples["weights"].sum()
+    np.testing.assert_allclose(weights, new.samples["weights"], rtol=1e-6)
+    assert calibrated.ln_evidence == pytest.approx(new.ln_evidence, abs=1e-6)
+    np.testing.assert_array_equal(
+        calibrated.samples["calibration_curve"], new.samples["calibration_curve"]
+    )
+    found = calibrated.summary["calibration"]
+    assert found["ln_evidence_uncalibrated"] == plain.ln_evidence
+    assert set(found["envelopes"]) == {"H", "L"}
+    assert 1 < found["n_effective_curves"] < found["n_curves"] == 200
+    with np.load(calibrated_run / "calibration_curves.npz") as curves:
+        for name in "HLV":
+            np.testing.assert_allclose(curves[name], new.curves[name])
+        assert curves["frequencies"].shape == curves["H"].shape[1:]
+
+
+def test_a_run_with_other_envelopes_is_another(calibrated_arguments, calibrated_run):
+    finished = run(**calibrated_arguments, rundir=calibrated_run, resume=True)
+    assert finished == calibrated_run
+    path = calibrated_arguments["calibration"]["H1"]
+    before = path.read_text()
+    write_envelope(path, seed=5)
+    try:
+        with pytest.raises(RunDirectoryError, match="calibration"):
+            run(**calibrated_arguments, rundir=calibrated_run, resume=True)
+    finally:
+        path.write_text(before)
+    with pytest.raises(RunDirectoryError, match="calibration"):
+        run(**calibrated_arguments, calibration_correction="template",
+            rundir=calibrated_run, resume=True)  # fmt: skip
+
+
+def test_calibration_is_not_averaged_over_twice(calibrated_arguments, calibrated_run):
+    with pytest.raises(InputError, match="averaged over calibration already"):
+        load(calibrated_run).reweight(calibration=calibrated_arguments["calibration"])
+    assert load(calibrated_run).reweight(distance="comoving").n_effective > 1
+
+
+def test_calibration_is_of_drawn_samples(calibrated_arguments, tmp_path):
+    with pytest.raises(ValueError, match="expected draw_subset=True"):
+        run(**calibrated_arguments | {"draw_subset": False}, rundir=tmp_path / "run")

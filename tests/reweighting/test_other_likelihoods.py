@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from envelopes import write_envelope
 
 from dotpe_exec import load
 from dotpe_exec.cli import main
@@ -23,18 +24,6 @@ from dotpe_exec.reweighting.likelihood import (
 )
 
 N_SAMPLES = 12
-
-
-def write_envelope(path, seed=0, width=0.05):
-    """Write an envelope with a bias and wiggles, as those of the LVK."""
-    rng = np.random.default_rng(seed)
-    f = np.geomspace(5, 4096, 200)
-    wave = np.sin(np.log(f) * 2 + rng.uniform(0, 6))
-    amplitude, phase = 1 + 0.03 * wave, 0.02 * np.cos(np.log(f) + seed)
-    sigma = width * (1 + 0.3 * np.sin(np.log(f)))
-    np.savetxt(path, np.stack([f, amplitude, phase, amplitude - sigma, phase - sigma,
-                               amplitude + sigma, phase + sigma], axis=1))  # fmt: skip
-    return path
 
 
 @pytest.fixture(scope="module")
@@ -287,6 +276,7 @@ def test_command_line_writes_samples_and_summary(finished, envelopes, tmp_path):
     result = CliRunner().invoke(
         main,
         ["reweight", str(finished), "--calibration", f"H1={envelopes['H1']}",
+         f"L1={envelopes['L1']}",
          "--n-curves", "5", "--distance", "comoving", "-o", str(output),
          "--executor", "serial"],
     )  # fmt: skip
@@ -295,6 +285,14 @@ def test_command_line_writes_samples_and_summary(finished, envelopes, tmp_path):
     assert "calibration_curve" in pd.read_feather(output)
     summary = json.loads((tmp_path / "new.json").read_text())
     assert summary["n_effective"] > 0
+    assert set(summary["arguments"]["calibration"]) == {"H1", "L1"}
+
+
+def test_files_without_a_detector_are_refused(finished):
+    for option in ("--calibration", "--psd"):
+        result = CliRunner().invoke(main, ["reweight", str(finished), option, "H1.txt"])
+        assert result.exit_code == 2
+        assert f"{option} is 'H1.txt', expected DETECTOR=FILE" in result.output
 
 
 @pytest.mark.parametrize(

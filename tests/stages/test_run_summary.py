@@ -196,6 +196,22 @@ def test_exact_likelihoods_change_the_evidence_and_add_to_its_error(table):
     assert corrected["exact_likelihoods"] == expected
 
 
+def test_calibration_changes_the_evidence_after_exact_likelihoods(table):
+    samples = all_samples(make_posterior(table))
+    exact = {"ln_evidence_change": 0.25, "ln_evidence_change_error": 0.1}
+    calibration = {"ln_evidence_change": -0.5, "ln_evidence_change_error": 0.2}
+    plain = summarize(samples, n_ext=N_EXT, n_phi=N_PHI)
+    both = summarize(
+        samples, n_ext=N_EXT, n_phi=N_PHI, exact=exact, calibration=calibration
+    )
+    assert both["ln_evidence"] == pytest.approx(plain["ln_evidence"] - 0.25)
+    uncalibrated = both["calibration"]["ln_evidence_uncalibrated"]
+    assert uncalibrated == pytest.approx(plain["ln_evidence"] + 0.25)
+    assert both["ln_evidence_error"] == pytest.approx(
+        np.sqrt(plain["ln_evidence_error"] ** 2 + 0.1**2 + 0.2**2)
+    )
+
+
 def test_injection_is_scaled_to_one_megaparsec(table):
     injection = {"d_h": np.array([30.0, 50.0]), "h_h": np.array([40.0, 60.0]),
                  "par_dic": {"d_luminosity": 800.0}}  # fmt: skip
