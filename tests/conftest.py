@@ -68,6 +68,15 @@ def logging_as_before() -> Iterator[None]:
     logging.captureWarnings(False)
 
 
+@pytest.fixture
+def rough_skymaps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fit few clusters, once: seconds less for each map."""
+    from dotpe_exec.report import skymap
+
+    monkeypatch.setattr(skymap, "_MAX_CLUSTERS", 2)
+    monkeypatch.setattr(skymap, "_TRIALS", 1)
+
+
 @pytest.fixture(scope="session")
 def finished(golden: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The run directory of a finished run of the reference case, not to be changed."""

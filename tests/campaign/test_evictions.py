@@ -190,13 +190,15 @@ def assert_same(evicted, calm) -> None:
     pd.testing.assert_frame_equal(table_of(evicted), table_of(calm), check_exact=True)
 
 
+# What HTCondor makes of a job's end is tried with its own parser in test_submit.py.
 @pytest.mark.parametrize(
-    "system", [pytest.param("htcondor", marks=needs("htcondor")), "slurm"]
+    "system",
+    ["slurm", pytest.param("htcondor", marks=[pytest.mark.slow, needs("htcondor")])],
 )
 def test_evicted_jobs_lose_nothing(system, analysed, settings, tmp_path):
     campaign = make(tmp_path / "evicted", settings, executor="serial", progress=False)
-    pool = evict(campaign, system, random.Random(), events_per_job=2, most_seconds=8.0,
-                 n_evictions=3, programs=tmp_path / "bin")  # fmt: skip
+    pool = evict(campaign, system, random.Random(), events_per_job=3, most_seconds=5.0,
+                 n_evictions=2, programs=tmp_path / "bin")  # fmt: skip
     assert sum(pool.evicted.values()) >= 1
     assert_same(campaign, analysed)
 

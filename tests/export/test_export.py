@@ -262,7 +262,7 @@ def test_too_few_directions_are_no_sky_map(finished, tmp_path):
 
 
 @needs("ligo.skymap")
-def test_a_sky_map_is_read_back(copy, tmp_path):
+def test_a_sky_map_is_read_back(copy, tmp_path, rough_skymaps):
     from ligo.skymap.io import read_sky_map
     from ligo.skymap.moc import uniq2pixarea
 

@@ -58,7 +58,7 @@ def test_bilby_files_are_read_again(odd_run, tmp_path):
 
 
 @needs("ligo.skymap")
-def test_sky_maps_name_their_event_in_ascii(finished, tmp_path, monkeypatch):
+def test_sky_maps_name_their_event_in_ascii(finished, tmp_path, monkeypatch, rough_skymaps):
     from astropy.io import fits
 
     from dotpe_exec.report import skymap

@@ -80,7 +80,7 @@ def test_corner_shows_prior_truth_and_several_runs(make_run):
 
 
 @needs("ligo.skymap")
-def test_sky_map_zooms_in_across_zero_hours(make_run):
+def test_sky_map_zooms_in_across_zero_hours(make_run, rough_skymaps):
     view = view_of(make_run(n=120))
     figure = figures.sky(view)
     _, zoom = figure.axes
@@ -93,7 +93,7 @@ def test_sky_map_zooms_in_across_zero_hours(make_run):
 
 
 @needs("ligo.skymap")
-def test_sky_map_is_kept_in_directories_of_this_package(make_run):
+def test_sky_map_is_kept_in_directories_of_this_package(make_run, rough_skymaps):
     folder = make_run(n=120)
     view_of(folder).keep_skymap()
     assert not (folder / "skymap.fits").exists()  # not ours: no identity

@@ -18,7 +18,7 @@ from report_runs import write_run
 from dotpe_exec import load
 from dotpe_exec.cli import main
 from dotpe_exec.errors import InputError, MissingFileError, RunDirectoryError
-from dotpe_exec.report import page, templates
+from dotpe_exec.report import page, skymap, templates
 from dotpe_exec.report.intervals import weighted_quantiles
 from dotpe_exec.report.page import render, write_report
 from dotpe_exec.report.templates import Picture, held, render_template
@@ -78,6 +78,7 @@ def text(tmp_path_factory, tasks):
     tasks.to_feather(folder / "tasks.feather")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(templates, "_DPI", 20)
+        patch.setattr(skymap, "_MAX_CLUSTERS", 2)
         return render(open_views([folder]))
 
 
@@ -325,5 +326,5 @@ def test_intervals_are_not_broken_over_lines():
         "0.4\xa0±\xa00.1", "[0.2,\xa00.8]", "or", "2.7", "[2.4,\xa03.0]",
         "(62%\xa0/\xa038%)",
     ]  # fmt: skip
-    for text in ("[" * 50_000, "(" * 50_000):
+    for text in ("[" * 10_000, "(" * 10_000):
         assert held(text) == text  # at once

@@ -212,7 +212,7 @@ def test_file_system_without_locks_goes_by_the_record(tmp_path, monkeypatch, ali
     started = parent.create_time() - (0 if alive else 1000)
     path = tmp_path / "lock"
     write_record(path, host=socket.gethostname(), pid=parent.pid, process_started=started)
-    lock = DirectoryLock(path)
+    lock = DirectoryLock(path, heartbeat=0.1)
     if alive:
         with pytest.raises(RunDirectoryError, match=f"process {parent.pid} on"):
             lock.acquire()

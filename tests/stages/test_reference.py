@@ -143,7 +143,9 @@ class TestGivenReference:
 
 
 class TestTimeOfGivenReference:
-    @pytest.mark.parametrize("offset", [-0.15, -0.035, 0.035])
+    @pytest.mark.parametrize(
+        "offset", [-0.15, pytest.param(-0.035, marks=pytest.mark.slow), 0.035]
+    )
     def test_far_from_the_signal_is_moved_there(
         self, golden_event, golden_par_dic_0, golden_reference, offset
     ):
@@ -160,7 +162,7 @@ class TestTimeOfGivenReference:
             found.incoherent.times_dt, golden_reference.incoherent.times_dt, atol=2e-3
         )
 
-    @pytest.mark.parametrize("factor", [0.95, 1.05])
+    @pytest.mark.parametrize("factor", [0.95, pytest.param(1.05, marks=pytest.mark.slow)])
     def test_near_the_signal_stays(self, golden_event, golden_par_dic_0, factor):
         masses = {name: factor * golden_par_dic_0[name] for name in ("m1", "m2")}
         par_dic_0 = golden_par_dic_0 | masses
@@ -221,6 +223,7 @@ class TestSearch:
         exact = found.posterior.likelihood.lnlike_fft
         assert exact(found.par_dic_0) > exact(published.likelihood.par_dic_0) - 0.5
 
+    @pytest.mark.slow
     def test_finds_gw150914_from_afar(self):
         event = load_event("GW150914")
         found = find_reference(event, config_for(event), n_t=8, mchirp_guess=24.0)
@@ -239,7 +242,7 @@ class TestSearch:
             assert found.par_dic_0[name] == pytest.approx(ALIGNED[name])
 
     def test_one_detector_is_enough(self):
-        settings = {"duration": 8.0, "fmax": 512.0, "injection": ALIGNED, "seed": 2}
+        settings = {"duration": 4.0, "fmax": 256.0, "injection": ALIGNED, "seed": 2}
         event = simulate_event("one", "L", **settings)
         injected, event.injection = event.injection["par_dic"], None
         found = find_reference(event, config_for(event), n_t=8, mchirp_guess=25.0)
@@ -255,7 +258,7 @@ class TestSearch:
 
     def test_modes_of_the_bank_are_those_of_the_likelihood(self, two_detectors):
         config = config_for(two_detectors, modes=[(3, 3), (2, 2)])
-        found = find_reference(two_detectors, config, n_t=8)
+        found = find_reference(two_detectors, config, n_t=8, refine_reference=False)
         np.testing.assert_array_equal(found.summary.m_arr, [3, 2])
         generator = found.posterior.likelihood.waveform_generator
         assert generator.harmonic_modes == [(3, 3), (2, 2)]
@@ -302,6 +305,7 @@ class TestOverrides:
             two_detectors,
             config_for(two_detectors),
             n_t=8,
+            refine_reference=False,
             coherent_posterior_kwargs={
                 "likelihood_kwargs": {"spline_degree": 2},
                 "ref_wf_finder_kwargs": {"mchirp_range": (20.0, 30.0)},
@@ -323,6 +327,7 @@ class TestOverrides:
             two_detectors,
             config_for(two_detectors),
             n_t=8,
+            refine_reference=False,
             coherent_posterior_kwargs={"likelihood_class": OwnLikelihood},
         )
         assert type(found.posterior.likelihood) is OwnLikelihood
