@@ -17,6 +17,7 @@ from types import ModuleType
 
 import pytest
 from bench_scripts import FOLDERS
+from rough_skymaps import roughen
 
 REFERENCE_DATA = Path(
     os.environ.get(
@@ -70,11 +71,8 @@ def logging_as_before() -> Iterator[None]:
 
 @pytest.fixture
 def rough_skymaps(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Fit few clusters, once: seconds less for each map."""
-    from dotpe_exec.report import skymap
-
-    monkeypatch.setattr(skymap, "_MAX_CLUSTERS", 2)
-    monkeypatch.setattr(skymap, "_TRIALS", 1)
+    """Make sky maps in a fraction of the time."""
+    roughen(monkeypatch)
 
 
 @pytest.fixture(scope="session")
