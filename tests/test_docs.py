@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+from importlib.util import find_spec
 from pathlib import Path
 
 import filelock
@@ -19,6 +20,10 @@ from docs_pages import (
     read_page,
     smaller,
 )
+from rough_skymaps import roughen
+
+from dotpe_exec.events import matched_filter
+from dotpe_exec.report import templates
 
 PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").rglob("*.md"))]
 
@@ -90,8 +95,29 @@ def _write_strain(path: Path, detector: str, rng: np.random.Generator) -> None:
             file[f"meta/{name}"] = value
 
 
+_templates = {}
+
+
+@pytest.fixture
+def in_less_time(monkeypatch):
+    """Rough pictures, and searches for the template of an event that are done once."""
+
+    def search(event_data, *arguments):
+        key = (event_data.eventname, event_data.strain.tobytes(), *arguments)
+        if key not in _templates:
+            _templates[key] = search_template(event_data, *arguments)
+        return _templates[key]
+
+    search_template = matched_filter.search_template
+    monkeypatch.setattr(matched_filter, "search_template", search)
+    if not os.environ.get("DOTPE_EXEC_UPDATE_DOCS"):
+        monkeypatch.setattr(templates, "_DPI", 30)
+        if find_spec("ligo.skymap"):
+            roughen(monkeypatch)
+
+
 @pytest.mark.parametrize(("page", "slow"), list(_with_blocks()))
-def test_blocks_run(page, slow, provided, tmp_path, monkeypatch):
+def test_blocks_run(page, slow, provided, in_less_time, tmp_path, monkeypatch):
     blocks, given = read_page(page)
     for name in given:
         target = tmp_path / name

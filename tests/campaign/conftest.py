@@ -8,7 +8,8 @@ import pytest
 
 from dotpe_exec.campaign import Analysis, Injections, Settings, make
 
-SIZES = {"n_ext": 32, "n_phi": 16, "n_t": 32}
+# Refining the reference would take longer than all the rest of an analysis.
+SIZES = {"n_ext": 32, "n_phi": 16, "n_t": 32, "refine_reference": False}
 
 
 @pytest.fixture(scope="session")

@@ -10,6 +10,7 @@ from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
+from small_runs import PAR_DIC
 
 from dotpe_exec.campaign.asimov.ledger import Configuration, configuration_of
 from dotpe_exec.errors import InputError
@@ -127,7 +128,8 @@ kind: analysis
 name: Prod0
 pipeline: dotpe-exec
 status: ready
-sampler: {{event: {event}, bank_folder: {bank}, n_ext: 32, n_phi: 16, n_t: 32, seed: 1}}
+sampler: {{event: {event}, bank_folder: {bank}, par_dic_0: {par_dic_0}, n_ext: 32,
+  n_phi: 16, n_t: 32, seed: 1}}
 scheduler: {{accounting group: my.group}}
 """,
     "Prod1": """\
@@ -172,14 +174,18 @@ def test_entry_point_names_the_plug_in(environment):
 
 
 def test_project_from_blueprints_to_samples(small_bank, environment, tmp_path):
-    event = simulate_event("SIM1", "HL", duration=4.0, fmax=256.0, seed=3)
+    event = simulate_event(
+        "SIM1", "HL", duration=4.0, fmax=256.0, injection=PAR_DIC, seed=3
+    )
+    (tmp_path / "par_dic_0.json").write_text(json.dumps(PAR_DIC))
     save_event(event, tmp_path / "SIM1.npz")
     paths = []
     for name, text in BLUEPRINTS.items():
         paths.append(tmp_path / f"{name}.yaml")
         paths[-1].write_text(
             text if name == "event" else text.format(
-                event=tmp_path / "SIM1.npz", missing=tmp_path / "no.npz", bank=small_bank
+                event=tmp_path / "SIM1.npz", missing=tmp_path / "no.npz", bank=small_bank,
+                par_dic_0=tmp_path / "par_dic_0.json",
             )
         )  # fmt: skip
     project = tmp_path / "project"
