@@ -14,6 +14,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 from bench_scripts import FOLDERS
@@ -24,6 +25,19 @@ REFERENCE_DATA = Path(
         "DOTPE_EXEC_REFERENCE_DATA", Path(__file__).resolve().parents[2] / "shared"
     )
 )
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Give each worker whole folders, and what is left to who ends first.
+
+    So that fixtures of modules and of the session are made by few workers.
+    """
+    from xdist.scheduler import WorkStealingScheduling
+
+    if config.getoption("dist") != "load":  # somebody asked for another
+        return None
+    return WorkStealingScheduling(config, log)
 
 
 @pytest.fixture(scope="session")
