@@ -34,5 +34,24 @@ def arguments(folder: Path, **changes: Any) -> dict[str, Any]:
     } | changes
 
 
+def infer_arguments(folder: Path, **changes: Any) -> dict[str, Any]:
+    """Arguments of ``infer`` for inputs in ``folder``: seconds, few waveforms."""
+    return {
+        "event": folder / "event.npz",
+        "par_dic_0": folder / "par_dic_0.json",
+        "coherent_posterior_kwargs": RANGE,
+        "mchirp_range": (26, 34),
+        "q_min": 0.5,
+        "n_effective": 8,
+        "max_waveforms": 600,
+        "n_ext": 64,
+        "n_phi": 16,
+        "n_t": 32,
+        "seed": 5,
+        "executor": "serial",
+        "progress": False,
+    } | changes
+
+
 def summary_of(rundir: Path) -> dict[str, Any]:
     return json.loads((rundir / "summary_results.json").read_text())

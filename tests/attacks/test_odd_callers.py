@@ -9,7 +9,6 @@ import random
 import shutil
 import subprocess
 import sys
-import threading
 
 import numpy as np
 import pandas as pd
@@ -18,11 +17,9 @@ from clusters import python_path
 from golden_runs import run_files
 from small_runs import arguments, summary_of
 
-from dotpe_exec import infer, load, run
-from dotpe_exec.errors import DotpeExecError, EventError, RunDirectoryError
+from dotpe_exec import load, run
+from dotpe_exec.errors import EventError, RunDirectoryError
 from dotpe_exec.events import load_event
-from dotpe_exec.export import to_bilby
-from dotpe_exec.inference import infer_stages
 
 SCRIPT = """
 import sys
@@ -226,109 +223,3 @@ def test_removed_working_directory_is_named(undamaged, tmp_path):
     assert done.returncode == 1
     assert "(the working directory was removed)" in done.stderr.splitlines()[-1]
     assert started(undamaged, tmp_path / "again").returncode == 0
-
-
-# infer: half a minute each
-
-
-class Killed(BaseException):
-    """In place of a signal."""
-
-
-@pytest.fixture(scope="module")
-def adaptive(undamaged):
-    return {
-        "event": undamaged / "event.npz", "par_dic_0": undamaged / "par_dic_0.json",
-        "mchirp_range": (26, 34), "q_min": 0.5, "n_effective": 8, "max_waveforms": 600,
-        "n_ext": 64, "n_phi": 16, "n_t": 32, "seed": 5, "progress": False,
-        "executor": "serial",
-    }  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def inferred(adaptive, tmp_path_factory):
-    """The files of an undisturbed run of infer."""
-    return run_files(infer(**adaptive, rundir=tmp_path_factory.mktemp("inferred") / "run"))
-
-
-def interrupted(adaptive, rundir, monkeypatch, **changes):
-    """Begin ``infer``, and end it before its final likelihoods."""
-
-    def stop(*_):
-        raise Killed
-
-    with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(infer_stages, "_Final", stop)
-        infer(**adaptive | changes, rundir=rundir)
-    assert any((rundir / "checkpoint").iterdir())
-    return rundir
-
-
-def of_another_seed(rundir, adaptive, monkeypatch):
-    other = interrupted(adaptive, rundir.with_name("other"), monkeypatch, seed=6)
-    shutil.rmtree(rundir / "checkpoint")
-    shutil.copytree(other / "checkpoint", rundir / "checkpoint")
-    return rundir
-
-
-def flipped(rundir, *_):
-    rng = random.Random(1)
-    for path in sorted((rundir / "checkpoint").iterdir()):
-        content = bytearray(path.read_bytes())
-        for _ in range(rng.randint(1, 20)):
-            content[rng.randrange(len(content))] ^= 1 << rng.randrange(8)
-        path.write_bytes(content[: rng.choice([None, rng.randrange(len(content))])])
-    return rundir
-
-
-def exchanged(rundir, *_):
-    first, *_, last = sorted((rundir / "checkpoint").iterdir())
-    first.rename(first.with_suffix(".x"))
-    last.rename(first)
-    first.with_suffix(".x").rename(last)
-    return rundir
-
-
-def moved(rundir, *_):
-    (rundir.parent / "elsewhere").mkdir()
-    return rundir.rename(rundir.parent / "elsewhere" / "moved")
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("attack", [of_another_seed, flipped, exchanged, moved])
-def test_attacked_checkpoint_of_infer_resumes_to_the_same_bits(
-    attack, adaptive, inferred, tmp_path, monkeypatch
-):
-    rundir = interrupted(adaptive, tmp_path / "run", monkeypatch)
-    rundir = attack(rundir, adaptive, monkeypatch)
-    infer(**adaptive, rundir=rundir, resume=True)
-    assert run_files(rundir) == inferred
-
-
-@pytest.mark.slow
-def test_second_infer_in_a_directory_is_refused(adaptive, inferred, tmp_path):
-    said = []
-
-    def begin():
-        try:
-            infer(**adaptive, rundir=tmp_path / "run", resume=True)
-        except DotpeExecError as error:
-            said.append(str(error))
-
-    threads = [threading.Thread(target=begin) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(said) == 1 and "is in use by this process" in said[0]
-    assert run_files(tmp_path / "run") == inferred
-
-
-@pytest.mark.slow
-def test_unfinished_run_is_not_exported(adaptive, tmp_path, monkeypatch):
-    rundir = interrupted(adaptive, tmp_path / "run", monkeypatch)
-    with pytest.raises(DotpeExecError, match="does not exist"):
-        to_bilby(rundir, tmp_path / "x_result.json")
-    with pytest.raises(DotpeExecError, match="does not exist"):
-        _ = load(rundir).samples
-    assert not (tmp_path / "x_result.json").exists()

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 import threading
 
 import pytest
+from clusters import python_path
+from obedience import obey_modes
 from run_directories import finish, make_identity, tree
 
 from dotpe_exec import atomic
@@ -237,11 +241,27 @@ def test_unwritable_directory_is_refused(tmp_path, where):
         RunDirectory(tmp_path / where).prepare(make_identity())
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+PREPARE = """
+import sys
+from run_directories import make_identity
+from dotpe_exec.rundir.directory import RunDirectory
+RunDirectory(sys.argv[1]).prepare(make_identity())
+"""
+
+
 def test_read_only_directory_is_refused(tmp_path):
     tmp_path.chmod(0o500)
-    with pytest.raises(RunDirectoryError, match="cannot be written"):
-        RunDirectory(tmp_path).prepare(make_identity())
+    done = subprocess.run(
+        [sys.executable, "-c", PREPARE, tmp_path],
+        env={**os.environ, "PYTHONPATH": python_path()},
+        capture_output=True,
+        text=True,
+        preexec_fn=obey_modes,
+    )
+    tmp_path.chmod(0o700)
+    said = done.stderr.splitlines()[-1]
+    assert "RunDirectoryError" in said and "cannot be written" in said, done.stderr
+    assert tree(tmp_path) == []
 
 
 @pytest.mark.parametrize("name", ["../x", "a/b", "", ".hidden", "a\0b", "..", "a b", "-x"])
