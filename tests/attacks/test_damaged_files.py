@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 
 import mutations
 import pytest
-from small_runs import arguments, summary_of
+from small_runs import arguments, infer_arguments, summary_of
 
-from dotpe_exec import run
+from dotpe_exec import infer, run
 from dotpe_exec.errors import DotpeExecError
 
 FEW, MANY = 12, 300
@@ -43,6 +43,17 @@ class Attack:
     with_checksums: bool
     seen_beforehand: bool = True
     changes: dict = field(default_factory=dict)  # of the run's arguments
+    by_infer: bool = False
+
+    def analyse(self, folder):
+        if self.by_infer:
+            few = {"n_effective": 2, "max_waveforms": 100, "n_ext": 16}
+            return infer(**infer_arguments(folder, rundir=folder / "run", **few))
+        return run(**arguments(folder, **self.changes))
+
+    def tolerance(self):
+        """Of ln evidence. What `infer` draws depends on the last bits of the data."""
+        return 2.0 if self.by_infer else 1e-3
 
 
 ATTACKS = {
@@ -56,6 +67,12 @@ ATTACKS = {
     "JSON, structure": Attack(
         mutations.restructure_json, [CONFIG, "par_dic_0.json"], False,
         changes={"coherent_posterior_kwargs": None},
+    ),
+    "event of infer, bytes": Attack(
+        mutations.damage_bytes, ["event.npz"], True, by_infer=True
+    ),
+    "event of infer, structure": Attack(
+        mutations.restructure_event, ["event.npz"], True, by_infer=True
     ),
 }  # fmt: skip
 
@@ -75,13 +92,22 @@ def not_for_ever():
     signal.signal(signal.SIGALRM, before)
 
 
+@pytest.fixture(scope="module")
+def inferred(undamaged, tmp_path_factory):
+    """The summary of a run of infer that nobody disturbed."""
+    folder = shutil.copytree(undamaged, tmp_path_factory.mktemp("inferred") / "inputs")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return summary_of(ATTACKS["event of infer, bytes"].analyse(folder))
+
+
 def outcome(folder, expected, attack):
     """Run; return what is wrong with how that ended, or nothing."""
     signal.alarm(LONGEST)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            rundir = run(**arguments(folder, **attack.changes))
+            rundir = attack.analyse(folder)
     except DotpeExecError as error:
         if attack.seen_beforehand and (folder / "run").exists():
             return f"refused late: {error}"
@@ -95,18 +121,27 @@ def outcome(folder, expected, attack):
     finally:
         signal.alarm(0)
     difference = summary_of(rundir)["ln_evidence"] - expected["ln_evidence"]
-    return None if abs(difference) < 1e-3 else f"ln evidence is off by {difference}"
+    if abs(difference) < attack.tolerance():
+        return None
+    return f"ln evidence is off by {difference}"
+
+
+def _sizes():
+    for name, attack in ATTACKS.items():
+        few, many = (2, 75) if attack.by_infer else (FEW, MANY)
+        # Of an event's bytes nearly all are seen before it is asked what for.
+        slow = [pytest.mark.slow] if attack.by_infer and "bytes" in name else []
+        yield pytest.param(name, few, marks=slow, id=f"{name}-few")
+        yield pytest.param(name, many, marks=pytest.mark.slow, id=f"{name}-many")
 
 
 @pytest.mark.filterwarnings("ignore:Duplicate name")
-@pytest.mark.parametrize(
-    "n_cases", [FEW, pytest.param(MANY, marks=pytest.mark.slow)], ids=["few", "many"]
-)
-@pytest.mark.parametrize("name", ATTACKS)
+@pytest.mark.parametrize(("name", "n_cases"), _sizes())
 def test_damaged_files_end_in_an_error_of_ours_or_in_the_right_result(
-    name, n_cases, undamaged, expected, tmp_path, not_for_ever
+    name, n_cases, undamaged, tmp_path, not_for_ever, request
 ):
     attack = ATTACKS[name]
+    expected = request.getfixturevalue("inferred" if attack.by_infer else "expected")
     failures = {}
     for number in range(n_cases):
         rng = random.Random(f"{name} {number}")
