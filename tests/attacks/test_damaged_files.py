@@ -136,7 +136,7 @@ def _sizes():
 
 
 @pytest.mark.filterwarnings("ignore:Duplicate name")
-@pytest.mark.parametrize(("name", "n_cases"), _sizes())
+@pytest.mark.parametrize(("name", "n_cases"), list(_sizes()))
 def test_damaged_files_end_in_an_error_of_ours_or_in_the_right_result(
     name, n_cases, undamaged, tmp_path, not_for_ever, request
 ):
