@@ -109,6 +109,19 @@ def check_guards(path: str | os.PathLike) -> None:
             check()
 
 
+def make_folder_of(path: str | os.PathLike) -> None:
+    """Make the folder that a file is going to be in.
+
+    Raises
+    ------
+    RunDirectoryError
+        It cannot be made, or must not be (see :func:`guard`).
+    """
+    check_guards(path)
+    with writing(path):
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+
+
 @contextlib.contextmanager
 def writing(path: str | os.PathLike) -> Iterator[None]:
     """Turn the ``OSError`` of whoever writes ``path`` into a RunDirectoryError."""

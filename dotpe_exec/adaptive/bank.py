@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..atomic import write_feather, write_json, write_npy
+from ..atomic import make_folder_of, write_feather, write_json, write_npy
 from ..banks.config import BankConfig
 from ..banks.format import CONFIG_NAME, TABLE_NAME
 from ..banks.waveforms import KINDS, block_name
@@ -79,7 +79,7 @@ class AdaptedBank:
         generate : callable
             From the name of a phase and parameters to amplitudes and phases.
         """
-        (folder / block_name(KINDS[0], 0)).parent.mkdir(parents=True, exist_ok=True)
+        make_folder_of(folder / block_name(KINDS[0], 0))
         size = self.config.blocksize
         for k, start in enumerate(range(0, len(self), size)):
             arrays = generate("waveforms", self.parameters_ik[start : start + size])

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..atomic import atomic_write, make_folder_of
 from ..banks.waveforms import BankHandle
 from ..errors import SelectionError
 from ..executors.phases import PhaseRunner
@@ -384,8 +385,9 @@ class EventLikelihood:
         )
         for kind, array in (("amplitudes", amplitudes_impb), ("phase", phases_impb)):
             path = handle.block_path(kind, 0)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            np.save(path, array)
+            make_folder_of(path)
+            with atomic_write(path, sync=False) as temporary:
+                np.save(temporary, array)
         return GeneratedBank(handle)
 
 

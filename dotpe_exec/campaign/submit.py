@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..atomic import atomic_write
+from ..atomic import atomic_write, make_folder_of
 from ..errors import ExecutorError, InputError
 from ..validation import positive_integer
 
@@ -106,7 +106,7 @@ def write_jobs(
     positive_integer("events_per_job", events_per_job)
     n_chunks = -(-len(campaign.names) // events_per_job)
     folder = campaign.files.submit
-    (folder / "logs").mkdir(parents=True, exist_ok=True)
+    make_folder_of(folder / "logs" / "htcondor.log")
     files = _SYSTEMS[system](campaign, site, n_chunks)
     if system == "slurm" and site.container:
         site = _in_container(site)

@@ -146,6 +146,21 @@ def test_event_written_again_after_a_kill_is_the_same(
     assert run_files(rundir) == inferred
 
 
+@pytest.mark.slow
+def test_directory_that_is_moved_away_is_not_made_anew(adaptive, tmp_path, monkeypatch):
+    rundir, elsewhere = tmp_path / "run", tmp_path / "elsewhere"
+
+    def move(*arguments):
+        rundir.rename(elsewhere)
+        return final(*arguments)
+
+    final = infer_stages.Final
+    monkeypatch.setattr(infer_stages, "Final", move)
+    with pytest.raises(RunDirectoryError, match="removed, moved or replaced"):
+        infer(**adaptive, rundir=rundir)
+    assert not rundir.exists() and elsewhere.is_dir()
+
+
 READ_ONLY = """
 import sys
 from pathlib import Path
