@@ -115,7 +115,9 @@ def close_streams():
         os.close(number)
 
 
-@pytest.mark.parametrize("executor", ["serial", "process", "dask"])
+@pytest.mark.parametrize(
+    "executor", ["serial", "process", pytest.param("dask", marks=pytest.mark.slow)]
+)
 def test_closed_standard_streams_do_no_harm(executor, tmp_path):
     is_done, _ = run(executor, tmp_path, {}, preexec_fn=close_streams)
     assert is_done

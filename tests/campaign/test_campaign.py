@@ -120,7 +120,7 @@ class TestResults:
         assert "limited indeed" in page and "http" not in page.replace("http-equiv", "")
         assert all(name in page for name in copied.names)
 
-    def test_pages_of_events_are_linked(self, copied):
+    def test_pages_of_events_are_linked(self, copied, rough_skymaps):
         (name, *_) = copied.names
         for other in copied.names[1:]:
             copied.files.outcome(other).unlink()

@@ -60,7 +60,9 @@ def refined(event):
 
 
 class TestReference:
-    @pytest.mark.parametrize("factor", [0.9, 1.1])
+    @pytest.mark.parametrize(
+        "factor", [0.9, pytest.param(1.1, marks=pytest.mark.slow)]
+    )
     def test_does_not_depend_on_the_guess(self, event, refined, factor):
         other = likelihood_for(event, mchirp_guess=factor * MCHIRP)
         assert_same_reference(other, refined)
@@ -97,6 +99,7 @@ class TestReference:
                 moved_k[k] += sign * 0.3 * step
                 assert lnlike(moved_k) < top + 0.01
 
+    @pytest.mark.slow
     def test_is_better_than_the_unrefined_one(self, event, refined):
         unrefined = likelihood_for(event, mchirp_guess=MCHIRP, refine_reference=False)
         assert refined.lnlike_fft(refined.par_dic_0) > refined.lnlike_fft(

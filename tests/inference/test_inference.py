@@ -121,6 +121,7 @@ def test_drawn_extrinsic_samples_do_not_depend_on_the_executor(golden_arguments,
         assert 0.5 < ratio < 1.5, name
 
 
+@pytest.mark.slow  # test_extrinsic.py compares smaller ones with the integral
 def test_golden_evidence_with_extrinsic_samples_of_our_own(golden_arguments, tmp_path):
     # The published weights leave ln evidence low by about 3: ours is not comparable with
     # the reference run's, but independent draws must agree with each other.
