@@ -60,9 +60,7 @@ def refined(event):
 
 
 class TestReference:
-    @pytest.mark.parametrize(
-        "factor", [0.9, pytest.param(1.1, marks=pytest.mark.slow)]
-    )
+    @pytest.mark.parametrize("factor", [0.9, pytest.param(1.1, marks=pytest.mark.slow)])
     def test_does_not_depend_on_the_guess(self, event, refined, factor):
         other = likelihood_for(event, mchirp_guess=factor * MCHIRP)
         assert_same_reference(other, refined)
