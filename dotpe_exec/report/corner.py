@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import functools
+import importlib
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -68,10 +72,9 @@ def corner_figure(
     InputError
         There is no such column, or no sample with a weight.
     """
-    import corner
-
     from .notebook import picture
 
+    corner = _corner_package()
     parameters = list(parameters)
     if not parameters:
         raise InputError("no parameters are given to plot")
@@ -127,6 +130,24 @@ def corner_figure(
     if title:
         figure.suptitle(title)
     return figure
+
+
+@functools.cache
+def _corner_package() -> ModuleType:
+    """Return ``corner`` without ``arviz``, which takes two seconds to import.
+
+    Corner imports it where it is installed, for data that are not given to it here. Whoever
+    else imports corner gets another copy, that has all.
+    """
+    if sys.modules.keys() & {"corner", "arviz"}:
+        return importlib.import_module("corner")
+    sys.modules["arviz"] = None  # type: ignore[assignment]
+    try:
+        return importlib.import_module("corner")
+    finally:
+        for name in [*sys.modules]:
+            if name == "arviz" or name.partition(".")[0] == "corner":
+                del sys.modules[name]
 
 
 def panel_handle(label: str, color: str):

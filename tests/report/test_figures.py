@@ -9,8 +9,10 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
+from click.testing import CliRunner
 from requirements import needs
 
+from dotpe_exec.cli import main
 from dotpe_exec.errors import InputError, MissingFileError, RunDirectoryError
 from dotpe_exec.report import figures
 from dotpe_exec.report.corner import corner_figure, save_corner_plot
@@ -102,11 +104,17 @@ def test_sky_map_is_kept_in_directories_of_this_package(make_run):
     view.keep_skymap()
     sky = view.run.summary["sky"]
     assert view.skymap.areas == {0.5: sky["area_50"], 0.9: sky["area_90"]}
-    assert 0 < sky["volume_50"] < sky["volume_90"]
+    from ligo.skymap.postprocess import crossmatch
+
+    volumes = crossmatch(view.skymap.table, contours=(0.5, 0.9)).contour_vols
+    assert [sky["volume_50"], sky["volume_90"]] == pytest.approx(volumes, rel=0.01)
     assert json.loads((folder / "summary_results.json").read_text())["sky"] == sky
     again = view_of(folder)
     again.keep_skymap()
     assert again.skymap.areas[0.9] == pytest.approx(sky["area_90"])
+    result = CliRunner().invoke(main, ["info", str(folder), "--sky"])
+    assert result.exit_code == 0, result.output
+    assert f"{sky['area_90']:.3g}" in result.output
     (folder / "skymap.fits").write_bytes(b"no FITS")
     with pytest.raises(RunDirectoryError, match=r"skymap\.fits is damaged"):
         view_of(folder).keep_skymap()
