@@ -80,8 +80,11 @@ def corner_figure(
         raise InputError("no parameters are given to plot")
     columns = {label: _columns(frame, parameters) for label, frame in samples.items()}
     ranges = [
-        _range([(values[k], weights) for values, weights in columns.values()])
-        for k in range(len(parameters))
+        _range(
+            [(values[k], weights) for values, weights in columns.values()],
+            (truth or {}).get(name),
+        )
+        for k, name in enumerate(parameters)
     ]
     n = len(parameters)
     figure = picture(figsize=(_PANEL * n + 0.6, _PANEL * n + 0.6))
@@ -113,7 +116,9 @@ def corner_figure(
     first, weights = next(iter(columns.values()))
     frames = list(samples.values())
     for k, (values, panel) in enumerate(zip(first, np.diagonal(axes), strict=True)):
-        panel.set_title(_title(values, weights, frames[0]), size=10)
+        title_k = _title(values, weights, frames[0])
+        # Two intervals are longer than the panel is wide.
+        panel.set_title(title_k, size=7.5 if " or " in title_k else 10)
         panel.autoscale(axis="y")
         panel.set_ylim(bottom=0)
         if prior is not None and parameters[k] in with_derived_columns(prior):
@@ -217,11 +222,15 @@ def _columns(
     return values[:, good], weights[good] / weights[good].sum()
 
 
-def _range(columns: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[float, float]:
-    """Return limits that hold nearly all of every run."""
+def _range(
+    columns: Sequence[tuple[np.ndarray, np.ndarray]], truth: float | None = None
+) -> tuple[float, float]:
+    """Return limits that hold nearly all of every run, and what was injected."""
     ends = np.array(
         [weighted_quantiles(values, w, (_TAIL, 1 - _TAIL)) for values, w in columns]
     )
+    if truth is not None and np.isfinite(truth):
+        ends = np.vstack([ends, [truth, truth]])
     low, high = float(ends[:, 0].min()), float(ends[:, 1].max())
     margin = 0.05 * (high - low) or 1e-3 * max(abs(low), 1.0)
     return low - margin, high + margin

@@ -65,6 +65,14 @@ def sky(view: RunView) -> Figure:
         axes.contour_hpx(
             (levels, "ICRS"), nested=True, colors="k", linewidths=0.8, levels=(50, 90)
         )
+        if view.truth is not None and {"ra", "dec"} <= view.truth.keys():
+            axes.plot(
+                *np.degrees([view.truth["ra"], view.truth["dec"]]), "*", color="tab:blue",
+                markeredgecolor="white", markersize=11,
+                transform=axes.get_transform("world"), label="injected",
+            )  # fmt: skip
+    if zoom.get_legend_handles_labels()[0]:
+        zoom.legend(loc="lower right", fontsize="small")
     zoom.coords[0].set_axislabel("right ascension")
     zoom.coords[1].set_axislabel("declination")
     areas = ", ".join(f"{p:.0%} in {area:.0f} deg²" for p, area in skymap.areas.items())

@@ -79,6 +79,9 @@ def test_corner_shows_prior_truth_and_several_runs(make_run):
     assert [text.get_text() for text in legend.get_texts()] == ["a", "b", "prior"]
     assert any(0.7 in line.get_xdata() for line in figure.axes[3].get_lines())
     assert figure._repr_png_().startswith(b"\x89PNG")  # what a notebook shows
+    far = corner_figure({"a": samples}, ("mchirp", "q"), truth={"q": 3.0})
+    left, right = far.axes[3].get_xlim()
+    assert left < samples["m2"].div(samples["m1"]).median() < 3.0 < right
 
 
 @needs("ligo.skymap")
@@ -92,6 +95,12 @@ def test_sky_map_zooms_in_across_zero_hours(make_run):
     beside, _ = zoom.wcs.world_to_pixel_values(5.0, np.degrees(-1))
     assert beside < x  # right ascension grows to the left
     assert f"90% in {view.skymap.areas[0.9]:.0f} deg²" in figure.get_suptitle()
+    assert zoom.get_legend() is None
+    view.truth = {"ra": 0.01, "dec": -0.02}
+    _, zoom = figures.sky(view).axes
+    (star,) = (line for line in zoom.get_lines() if line.get_label() == "injected")
+    np.testing.assert_allclose(np.radians(star.get_xydata()), [[0.01, -0.02]])
+    assert zoom.get_legend() is not None
 
 
 @needs("ligo.skymap")
