@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import nbclient
+import nbformat
 import pytest
 
 NOTEBOOK = Path(__file__).parents[1] / "docs" / "notebook.ipynb"
@@ -11,9 +13,6 @@ NOTEBOOK = Path(__file__).parents[1] / "docs" / "notebook.ipynb"
 
 @pytest.mark.slow
 def test_notebook_runs_and_shows_its_results(tmp_path):
-    nbclient = pytest.importorskip("nbclient", reason="nbclient is not installed")
-    nbformat = pytest.importorskip("nbformat", reason="nbformat is not installed")
-    pytest.importorskip("ipykernel", reason="ipykernel is not installed")
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     client = nbclient.NotebookClient(
         notebook, timeout=1200, resources={"metadata": {"path": str(tmp_path)}}
@@ -39,7 +38,6 @@ def test_notebook_runs_and_shows_its_results(tmp_path):
 
 
 def test_notebook_is_kept_without_outputs():
-    nbformat = pytest.importorskip("nbformat", reason="nbformat is not installed")
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     assert code
