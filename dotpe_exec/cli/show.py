@@ -34,8 +34,11 @@ def show_results(rundir: Path, *, strict: bool = False) -> None:
         click.get_current_context().exit(3)
 
 
-def show_runs(rundirs: Sequence[str], *, as_json: bool) -> None:
-    """Print results and verdict of finished runs, or their summaries as JSON."""
+def show_runs(rundirs: Sequence[str], *, as_json: bool, sky: bool = False) -> None:
+    """Print results and verdict of finished runs, or their summaries as JSON.
+
+    With ``sky`` their sky maps are made first, where there are none yet.
+    """
     from rich.console import Console
 
     from ..loading import load_run
@@ -43,6 +46,11 @@ def show_runs(rundirs: Sequence[str], *, as_json: bool) -> None:
     from ..stages.noise_drift import drift_differences
 
     runs = [load_run(rundir) for rundir in rundirs]
+    if sky:
+        from ..report.skymap import stored_skymap
+
+        for run in runs:
+            stored_skymap(run)
     if as_json:
         summaries = {str(run.path): run.summary for run in runs}
         click.echo(json.dumps(summaries, indent=2))

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from .._version import __version__
+from ..errors import InputError
 from .options import VALUE
 
 
@@ -31,19 +32,27 @@ def autotune(**arguments: Any) -> None:
 @click.command()
 @click.argument("rundirs", nargs=-1, metavar="[RUNDIR]...")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def info(rundirs: tuple[str, ...], as_json: bool) -> None:
+@click.option(
+    "--sky",
+    is_flag=True,
+    help="Make the sky maps of the runs (needs ligo.skymap): skymap.fits, and areas and "
+    "volumes in the summary.",
+)
+def info(rundirs: tuple[str, ...], as_json: bool, sky: bool) -> None:
     """Print what was detected of this machine, or results and verdict of finished runs.
 
     \b
     Example:
       dotpe-exec info
-      dotpe-exec info runs/GW150914
+      dotpe-exec info runs/GW150914 --sky
     """
     if rundirs:
         from .show import show_runs
 
-        show_runs(rundirs, as_json=as_json)
+        show_runs(rundirs, as_json=as_json, sky=sky)
         return
+    if sky:
+        raise InputError("--sky needs a run directory: dotpe-exec info RUNDIR --sky")
     from ..config import get_shared_config_cache_path, load_cached_config
     from ..executors.backends import installed_executors
     from ..machine import describe_machine

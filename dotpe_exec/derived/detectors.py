@@ -8,8 +8,8 @@ and the network's are (sum_d (h|h))^(1/2) and sum_d Re(d|h) / (sum_d (h|h))^(1/2
 ln L = matched-filter SNR x optimal SNR - (optimal SNR)^2 / 2. Inner products are the run's
 own: by relative binning, once per waveform and then for all its samples at once.
 
-Index letters: d detector, m mode, p polarisation, c the (m, p) pairs, b frequency bin,
-s sample.
+Index letters: d detector, m mode, p polarisation, b frequency bin, i waveform, k its
+parameters, s sample, x real terms (see :mod:`dotpe_exec.kernels.calibrated`).
 """
 
 from __future__ import annotations
@@ -20,12 +20,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import RunDirectoryError
+from ..executors.threads import one_thread
+from ..kernels.calibrated import bin_terms
+from ..waveforms import ModeGenerator, generation_way
+from ..waveforms.parameters import PARAMETERS
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from ..kernels.summary import Summary
     from ..loading import StoredRun
+
+# Samples of one waveform, whose terms of all bins are in memory together.
+_AT_A_TIME = 512
 
 
 def interferometer_name(detector: str) -> str:
@@ -63,7 +69,8 @@ def detector_parameters(run: StoredRun, samples: pd.DataFrame) -> pd.DataFrame:
     names = [interferometer_name(name) for name in event.detector_names]
     response_dps, delay_ds = antennas(event.detector_names, samples, event.tgps)
     times_ds = samples["t_geocenter"].to_numpy(float) + delay_ds
-    dh_ds, hh_ds = _inner_products(likelihood, samples, response_dps, times_ds)
+    with one_thread():  # more wait for each other: the products are small
+        dh_ds, hh_ds = _inner_products(likelihood, samples, response_dps, times_ds)
     out: dict[str, np.ndarray] = {}
     for d, name in enumerate(names):
         optimal = np.sqrt(hh_ds[d])
@@ -99,6 +106,33 @@ def antennas(
     return response_dps, gw_utils.get_geocenter_delays(names, lat, lon)
 
 
+def mode_generator(likelihood: Any) -> ModeGenerator:
+    """Return what makes the waveforms of a likelihood at its bins' edges."""
+    generator = likelihood.waveform_generator
+    modes = tuple((int(ell), int(m)) for ell, m in generator.harmonic_modes)
+    options = tuple((key, value) for key, value in generator.lalsimulation_commands)
+    return ModeGenerator(
+        generator.approximant,
+        modes,
+        float(likelihood.par_dic_0["f_ref"]),
+        likelihood.fbin,
+        generation_way(generator.approximant, modes, options),
+        options,
+    )
+
+
+def waveform_parameters(samples: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    """Return waveforms' parameters, (n_i, 9), and which of them each sample has, (n_s,)."""
+    columns = [name for name in PARAMETERS if name in samples]
+    number_s = samples.groupby(columns, sort=False).ngroup().to_numpy()
+    _, first = np.unique(number_s, return_index=True)
+    parameters_ik = np.zeros((len(first), len(PARAMETERS)))
+    for k, name in enumerate(PARAMETERS):
+        if name in samples:
+            parameters_ik[:, k] = samples[name].to_numpy(float)[first]
+    return parameters_ik, number_s
+
+
 def _inner_products(
     likelihood: Any,
     samples: pd.DataFrame,
@@ -106,59 +140,31 @@ def _inner_products(
     times_ds: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return (d|h), complex, and (h|h) of each detector and sample, (n_d, n_s)."""
-    from ..cogwheel_bridge import hplus_hcross_by_m, make_summary
+    from ..cogwheel_bridge import make_summary
 
-    summary = make_summary(likelihood)
-    generator = likelihood.waveform_generator
+    summary, generator = make_summary(likelihood), mode_generator(likelihood)
     times_ds = times_ds + likelihood.event_data.tcoarse
     dh_ds = np.empty(times_ds.shape, dtype=complex)
     hh_ds = np.empty(times_ds.shape)
-    slow = list(generator.slow_params)
     phi = samples["phi_ref"].to_numpy(float)
     distance = samples["d_luminosity"].to_numpy(float)
-    rows_by_waveform = samples.reset_index(drop=True).groupby(slow, sort=False).indices
-    for values, rows in rows_by_waveform.items():
-        par_dic = dict(zip(slow, map(float, values), strict=True))
-        h_mpb = hplus_hcross_by_m(generator, summary.fbin_b, par_dic)
-        factors_dcs = _factors(summary, phi[rows], distance[rows], response_dps[..., rows])
-        dh_ds[:, rows], hh_ds[:, rows] = _of_waveform(
-            summary, h_mpb, factors_dcs, times_ds[:, rows]
-        )
+    parameters_ik, number_s = waveform_parameters(samples)
+    order_s = np.argsort(number_s, kind="stable")
+    bounds = np.searchsorted(number_s[order_s], np.arange(len(parameters_ik) + 1))
+    for i, parameters_k in enumerate(parameters_ik):
+        rows_i = order_s[bounds[i] : bounds[i + 1]]
+        amplitude_mpb, phase_mpb, _ = generator(parameters_k)
+        h_mpb = amplitude_mpb * np.exp(1j * phase_mpb)
+        for rows in np.split(rows_i, range(_AT_A_TIME, len(rows_i), _AT_A_TIME)):
+            terms_sdx = bin_terms(
+                summary, h_mpb, response_dps[..., rows], times_ds[:, rows], phi[rows],
+                distance[rows],
+            ).sum(axis=-1)  # fmt: skip
+            dh_ds[:, rows] = (terms_sdx[..., 0] + 1j * terms_sdx[..., 1]).T
+            hh_ds[:, rows] = terms_sdx[..., 2].T
     if not (np.isfinite(dh_ds).all() and (hh_ds > 0).all()):
         raise RunDirectoryError(
             "the signals of some samples have no power in a detector: samples, event and "
             "posterior do not belong together"
         )
     return dh_ds, hh_ds
-
-
-def _factors(
-    summary: Summary, phi_s: np.ndarray, distance_s: np.ndarray, response_dps: np.ndarray
-) -> np.ndarray:
-    """Return what modes and polarisations are multiplied with, (n_d, n_m * 2, n_s)."""
-    phases_ms = np.exp(1j * np.outer(summary.m_arr, phi_s)) / distance_s
-    factors_dmps = phases_ms[:, np.newaxis] * response_dps[:, np.newaxis]
-    return factors_dmps.reshape(len(response_dps), -1, len(phi_s))
-
-
-def _of_waveform(
-    summary: Summary, h_mpb: np.ndarray, factors_dcs: np.ndarray, times_ds: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    from ..kernels.summary import mode_pairs
-
-    n_d, n_m = len(times_ds), len(h_mpb)
-    shifts_dbs = np.exp(
-        2j * np.pi * summary.fbin_b[:, np.newaxis] * times_ds[:, np.newaxis]
-    )
-    terms_dcb = (summary.dh_weights_dmpb * h_mpb.conj()).reshape(n_d, 2 * n_m, -1)
-    dh_ds = np.sum(factors_dcs.conj() * (terms_dcb @ shifts_dbs), axis=1)
-    m, mprime = mode_pairs(n_m)
-    hh_dkpp = np.einsum(
-        "dkpqb,kpb,kqb->dkpq", summary.hh_weights_dmppb, h_mpb[m], h_mpb[mprime].conj()
-    )
-    factors_dmps = factors_dcs.reshape(n_d, n_m, 2, -1)
-    hh_ds = np.einsum(
-        "dkpq,dkps,dkqs->ds", hh_dkpp, factors_dmps[:, m], factors_dmps[:, mprime].conj()
-    ).real
-    drift2_d1 = np.square(summary.asd_drift_d)[:, np.newaxis]
-    return dh_ds / drift2_d1, hh_ds / drift2_d1

@@ -38,12 +38,19 @@ def remnant_parameters(parameters: Mapping[str, np.ndarray]) -> dict[str, np.nda
         names = ("final_mass", "final_spin", "peak_luminosity")
         return {name: np.empty(0) for name in names}
     # Rounding may leave a magnitude above 1 by 1e-16, which the fits refuse.
-    binary = (m1, m2, np.minimum(a_1, 1), np.minimum(a_2, 1), tilt_1, tilt_2)
+    rows_nk = np.stack(
+        [m1, m2, np.minimum(a_1, 1), np.minimum(a_2, 1), tilt_1, tilt_2, phi_12], axis=1
+    )
+    # Samples of the same waveform have the same remnant, which takes 0.2 ms.
+    unique_nk, number_n = np.unique(rows_nk, axis=0, return_inverse=True)
+    number_n = number_n.reshape(-1)  # NumPy 2.0 gives it another axis
+    *binary, angle = unique_nk.T
 
     def average(quantity: str, fits: list[str]) -> np.ndarray:
         # phi_12 counts for the spin only.
-        angle = phi_12 if quantity == "af" else np.zeros_like(phi_12)
-        return nrutils.bbh_average_fits_precessing(*binary, angle, quantity, fits)
+        phi = angle if quantity == "af" else np.zeros_like(angle)
+        found = nrutils.bbh_average_fits_precessing(*binary, phi, quantity, fits)
+        return found[number_n]
 
     return {
         "final_mass": average("Mf", ["UIB2016", "HL2016"]),

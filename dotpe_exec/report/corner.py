@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import functools
+import importlib
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -68,17 +72,19 @@ def corner_figure(
     InputError
         There is no such column, or no sample with a weight.
     """
-    import corner
-
     from .notebook import picture
 
+    corner = _corner_package()
     parameters = list(parameters)
     if not parameters:
         raise InputError("no parameters are given to plot")
     columns = {label: _columns(frame, parameters) for label, frame in samples.items()}
     ranges = [
-        _range([(values[k], weights) for values, weights in columns.values()])
-        for k in range(len(parameters))
+        _range(
+            [(values[k], weights) for values, weights in columns.values()],
+            (truth or {}).get(name),
+        )
+        for k, name in enumerate(parameters)
     ]
     n = len(parameters)
     figure = picture(figsize=(_PANEL * n + 0.6, _PANEL * n + 0.6))
@@ -110,7 +116,9 @@ def corner_figure(
     first, weights = next(iter(columns.values()))
     frames = list(samples.values())
     for k, (values, panel) in enumerate(zip(first, np.diagonal(axes), strict=True)):
-        panel.set_title(_title(values, weights, frames[0]), size=10)
+        title_k = _title(values, weights, frames[0])
+        # Two intervals are longer than the panel is wide.
+        panel.set_title(title_k, size=7.5 if " or " in title_k else 10)
         panel.autoscale(axis="y")
         panel.set_ylim(bottom=0)
         if prior is not None and parameters[k] in with_derived_columns(prior):
@@ -127,6 +135,24 @@ def corner_figure(
     if title:
         figure.suptitle(title)
     return figure
+
+
+@functools.cache
+def _corner_package() -> ModuleType:
+    """Return ``corner`` without ``arviz``, which takes two seconds to import.
+
+    Corner imports it where it is installed, for data that are not given to it here. Whoever
+    else imports corner gets another copy, that has all.
+    """
+    if sys.modules.keys() & {"corner", "arviz"}:
+        return importlib.import_module("corner")
+    sys.modules["arviz"] = None  # type: ignore[assignment]
+    try:
+        return importlib.import_module("corner")
+    finally:
+        for name in [*sys.modules]:
+            if name == "arviz" or name.partition(".")[0] == "corner":
+                del sys.modules[name]
 
 
 def panel_handle(label: str, color: str):
@@ -196,11 +222,15 @@ def _columns(
     return values[:, good], weights[good] / weights[good].sum()
 
 
-def _range(columns: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[float, float]:
-    """Return limits that hold nearly all of every run."""
+def _range(
+    columns: Sequence[tuple[np.ndarray, np.ndarray]], truth: float | None = None
+) -> tuple[float, float]:
+    """Return limits that hold nearly all of every run, and what was injected."""
     ends = np.array(
         [weighted_quantiles(values, w, (_TAIL, 1 - _TAIL)) for values, w in columns]
     )
+    if truth is not None and np.isfinite(truth):
+        ends = np.vstack([ends, [truth, truth]])
     low, high = float(ends[:, 0].min()), float(ends[:, 1].max())
     margin = 0.05 * (high - low) or 1e-3 * max(abs(low), 1.0)
     return low - margin, high + margin

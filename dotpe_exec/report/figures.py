@@ -65,6 +65,14 @@ def sky(view: RunView) -> Figure:
         axes.contour_hpx(
             (levels, "ICRS"), nested=True, colors="k", linewidths=0.8, levels=(50, 90)
         )
+        if view.truth is not None and {"ra", "dec"} <= view.truth.keys():
+            axes.plot(
+                *np.degrees([view.truth["ra"], view.truth["dec"]]), "*", color="tab:blue",
+                markeredgecolor="white", markersize=11,
+                transform=axes.get_transform("world"), label="injected",
+            )  # fmt: skip
+    if zoom.get_legend_handles_labels()[0]:
+        zoom.legend(loc="lower right", fontsize="small")
     zoom.coords[0].set_axislabel("right ascension")
     zoom.coords[1].set_axislabel("declination")
     areas = ", ".join(f"{p:.0%} in {area:.0f} deg²" for p, area in skymap.areas.items())
@@ -143,6 +151,11 @@ def _whitened(
     """
     from cogwheel.waveform import WaveformGenerator
 
+    from ..cogwheel_bridge import lal_source
+    from ..stages.binning_error import sample_points
+    from ..stages.exact_tasks import detector_signals
+    from ..waveforms.dense import dense_modes
+
     run = view.run
     if run.event_file is None or not run.files.posterior.is_file():
         raise MissingFileError(
@@ -156,13 +169,21 @@ def _whitened(
         event, run.approximant, harmonic_modes=run.harmonic_modes
     )
 
+    inside = np.flatnonzero((event.wht_filter > 0).any(axis=0) & (event.frequencies > 0))
+    frequencies = event.frequencies[inside]
+
     def whitened(sample: pd.Series) -> np.ndarray:
         par_dic = {name: float(sample[name]) for name in generator.params}
         strain_df = np.zeros_like(event.strain)
-        part = event.fslice
-        strain_df[:, part] = generator.get_strain_at_detectors(
-            event.frequencies[part], par_dic
-        )
+        source = lal_source(generator, par_dic)
+        if source is None:
+            strain_df[:, inside] = generator.get_strain_at_detectors(frequencies, par_dic)
+        else:
+            points = sample_points(generator, [par_dic])
+            for part, h_mpf in dense_modes(frequencies, source):
+                strain_df[:, inside[part]] = detector_signals(
+                    frequencies[part], h_mpf, source.m_arr, points
+                )
         return event.get_whitened_td(strain_df)
 
     samples = run.samples

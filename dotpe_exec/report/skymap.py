@@ -16,6 +16,7 @@ import numpy as np
 from ..atomic import atomic_write, output_file, read_json, write_json
 from ..derived.detectors import interferometer_name
 from ..errors import RunDirectoryError
+from ..executors.threads import one_thread
 from ..kernels.importance import effective_size
 from ..loading import StoredRun, load_run
 from ..optional import needs
@@ -29,6 +30,7 @@ _MAX_POINTS = 1000
 _MAX_CLUSTERS, _TRIALS = 8, 2
 _MIN_POINTS = 50
 LEVELS = (0.5, 0.9)
+_HELD, _N_DISTANCES = 1 - 1e-6, 400
 
 
 @dataclass(frozen=True)
@@ -50,12 +52,31 @@ class SkyMap:
     def volumes(self) -> dict[float, float]:
         """Return the smallest volumes that hold 50% and 90%.
 
-        Volumes of luminosity distance [Mpc^3]. It takes some seconds.
+        Volumes of luminosity distance [Mpc^3]: the density of a pixel is its probability
+        times ``DISTNORM`` N(r; ``DISTMU``, ``DISTSIGMA``), per r^2 dr.
         """
-        from ligo.skymap.postprocess import crossmatch
+        from ligo.skymap.moc import uniq2pixarea
 
-        found = crossmatch(self.table, contours=LEVELS)
-        return dict(zip(LEVELS, map(float, found.contour_vols), strict=True))
+        table = self.table
+        area_p = uniq2pixarea(np.asarray(table["UNIQ"]))
+        columns = ("PROBDENSITY", "DISTMU", "DISTSIGMA", "DISTNORM")
+        density, mu, sigma, norm = (np.asarray(table[name], float) for name in columns)
+        held = (density * area_p > 0) & np.isfinite(mu) & (norm > 0)
+        # The rest, as little as it is, would be most of the grid.
+        order = np.argsort(-density)
+        heaviest = np.cumsum((density * area_p)[order]) < _HELD
+        use = order[heaviest & held[order]]
+        area_p, density, mu, sigma, norm = (
+            values[use, np.newaxis] for values in (area_p, density, mu, sigma, norm)
+        )
+        end = float((mu + 5 * sigma).max())
+        edges = np.linspace(0, end, _N_DISTANCES + 1)
+        r = (edges[1:] + edges[:-1]) / 2
+        volume_pr = area_p * r**2 * (edges[1] - edges[0])
+        normal_pr = np.exp(-0.5 * ((r - mu) / sigma) ** 2) / (np.sqrt(2 * np.pi) * sigma)
+        density_pr = density * norm * normal_pr
+        found = _smallest(density_pr.ravel(), volume_pr.ravel())
+        return dict(zip(LEVELS, map(float, found), strict=True))
 
 
 def stored_skymap(run: StoredRun) -> SkyMap:
@@ -70,9 +91,9 @@ def stored_skymap(run: StoredRun) -> SkyMap:
     InputError, MissingFileError, RunDirectoryError
         As :func:`make_skymap`.
     """
-    path = run.files.skymap
-    if path.is_file() and "sky" in run.summary:
-        return _read_skymap(path)
+    kept, path = kept_skymap(run), run.files.skymap
+    if kept is not None:
+        return kept
     skymap = make_skymap(run)
     if run.files.identity.is_file() and os.access(run.path, os.W_OK):
         try:
@@ -85,6 +106,12 @@ def stored_skymap(run: StoredRun) -> SkyMap:
         else:
             run.__dict__.pop("summary", None)
     return skymap
+
+
+def kept_skymap(run: StoredRun) -> SkyMap | None:
+    """Return the sky map that lies in a run's directory, None where there is none."""
+    path = run.files.skymap
+    return _read_skymap(path) if path.is_file() and "sky" in run.summary else None
 
 
 def sky_summary(skymap: SkyMap) -> dict[str, float]:
@@ -136,7 +163,8 @@ def make_skymap(run: StoredRun) -> SkyMap:
 
     points = _directions(run.samples)
     # Its progress bars do not belong on the terminal of a caller.
-    with _seeded(), contextlib.redirect_stderr(io.StringIO()):
+    # On one thread, as the number of clusters may hang on the last bits of a sum.
+    with one_thread(), _seeded(), contextlib.redirect_stderr(io.StringIO()):
         density = Clustered2Plus1DSkyKDE(
             points, max_k=_MAX_CLUSTERS, trials=_TRIALS, jobs=1
         )
@@ -163,12 +191,16 @@ def credible_areas(table: Any) -> dict[float, float]:
 
     density = np.asarray(table["PROBDENSITY"], float)
     area = uniq2pixarea(np.asarray(table["UNIQ"]))
-    order = np.argsort(-density)
-    areas = np.cumsum(area[order])
-    probability = np.cumsum((density * area)[order])
-    found = np.interp(LEVELS, probability / probability[-1], areas)
-    square_degrees = np.degrees(1) ** 2 * found
+    square_degrees = np.degrees(1) ** 2 * _smallest(density, area)
     return dict(zip(LEVELS, map(float, square_degrees), strict=True))
+
+
+def _smallest(density: np.ndarray, size: np.ndarray) -> np.ndarray:
+    """Return the smallest sizes of pixels that hold 50% and 90% of the probability."""
+    order = np.argsort(-density)
+    sizes = np.cumsum(size[order])
+    probability = np.cumsum((density * size)[order])
+    return np.interp(LEVELS, probability / probability[-1], sizes)
 
 
 def to_skymap(run: StoredRun | str | os.PathLike, output: str | os.PathLike) -> Path:

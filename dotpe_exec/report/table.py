@@ -55,6 +55,13 @@ def results_table(samples: pd.DataFrame, summary: dict[str, Any]) -> Table:
     ):
         number = summary[key]
         table.add_row(label, f"{number:.1f}" if number < 100 else f"{number:.0f}", "")
+    if sky := summary.get("sky"):
+        table.add_section()
+        for level in (50, 90):
+            table.add_row(f"sky, {level}%", f"{sky[f'area_{level}']:.3g}", "deg²")
+        for level in (50, 90):
+            volume = sky[f"volume_{level}"] / 1e6
+            table.add_row(f"volume, {level}%", f"{volume:.3g}", "10⁶ Mpc³")
     return table
 
 

@@ -79,10 +79,10 @@ class RunView:
 
     @functools.cached_property
     def skymap(self) -> SkyMap:
-        """The run's sky map, made once."""
-        from .skymap import make_skymap
+        """The run's sky map: that of its directory, or made once."""
+        from .skymap import kept_skymap, make_skymap
 
-        return make_skymap(self.run)
+        return kept_skymap(self.run) or make_skymap(self.run)
 
     def keep_skymap(self) -> None:
         """Take the sky map from the run directory, or make it and keep it there."""

@@ -127,6 +127,8 @@ def other_likelihoods(
         envelopes = event_envelopes(
             likelihood.event_data, other.calibration, other.calibration_correction
         )
+    if other.approximant is not None:
+        _refuse_unfit(other.approximant, samples)
     with _runner(**where) as runner:
         if other.changes_likelihood:
             if other.approximant is not None:
@@ -173,6 +175,25 @@ def _likelihood(run: Run, other: OtherData) -> Any:
                                  harmonic_modes=modes)  # fmt: skip
     likelihood.asd_drift = old.asd_drift if drift is None else drift
     return likelihood
+
+
+def _refuse_unfit(approximant: str, samples: pd.DataFrame) -> None:
+    """Refuse a model that lacks something that the samples have."""
+    from cogwheel.waveform import APPROXIMANTS
+
+    entry = APPROXIMANTS[approximant]
+    inplane = ("s1x_n", "s1y_n", "s2x_n", "s2y_n")
+    for lacking, columns, what in (
+        (entry.aligned_spins, inplane, "spins in the orbital plane"),
+        (not entry.tides, ("l1", "l2"), "tidal deformabilities"),
+    ):
+        if lacking and any(
+            (samples[name] != 0).any() for name in columns if name in samples
+        ):
+            raise InputError(
+                f"the approximant {approximant} has no {what}, and the samples have: take "
+                "one that has them, or make a run with it"
+            )
 
 
 def _with_noise(event: Any, tables: Sequence[Any]) -> Any:
@@ -224,7 +245,15 @@ def _moved(run: Run, likelihood: Any, samples: pd.DataFrame) -> pd.DataFrame:
     for values, rows in groups.items():
         par_dic = dict(zip(slow, map(float, values), strict=True))
         h_old = dict(zip(_m_arr(old), hplus_hcross_by_m(old, fbin, par_dic), strict=True))
-        h_new = dict(zip(_m_arr(new), hplus_hcross_by_m(new, fbin, par_dic), strict=True))
+        try:
+            made = hplus_hcross_by_m(new, fbin, par_dic)
+        except RuntimeError as error:
+            point = ", ".join(f"{name} = {value:.4g}" for name, value in par_dic.items())
+            raise InputError(
+                f"the approximant {new.approximant} has no waveform for a sample with "
+                f"{point}: {error}"
+            ) from error
+        h_new = dict(zip(_m_arr(new), made, strict=True))
         dt[rows], dphi[rows] = time_and_phase_shift(fbin, weight_b, h_old, h_new)
     return samples.assign(
         t_geocenter=samples["t_geocenter"] + dt,

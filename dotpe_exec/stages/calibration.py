@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import seeds
-from ..derived.detectors import antennas
+from ..derived.detectors import antennas, mode_generator, waveform_parameters
 from ..errors import RunDirectoryError
 from ..events.calibration import (
     Envelope,
@@ -28,8 +28,6 @@ from ..executors.phases import PhaseRunner
 from ..executors.task import Task
 from ..kernels.calibrated import curve_factors
 from ..kernels.summary import Summary
-from ..waveforms import ModeGenerator, generation_way
-from ..waveforms.parameters import PARAMETERS
 from .calibration_tasks import Calibrated, CalibrationTask, calibrate
 from .exact_tasks import SamplePoints
 
@@ -89,7 +87,7 @@ def calibrate_samples(
     """
     event = likelihood.event_data
     curves_dkb = _draw_curves(event, likelihood.fbin, envelopes, n_curves, seed)
-    generator = _mode_generator(likelihood)
+    generator = mode_generator(likelihood)
     handles = (
         runner.store.put(summary),
         runner.store.put(np.ascontiguousarray(curve_factors(curves_dkb))),
@@ -100,12 +98,7 @@ def calibrate_samples(
         samples[name].to_numpy(float) for name in ("phi_ref", "d_luminosity")
     )
     uniforms_s = seeds.generator(seed, "calibration curve of samples").random(len(samples))
-    parameters_sk = np.stack(
-        [samples[name].to_numpy(float) if name in samples else np.zeros(len(samples))
-         for name in PARAMETERS], axis=1,
-    )  # fmt: skip
-    columns = [name for name in PARAMETERS if name in samples]
-    number_s = samples.groupby(columns, sort=False).ngroup().to_numpy()
+    parameters_ik, number_s = waveform_parameters(samples)
     order_s = np.argsort(number_s, kind="stable")
     number_s = number_s[order_s]
     tasks, members = [], {}
@@ -114,15 +107,19 @@ def calibrate_samples(
         end = np.searchsorted(number_s, number_s[start] + _WAVEFORMS_PER_TASK)
         some = slice(start, min(int(end), start + _SAMPLES_PER_TASK))
         rows = order_s[some]
-        _, first, waveform_s = np.unique(
-            number_s[some], return_index=True, return_inverse=True
-        )
+        first, last = number_s[some][[0, -1]]
         points = SamplePoints(
             response_dps[..., rows], times_ds[:, rows], phi_s[rows], distance_s[rows]
         )
         key = f"{start:08d}"
-        payload = CalibrationTask(generator, *handles, parameters_sk[rows[first]],
-                                  waveform_s, points, uniforms_s[rows])  # fmt: skip
+        payload = CalibrationTask(
+            generator,
+            *handles,
+            parameters_ik[first : last + 1],
+            number_s[some] - first,
+            points,
+            uniforms_s[rows],
+        )
         tasks.append(Task(key, payload))
         members[key] = rows
         start = some.stop
@@ -152,17 +149,3 @@ def _draw_curves(
             nodes = draw_nodes(envelopes[name], *band, n_curves, rng)
             curves_dkb[d] = calibration_factors(fbin_b, *nodes)
     return curves_dkb
-
-
-def _mode_generator(likelihood: Any) -> ModeGenerator:
-    generator = likelihood.waveform_generator
-    modes = tuple((int(ell), int(m)) for ell, m in generator.harmonic_modes)
-    options = tuple((key, value) for key, value in generator.lalsimulation_commands)
-    return ModeGenerator(
-        generator.approximant,
-        modes,
-        float(likelihood.par_dic_0["f_ref"]),
-        likelihood.fbin,
-        generation_way(generator.approximant, modes, options),
-        options,
-    )

@@ -118,6 +118,18 @@ class CellTask:
     n_cells: int
 
 
+def detector_signals(
+    frequencies_f: np.ndarray, h_mpf: np.ndarray, m_arr: np.ndarray, points: SamplePoints
+) -> np.ndarray:
+    """Return the signal of a single sample in each detector, (n_d, n_f) [1/Hz]."""
+    phase_m = np.exp(1j * m_arr * points.phi_s[0]) / points.distance_s[0]
+    h_df = np.einsum(
+        "m,dp,mpf->df", phase_m, points.response_dps[..., 0], h_mpf, optimize=True
+    )
+    h_df *= np.exp(-2j * np.pi * points.times_ds * frequencies_f)
+    return h_df
+
+
 @dataclass(frozen=True)
 class CellOverlaps:
     """Sums of :func:`.cell_overlaps`, (n_d, n_c)."""
@@ -141,12 +153,10 @@ def waveform_cells(task: CellTask) -> CellOverlaps:
     points = task.points
     n_d = len(points.times_ds)
     dh_dc, hh_dc = np.zeros((n_d, task.n_cells), complex), np.zeros((n_d, task.n_cells))
-    phase_m = np.exp(1j * task.source.m_arr * points.phi_s[0]) / points.distance_s[0]
     ends = data.frequencies_f[[0, -1]]
     for part, h_mpf in dense_modes(data.frequencies_f, task.source):
         frequencies_f = data.frequencies_f[part]
-        h_df = np.einsum("m,dp,mpf->df", phase_m, points.response_dps[..., 0], h_mpf)
-        h_df *= np.exp(-2j * np.pi * points.times_ds * frequencies_f)
+        h_df = detector_signals(frequencies_f, h_mpf, task.source.m_arr, points)
         dh_part_dc, hh_part_dc = cell_overlaps(
             h_df,
             data.blued_strain_df[:, part],

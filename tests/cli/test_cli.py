@@ -241,6 +241,12 @@ def test_info_says_where_noise_levels_of_runs_differ(call, finished, tmp_path):
     assert "differ in asd_drift" not in output
 
 
+def test_info_makes_no_sky_map_of_nothing(call):
+    code, _, error = call(["info", "--sky"])
+    assert code == 2
+    assert "dotpe-exec info RUNDIR --sky" in error
+
+
 @pytest.mark.parametrize(
     ("command", "function"), [(runs.run, run_multicore), (runs.infer, infer)]
 )

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import time
 import warnings
 from dataclasses import replace
 from inspect import signature
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -110,6 +112,13 @@ def test_exact_likelihoods_correct_the_same_samples(serial_run, tmp_path):
     change = run.samples["lnl_exact"] - run.samples["lnl"]
     assert np.log(np.exp(change).mean()) == pytest.approx(exact["ln_evidence_change"])
     np.testing.assert_array_equal(run.samples["lnl"], binned.samples["lnl"])
+
+
+def test_every_key_of_the_summary_is_documented(serial_run):
+    page = Path(__file__).parents[2] / "docs" / "howto" / "infer.md"
+    documented = set(re.findall(r"`([A-Za-z_0-9]+)`", page.read_text(encoding="utf-8")))
+    adaptive = load(serial_run).summary["adaptive"]
+    assert {*adaptive, *adaptive["rounds"][0]} - documented == set()
 
 
 @pytest.mark.slow

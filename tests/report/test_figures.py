@@ -9,8 +9,10 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
+from click.testing import CliRunner
 from requirements import needs
 
+from dotpe_exec.cli import main
 from dotpe_exec.errors import InputError, MissingFileError, RunDirectoryError
 from dotpe_exec.report import figures
 from dotpe_exec.report.corner import corner_figure, save_corner_plot
@@ -77,6 +79,9 @@ def test_corner_shows_prior_truth_and_several_runs(make_run):
     assert [text.get_text() for text in legend.get_texts()] == ["a", "b", "prior"]
     assert any(0.7 in line.get_xdata() for line in figure.axes[3].get_lines())
     assert figure._repr_png_().startswith(b"\x89PNG")  # what a notebook shows
+    far = corner_figure({"a": samples}, ("mchirp", "q"), truth={"q": 3.0})
+    left, right = far.axes[3].get_xlim()
+    assert left < samples["m2"].div(samples["m1"]).median() < 3.0 < right
 
 
 @needs("ligo.skymap")
@@ -90,6 +95,12 @@ def test_sky_map_zooms_in_across_zero_hours(make_run, rough_skymaps):
     beside, _ = zoom.wcs.world_to_pixel_values(5.0, np.degrees(-1))
     assert beside < x  # right ascension grows to the left
     assert f"90% in {view.skymap.areas[0.9]:.0f} deg²" in figure.get_suptitle()
+    assert zoom.get_legend() is None
+    view.truth = {"ra": 0.01, "dec": -0.02}
+    _, zoom = figures.sky(view).axes
+    (star,) = (line for line in zoom.get_lines() if line.get_label() == "injected")
+    np.testing.assert_allclose(np.radians(star.get_xydata()), [[0.01, -0.02]])
+    assert zoom.get_legend() is not None
 
 
 @needs("ligo.skymap")
@@ -102,11 +113,17 @@ def test_sky_map_is_kept_in_directories_of_this_package(make_run, rough_skymaps)
     view.keep_skymap()
     sky = view.run.summary["sky"]
     assert view.skymap.areas == {0.5: sky["area_50"], 0.9: sky["area_90"]}
-    assert 0 < sky["volume_50"] < sky["volume_90"]
+    from ligo.skymap.postprocess import crossmatch
+
+    volumes = crossmatch(view.skymap.table, contours=(0.5, 0.9)).contour_vols
+    assert [sky["volume_50"], sky["volume_90"]] == pytest.approx(volumes, rel=0.01)
     assert json.loads((folder / "summary_results.json").read_text())["sky"] == sky
     again = view_of(folder)
     again.keep_skymap()
     assert again.skymap.areas[0.9] == pytest.approx(sky["area_90"])
+    result = CliRunner().invoke(main, ["info", str(folder), "--sky"])
+    assert result.exit_code == 0, result.output
+    assert f"{sky['area_90']:.3g}" in result.output
     (folder / "skymap.fits").write_bytes(b"no FITS")
     with pytest.raises(RunDirectoryError, match=r"skymap\.fits is damaged"):
         view_of(folder).keep_skymap()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from cogwheel.likelihood import CBCLikelihood
+from cogwheel.waveform import WaveformGenerator
 from envelopes import write_envelope
 
 from dotpe_exec import load
@@ -212,9 +214,6 @@ def test_the_same_noise_leaves_only_relative_binning(run_and_samples):
 
 
 def test_likelihoods_of_another_model_are_cogwheels(run_and_samples):
-    from cogwheel.likelihood import CBCLikelihood
-    from cogwheel.waveform import WaveformGenerator
-
     run, samples = run_and_samples
     found = other_likelihoods(run, samples, OtherData(approximant="IMRPhenomXP"))
     event = run.event
@@ -229,6 +228,36 @@ def test_likelihoods_of_another_model_are_cogwheels(run_and_samples):
     before = [cogwheels.lnlike_fft(dict(row[cogwheels.params]))
               for _, row in samples.iterrows()]  # fmt: skip
     assert np.mean(expected) > np.mean(before) - 0.5
+
+
+ALIGNED = ("IMRPhenomXAS", "IMRPhenomD", "IMRPhenomD_NRTidalv2")
+
+
+@pytest.mark.parametrize("approximant", ALIGNED)
+def test_aligned_samples_take_models_of_aligned_spins(run_and_samples, approximant):
+    run, samples = run_and_samples
+    aligned = {name: 0.0 for name in ("s1x_n", "s1y_n", "s2x_n", "s2y_n")}
+    samples = samples.iloc[:2].assign(**aligned)
+    found = other_likelihoods(run, samples, OtherData(approximant=approximant))
+    event = run.event
+    cogwheels = CBCLikelihood(event, WaveformGenerator.from_event_data(event, approximant))
+    cogwheels.asd_drift = run.likelihood.asd_drift
+    expected = [cogwheels.lnlike_fft(dict(row[cogwheels.params]))
+                for _, row in found.samples.iterrows()]  # fmt: skip
+    np.testing.assert_allclose(found.samples["lnl_new"], expected, atol=1e-6)
+
+
+def test_samples_beyond_a_model_are_named(run_and_samples, monkeypatch):
+    run, samples = run_and_samples
+
+    def fail(generator, fbin, par_dic):
+        if generator.approximant == "IMRPhenomXP":
+            raise RuntimeError("Invalid argument")
+        return np.ones((4, 2, len(fbin)), dtype=complex)
+
+    monkeypatch.setattr("dotpe_exec.cogwheel_bridge.hplus_hcross_by_m", fail)
+    with pytest.raises(InputError, match=r"XP has no waveform for .* m1 = "):
+        other_likelihoods(run, samples, OtherData(approximant="IMRPhenomXP"))
 
 
 def test_a_shift_of_the_model_s_time_and_phase_is_found():
@@ -319,6 +348,8 @@ def test_bad_envelopes_are_refused(finished, tmp_path, content, message):
         ({"calibration": {"K1": "x.txt"}}, InputError, "has the detector 'K1'"),
         ({"calibration": "x.txt"}, InputError, "is a dictionary"),
         ({"approximant": "NoSuchModel"}, ValueError, "NoSuchModel"),
+        ({"approximant": "IMRPhenomXAS"}, InputError, "no spins in the orbital plane"),
+        ({"approximant": "IMRPhenomD"}, InputError, "no spins in the orbital plane"),
         ({"psds": ["one.txt"]}, InputError, "expected one for each"),
         ({"asd_drift": 1.0, "n_procs": 0}, InputError, "n_procs"),
     ],
