@@ -10,9 +10,10 @@ found with that of cogwheel's own search: simulated events with two or three det
 precessing or aligned, light or heavy, and the bundled ones.
 ``guesses`` finds the reference of GW150914 and of the standard workload from chirp masses
 10% off either way and from other waveforms, and prints how far ``asd_drift`` and the
-largest ln likelihood scatter; with ``--evidence`` each way makes a whole run on a bank of
-4096 waveforms, too, and its ln evidence is printed. Run it with other values of
-``OPENBLAS_CORETYPE``, too.
+largest ln likelihood scatter; with ``--evidence`` each way that leads to another reference
+makes a whole run on a bank of 4096 waveforms, too, and its ln evidence is printed. Run it
+with other values of
+``OPENBLAS_CORETYPE``, too. ``--names W16k --ways 0 5`` does a part of it.
 """
 
 from __future__ import annotations
@@ -164,16 +165,19 @@ def ways_to_find(event: Any, config: Any, guess: float) -> list[dict[str, Any]]:
     return ways
 
 
-def compare_guesses(with_evidence: bool) -> None:
+def compare_guesses(names: list[str], ways: slice, with_evidence: bool) -> None:
     """Print the scatter of references found from different guesses, and of evidences."""
     for name, path, guess, mchirp_range in (
         ("GW150914", "GW150914", 30.0, (24.0, 36.0)),
         ("W16k", make_event(), float(RUN["mchirp_guess"]), (18.0, 23.0)),
     ):
+        if name not in names:
+            continue
         event = load_event(path)
         config = bank_config(event)
         drifts, lnlikes, seconds, evidences = [], [], [], []
-        for way in ways_to_find(event, config, guess):
+        known: dict[tuple[float, ...], float] = {}  # the same reference, the same run
+        for way in ways_to_find(event, config, guess)[ways]:
             begin = time.process_time()
             found = find_reference(event, config, n_t=8, **way)
             seconds.append(time.process_time() - begin)
@@ -181,7 +185,10 @@ def compare_guesses(with_evidence: bool) -> None:
             drifts.append(likelihood.asd_drift)
             lnlikes.append(likelihood.lnlike_fft(found.par_dic_0))
             if with_evidence:
-                evidences.append(ln_evidence(name, path, mchirp_range, way))
+                same = tuple(found.par_dic_0.values())
+                if same not in known:
+                    known[same] = ln_evidence(name, path, mchirp_range, way)
+                evidences.append(known[same])
         print(
             f"{name}: asd_drift {np.round(drifts[0], 6)}, largest difference "
             f"{np.ptp(drifts, axis=0).max():.1e}; ln L {lnlikes[0]:.3f}, "
@@ -218,12 +225,14 @@ def main() -> None:
     parser.add_argument("--events", type=int, default=10)
     parser.add_argument("--evidence", action="store_true", help="whole runs, too")
     parser.add_argument("--start", type=int, default=0)
+    parser.add_argument("--names", nargs="+", default=["GW150914", "W16k"])
+    parser.add_argument("--ways", type=int, nargs=2, default=(0, 10), help="from, to")
     arguments = parser.parse_args()
     with threadpoolctl.threadpool_limits(1):
         if arguments.what == "time":
             measure_time(arguments.repeats)
         elif arguments.what == "guesses":
-            compare_guesses(arguments.evidence)
+            compare_guesses(arguments.names, slice(*arguments.ways), arguments.evidence)
         else:
             compare_quality(arguments.start, arguments.events)
 

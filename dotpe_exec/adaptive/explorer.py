@@ -175,6 +175,15 @@ class Explorer:
         self._n_learning = len(self.draws.sizes)
         return self.draws
 
+    def go_on_with(self, likelihood: Likelihood) -> Draws:
+        """Take another likelihood, much like the one so far, and learn on with it.
+
+        What may matter of what was drawn is evaluated again. :meth:`learn` comes first.
+        """
+        self.likelihood = likelihood
+        self._adapt(self._n_effective())
+        return self.learn()
+
     def produce(self, n_effective: float) -> Produced:
         """Return points of which ``n_effective`` count, or as many as may be drawn.
 

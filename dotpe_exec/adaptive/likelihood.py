@@ -121,6 +121,29 @@ class EventLikelihood:
         self._placed: Placed | None = None
         self._kept: dict[bytes, tuple[Products, int]] = {}
 
+    @property
+    def placed(self) -> Placed:
+        """The present extrinsic samples."""
+        assert self._placed is not None
+        return self._placed
+
+    def around(self, reference: Reference, label: str) -> EventLikelihood:
+        """Return the likelihood with another reference waveform; it counts on."""
+        other = EventLikelihood(
+            self.runner,
+            self.coordinates,
+            reference,
+            self.event_data,
+            self.model,
+            self.table,
+            n_phi=self.n_phi,
+            seed=self.seed,
+            folder=self.folder,
+            label=label,
+        )
+        other.n_waveforms, other.n_likelihoods = self.n_waveforms, self.n_likelihoods
+        return other
+
     # What the explorer calls
 
     def rough(self, z_ik: np.ndarray) -> np.ndarray:
@@ -139,8 +162,7 @@ class EventLikelihood:
 
     def __call__(self, z_ik: np.ndarray) -> np.ndarray:
         """Return ln likelihoods over the present extrinsic samples, (n,)."""
-        assert self._placed is not None
-        placed = self._placed
+        placed = self.placed
         keep = len(self._kept) + len(z_ik) <= MAX_KEPT
         self.n_likelihoods += len(z_ik)
         return self._map(

@@ -253,7 +253,7 @@ def likelihoods(task: LikelihoodTask) -> Likelihoods:
     """Return likelihoods marginalised over the extrinsic samples, phase and distance."""
     data: FilterData = task.filter_data.load()
     points: Pool = task.points.load()
-    made = _products(task.model, task.parameters_ik, data)
+    made = waveform_products(task.model, task.parameters_ik, data)
     lnlike_i = np.full(len(made.ok_i), -np.inf)
     ok = np.flatnonzero(made.ok_i)
     for i, ln_terms_q in zip(ok, _ln_terms(made.rows(ok), data, points), strict=True):
@@ -270,7 +270,7 @@ def final_likelihoods(task: FinalTask) -> FinalResult:
     response_dpe, expand_dre = task.response_dpe.load(), task.expand_dre.load()
     made = task.products
     if made is None:
-        made = _products(given.model, given.parameters_ik, data)
+        made = waveform_products(given.model, given.parameters_ik, data)
     n_i, n_j = task.uniforms_ijx.shape[:2]
     n_e = len(points.ln_ratio_q)
     lnlike_i = np.full(n_i, -np.inf)
@@ -288,7 +288,7 @@ def final_likelihoods(task: FinalTask) -> FinalResult:
         squares += float(terms_e @ terms_e)
         uniforms_jx = task.uniforms_ijx[i]
         e_j = _choose(ln_terms_q[None], uniforms_jx[:, 0])
-        dh_jo, hh_jo = _inner_products(
+        dh_jo, hh_jo = inner_products(
             made.products_idcr[i], made.norms_ikds[i], data,
             response_dpe[:, :, e_j], expand_dre[:, :, e_j],
         )  # fmt: skip
@@ -309,7 +309,7 @@ def _generate(model: WaveformModel, parameters_ik: np.ndarray) -> WaveformSet:
     return generate_waveform_set(model.generator(), parameters_ik)
 
 
-def _products(
+def waveform_products(
     model: WaveformModel, parameters_ik: np.ndarray, data: FilterData
 ) -> Products:
     """Generate waveforms and reduce them to their products with the data."""
@@ -350,7 +350,7 @@ def _ln_terms(
         )
 
 
-def _inner_products(
+def inner_products(
     products_dcr: np.ndarray,
     norms_kds: np.ndarray,
     data: FilterData,

@@ -15,11 +15,10 @@ lean_cogwheel()  # before what imports cogwheel
 from .arrival import arrival_offset  # noqa: E402
 from .checks import check_waveform, known_keywords  # noqa: E402
 from .drift import asd_drift_error  # noqa: E402
+from .generation import hplus_hcross_by_m, lal_source  # noqa: E402
 from .likelihood import (  # noqa: E402
     check_approximant,
     check_par_dic,
-    hplus_hcross_by_m,
-    lal_source,
     make_likelihood,
 )
 from .mode_summary import (  # noqa: E402
@@ -29,6 +28,7 @@ from .mode_summary import (  # noqa: E402
     single_detector_event,
 )
 from .posterior import make_posterior  # noqa: E402
+from .sample_refinement import refine_from_samples  # noqa: E402
 from .strain import event_from_timeseries, whitening_filter  # noqa: E402
 
 __all__ = [
@@ -47,6 +47,7 @@ __all__ = [
     "make_posterior",
     "make_summary",
     "prints_logged",
+    "refine_from_samples",
     "single_detector_event",
     "whitening_filter",
 ]

@@ -11,11 +11,12 @@ from cogwheel import gw_utils
 _MIN_SNR = 5.0
 
 
-def arrival_offset(likelihood: Any, max_offset: float) -> float:
+def arrival_offset(likelihood: Any, max_offset: float, allowed: float) -> float:
     """Return how much later than the reference waveform its best match arrives [s].
 
-    It is the largest offset, in absolute value, of those detectors that hear the signal;
-    0 where none does.
+    It is the offset of a detector that hears the signal, the one around which all hear
+    most; 0 where none does, or where around the reference's own times no less is heard. (A
+    waveform that fits badly may peak at a wrong time in one detector.)
 
     Parameters
     ----------
@@ -23,6 +24,8 @@ def arrival_offset(likelihood: Any, max_offset: float) -> float:
         With the reference waveform ``par_dic_0``.
     max_offset : float
         How far to look [s].
+    allowed : float
+        Offsets up to here do not matter [s].
     """
     event = likelihood.event_data
     h_df = likelihood._get_h_f(likelihood.par_dic_0)
@@ -41,4 +44,10 @@ def arrival_offset(likelihood: Any, max_offset: float) -> float:
     heard_d = (snr_d >= _MIN_SNR) & (np.abs(offset_d - offset_d[loudest]) <= travel)
     if not heard_d[loudest]:
         return 0.0
-    return float(max(offset_d[heard_d], key=abs))
+
+    def heard_around(time: float) -> float:
+        around = np.abs(near * dt - time) <= allowed
+        return float((snr_dt[heard_d][:, around].max(axis=1) ** 2).sum())
+
+    # Of equals the first.
+    return max([0.0, *offset_d[heard_d].tolist()], key=heard_around)

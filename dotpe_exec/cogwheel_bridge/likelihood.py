@@ -1,9 +1,8 @@
-"""Cogwheel's likelihood and waveform generator, and checks of what they are given."""
+"""Cogwheel's likelihood, and checks of what it is given."""
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,86 +12,7 @@ from cogwheel.likelihood import RelativeBinningLikelihood
 
 from ..errors import InputError
 from ..logged_prints import prints_logged
-from ..waveforms.direct import Source, generate_modes
 from .weights import FastWeights
-
-# Waveforms that a likelihood and the summaries that go with it use in turn.
-N_WAVEFORMS = 6
-
-
-def share_waveforms(
-    old: waveform.WaveformGenerator, *others: waveform.WaveformGenerator
-) -> None:
-    """Make generators use one list of cached waveforms.
-
-    An entry of cogwheel's cache carries all that the polarisations depend on, which does
-    not include detectors.
-    """
-    missing = N_WAVEFORMS - len(old.cache)
-    if missing > 0:
-        old.cache[:0] = _empty_cache(missing)
-    for other in others:
-        other.cache = old.cache
-
-
-def _empty_cache(n_waveforms: int) -> list[dict]:
-    generator = waveform.WaveformGenerator((), 0.0, 0.0, "IMRPhenomXAS")
-    generator.n_cached_waveforms = n_waveforms
-    return generator.cache
-
-
-@contextlib.contextmanager
-def keep_waveforms(
-    generator: waveform.WaveformGenerator, *others: waveform.WaveformGenerator
-) -> Iterator[None]:
-    """Give a generator, after the block, the waveforms that it and others had before."""
-    cache = [entry for other in (*others, generator) for entry in other.cache]
-    yield
-    generator.cache = cache
-
-
-def lal_source(
-    generator: waveform.WaveformGenerator, par_dic: Mapping[str, float]
-) -> Source | None:
-    """Return what LALSimulation needs to make a generator's waveform.
-
-    None where the waveform is not LALSimulation's.
-    """
-    approximant = waveform.APPROXIMANTS[generator.approximant]
-    if (
-        type(generator) is not waveform.WaveformGenerator
-        or approximant.hplus_hcross_by_mode_func
-        is not waveform.compute_hplus_hcross_by_mode
-    ):
-        return None
-    parameters = {name: float(par_dic[name]) for name in generator.slow_params}
-    if generator.disable_precession:
-        parameters |= waveform.ZERO_INPLANE_SPINS
-    return Source(
-        approximant=generator.approximant,
-        harmonic_modes=tuple((ell, m) for ell, m in generator.harmonic_modes),
-        lal_options=tuple((key, value) for key, value in generator.lalsimulation_commands),
-        parameters=parameters,
-    )
-
-
-def hplus_hcross_by_m(
-    generator: waveform.WaveformGenerator, frequencies: np.ndarray, par_dic: dict
-) -> np.ndarray:
-    """Return a generator's waveform (n_m, 2, n_f) at 1 Mpc and phase 0, not cached.
-
-    Parameters
-    ----------
-    generator : cogwheel.waveform.WaveformGenerator
-    frequencies : (n_f,) float
-        [Hz], above zero.
-    par_dic : dict
-    """
-    source = lal_source(generator, par_dic)
-    if source is not None:
-        return generate_modes(frequencies, source)
-    fiducial = par_dic | {"d_luminosity": 1.0, "phi_ref": 0.0}
-    return generator.get_hplus_hcross(frequencies, fiducial, by_m=True)
 
 
 class FastRelativeBinningLikelihood(FastWeights, RelativeBinningLikelihood):

@@ -9,7 +9,8 @@ from cogwheel import gw_utils, waveform
 from cogwheel.data import EventData
 from scipy.optimize import minimize
 
-from .likelihood import FastRelativeBinningLikelihood, hplus_hcross_by_m
+from .generation import hplus_hcross_by_m
+from .likelihood import FastRelativeBinningLikelihood
 
 _INTRINSIC = ("mchirp", "eta", "chieff")
 _PLACE = ("ra", "dec", "t_geocenter")
@@ -26,6 +27,7 @@ class PhaseMaximizedLikelihood(FastRelativeBinningLikelihood):
         As for cogwheel's ``RelativeBinningLikelihood``.
     """
 
+    interpolates = True
     _N_PHI = 64
 
     _same_waveform: tuple[tuple, np.ndarray, np.ndarray] | None = None

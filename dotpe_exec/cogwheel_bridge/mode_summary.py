@@ -13,7 +13,7 @@ from cogwheel.likelihood.relative_binning import BaseLinearFree, BaseRelativeBin
 from ..errors import InputError
 from ..kernels.summary import IncoherentSummary, LineFit, Summary, mode_pairs
 from ..logged_prints import prints_logged
-from .likelihood import N_WAVEFORMS, share_waveforms
+from .generation import N_WAVEFORMS, share_waveforms
 from .weights import FastWeights
 
 
@@ -27,9 +27,11 @@ class ModeSummary(FastWeights, BaseLinearFree):
         hh_weights[mm',p,P,d,b] = W_b[wht_filter_d^2 h0_mp conj(h0_m'P)]
                                   / (h0_mp(f_b) conj(h0_m'P(f_b)))
 
-    and the entries with m != m' doubled. The reference waveform here is made with
-    ``FORCE_NNLO_ANGLES``; ``asd_drift`` and the line fit are cogwheel's own, from the
-    waveform generator's options.
+    and the entries with m != m' doubled. The reference waveform here is made without spins
+    in the plane of the orbit, should it have any: precession makes modes vanish at some
+    frequencies, and binning relative to them fails. It is made with ``FORCE_NNLO_ANGLES``;
+    ``asd_drift`` and the line fit are cogwheel's own, from the waveform generator's
+    options and all spins.
 
     Parameters
     ----------
@@ -123,7 +125,7 @@ class ModeSummary(FastWeights, BaseLinearFree):
         par_dic = self.par_dic_0 | {"d_luminosity": 1.0, "phi_ref": 0.0}
         with utils.temporarily_change_attributes(
             generator,
-            disable_precession=False,
+            disable_precession=True,
             lalsimulation_commands=waveform.FORCE_NNLO_ANGLES,
         ):
             h0_mpb = generator.get_hplus_hcross(self.fbin, par_dic, by_m=True)

@@ -14,11 +14,11 @@ from cogwheel.posterior import Posterior
 from ..errors import InputError
 from ..logged_prints import prints_logged
 from .finder import FastReferenceWaveformFinder
+from .generation import keep_waveforms
 from .likelihood import (
     FastRelativeBinningLikelihood,
     check_approximant,
     check_par_dic,
-    keep_waveforms,
 )
 
 # Of the search's own bins [rad], unless ref_wf_finder_kwargs says otherwise.

@@ -6,9 +6,11 @@ evidences that differ by more than their errors. So the reference must be a well
 one: the maximum of the likelihood of all modes over masses, aligned spins, inclination,
 place, polarisation, time, phase and distance.
 
-Spins in the plane of the orbit are left out. With them the likelihood of a signal of
-ordinary strength has dozens of maxima within a few units of each other, which fit noise:
+Spins in the plane of the orbit are left out at first. With them the likelihood of a signal
+of ordinary strength has dozens of maxima within a few units of each other, which fit noise:
 which one is found depends on the way there, and none is a better estimate of the noise.
+Only where samples fit better than such a waveform can, by more than that, they are freed
+(:mod:`.sample_refinement`).
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from cogwheel import gw_utils
@@ -31,7 +33,7 @@ LNLIKE_TOLERANCE = 0.003
 _MAX_CENTRED = 6
 # At these, spins, mass differences and inclinations fold: beyond, waveforms are not trusted
 # or lack modes, and could not serve as a reference.
-_MAX_SPIN = 0.99
+MAX_SPIN = 0.99
 _MAX_MASS_DIFFERENCE = 0.9
 _MIN_MASS_DIFFERENCE = 0.02
 _MAX_COS_IOTA = np.cos(0.1)
@@ -75,10 +77,7 @@ class Refined:
 def refine(
     likelihood: PhaseMaximizedLikelihood, par_dic_0: Mapping[str, float], ref_det_name: str
 ) -> Refined:
-    """Climb from a waveform to the next maximum of the likelihood.
-
-    Relative binning is centred, and the noise level estimated, where each climb ended,
-    until a climb gains next to nothing.
+    """Climb from a waveform to the next maximum for aligned spins.
 
     Parameters
     ----------
@@ -93,8 +92,33 @@ def refine(
     -------
     Refined
     """
-    par_dic = dict(par_dic_0) | _INPLANE
     coordinates = Coordinates(likelihood.event_data.tgps, ref_det_name)
+    return climb_and_centre(likelihood, dict(par_dic_0) | _INPLANE, coordinates)
+
+
+def climb_and_centre(
+    likelihood: PhaseMaximizedLikelihood,
+    par_dic: dict[str, float],
+    coordinates: Coordinates,
+) -> Refined:
+    """Climb from a waveform to the next maximum of the likelihood.
+
+    Relative binning is centred, and the noise level estimated, where each climb ended,
+    until a climb gains next to nothing.
+
+    Parameters
+    ----------
+    likelihood : PhaseMaximizedLikelihood
+        Of all modes, centred on a waveform near by.
+    par_dic : dict
+        Where to begin.
+    coordinates : Coordinates
+        What may change.
+
+    Returns
+    -------
+    Refined
+    """
     for attempt in range(_MAX_CENTRED):
         if attempt > 0:
             likelihood.par_dic_0 = par_dic  # Makes the summary anew
@@ -108,7 +132,7 @@ def refine(
 
 
 class Coordinates:
-    """Coordinates without bounds for all parameters but phase and distance.
+    """Coordinates without bounds for aligned spins: all parameters but phase and distance.
 
     Where a parameter is bounded they fold smoothly: a spin beyond its largest comes back,
     and where the lighter body would be the heavier, names are exchanged.
@@ -121,8 +145,12 @@ class Coordinates:
         The detector whose arrival time is a coordinate.
     """
 
-    names = tuple(_STEPS)
-    steps_k = np.array(list(_STEPS.values()))
+    steps: ClassVar[Mapping[str, float]] = _STEPS
+
+    @property
+    def steps_k(self) -> np.ndarray:
+        """How far each moves for a change that is noticed but small, (n_k,)."""
+        return np.array(list(self.steps.values()))
 
     def __init__(self, tgps: float, ref_det_name: str):
         self._place = ref_det_name, tgps
@@ -140,7 +168,7 @@ class Coordinates:
             [
                 np.log(gw_utils.m1m2_to_mchirp(m1, m2)),
                 (m1 - m2) / (m1 + m2),
-                np.arcsin(np.clip(chieff / _MAX_SPIN, -1.0, 1.0)),
+                np.arcsin(np.clip(chieff / MAX_SPIN, -1.0, 1.0)),
                 np.arccos(cos_iota),
                 par_dic["ra"],
                 par_dic["dec"],
@@ -153,7 +181,7 @@ class Coordinates:
         """Return the parameters of coordinates, all but phase and distance."""
         ln_mchirp, difference, spin, iota, ra, dec, psi, t_refdet = place_k.tolist()
         total = np.exp(ln_mchirp) / ((1 - difference**2) / 4) ** 0.6
-        chieff = _MAX_SPIN * np.sin(spin)
+        chieff = MAX_SPIN * np.sin(spin)
         ra, dec = ra % (2 * np.pi), np.arcsin(np.sin(dec))
         par_dic = {
             "m1": total * (1 + abs(difference)) / 2,
@@ -238,10 +266,12 @@ class _Climb:
         h0_mdb = root_mdb * self._strain(place_k)
         norm = np.vdot(h0_mdb, h0_mdb).real
         slopes = []
-        for k, step in enumerate(steps_k):
-            moved_k = place_k.copy()
-            moved_k[k] += 0.1 * step
-            slope_mdb = (root_mdb * self._strain(moved_k) - h0_mdb) / 0.1
+        for move_k in np.diag(0.1 * steps_k):
+            try:
+                moved_mdb = root_mdb * self._strain(place_k + move_k)
+            except (RuntimeError, ValueError):
+                moved_mdb = h0_mdb  # Outside of the approximant's domain: as if flat
+            slope_mdb = (moved_mdb - h0_mdb) / 0.1
             slope_mdb -= h0_mdb * np.vdot(h0_mdb, slope_mdb).real / norm
             slopes.append(slope_mdb.ravel())
         slopes_kn = np.array(slopes)

@@ -16,7 +16,7 @@ import numpy as np
 from cogwheel import gw_utils
 
 from .ascent import newton_maximum
-from .likelihood import hplus_hcross_by_m
+from .generation import interpolated_by_m
 
 if TYPE_CHECKING:
     from .finder import FastReferenceWaveformFinder
@@ -119,7 +119,7 @@ class Settler:
     def _mode_22(self, frequencies: np.ndarray, x: np.ndarray) -> np.ndarray:
         mchirp, eta, chieff = self._parameters(x)
         par_dic = self._finder.aligned(mchirp, eta, chieff)
-        return hplus_hcross_by_m(self._finder.waveform_generator, frequencies, par_dic)[
+        return interpolated_by_m(self._finder.waveform_generator, frequencies, par_dic)[
             0, 0
         ]
 

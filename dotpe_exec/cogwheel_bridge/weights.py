@@ -13,6 +13,7 @@ import scipy.sparse
 from cogwheel.likelihood.relative_binning import BaseRelativeBinning
 
 from ..errors import InputError
+from .generation import LEAST_DENSE, keep_interpolated, strain_on_grid
 
 
 @dataclass(frozen=True)
@@ -123,6 +124,10 @@ class FastWeights(BaseRelativeBinning):
     same grid (all detectors, and each detector by itself) share them.
     """
 
+    # Whether the reference waveform may be interpolated on a dense grid: to some 1e-7,
+    # enough to find the way to another one.
+    interpolates = False
+
     def _set_splines(self) -> None:
         self._spline_basis = spline_basis(
             np.asarray(self.fbin, dtype=float).tobytes(),
@@ -136,6 +141,23 @@ class FastWeights(BaseRelativeBinning):
         *shape, n_f = integrand.shape
         weights = self._to_weights(self._spline_basis.project(integrand.reshape(-1, n_f)))
         return weights.reshape(*shape, len(self.fbin))
+
+    def _get_h_f(
+        self, par_dic: dict, *, normalize: bool = False, by_m: bool = False
+    ) -> np.ndarray:
+        inside = self.event_data.fslice
+        frequencies = self.event_data.frequencies[inside]
+        if len(frequencies) < LEAST_DENSE:
+            return super()._get_h_f(par_dic, normalize=normalize, by_m=by_m)
+        # cogwheel's, with less done twice
+        if self.interpolates:
+            keep_interpolated(self.waveform_generator, frequencies, par_dic)
+        h_df = strain_on_grid(self.waveform_generator, frequencies, par_dic, by_m)
+        padded_df = np.zeros((*h_df.shape[:-1], len(self.event_data.frequencies)), complex)
+        padded_df[..., inside] = h_df
+        if normalize:
+            padded_df /= np.sqrt(self._compute_h_h(padded_df))[..., np.newaxis]
+        return padded_df
 
     def _to_weights(self, projected_rb: np.ndarray) -> np.ndarray:
         """Return summary weights from projections on the splines."""

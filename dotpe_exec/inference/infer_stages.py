@@ -48,6 +48,7 @@ from .infer_event import (
     with_range,
 )
 from .infer_final import Final
+from .infer_reference import MAX_REFINED, refined_from_samples
 from .inputs import RunInputs
 from .output import SampleWriter, write_extrinsic, write_survivors
 from .pipeline import write_posterior
@@ -157,6 +158,21 @@ def infer_stages(
                 f"{mchirp_range[0]:g} to {mchirp_range[1]:g}"
             )
 
+    refined = []
+    for number in range(MAX_REFINED):
+        with monitor.stage("reference"):
+            better = refined_from_samples(
+                arguments, bank_config, likelihood, draws, monitor
+            )
+        if better is None:
+            break
+        refined.append(better.to_dict())
+        reference = better.reference
+        save_posterior(reference.posterior, directory.path)
+        likelihood = likelihood.around(reference, f"{attempt}-{number}-")
+        with monitor.stage("learning"):
+            draws = explorer.go_on_with(likelihood)
+
     target = arguments.n_effective
     for _ in range(MAX_FINALS):
         with monitor.stage("production"):
@@ -197,6 +213,7 @@ def infer_stages(
             "n_waveforms_generated": likelihood.n_waveforms,
             "n_likelihoods": likelihood.n_likelihoods,
             "information": information,
+            "reference_refined": refined,
             "rounds": [vars(progress) for progress in explorer.history],
         }
         summary["diagnostics"] = judge(summary).to_dict()

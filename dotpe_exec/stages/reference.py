@@ -22,6 +22,7 @@ import numpy as np
 from ..atomic import TEMPORARY_PREFIX, check_guards, sync_file, writing
 from ..errors import InputError
 from ..events import save_event
+from ..executors.threads import OneThread
 from ..gc_pause import no_collection
 from ..kernels.summary import IncoherentSummary, Summary
 from ..lean_cogwheel import lean_cogwheel
@@ -143,44 +144,48 @@ def find_reference(
                 f"mchirp_guess is not given and {event_data.eventname} has no injection: "
                 "give an estimate of the detector-frame chirp mass"
             )
-    posterior = make_posterior(
-        event_data,
-        mchirp_guess=mchirp_guess,
-        par_dic_0=par_dic_0,
-        refine_reference=refine_reference,
-        asd_drift=asd_drift,
-        harmonic_modes=bank_config.harmonic_modes,
-        **kwargs,
-    )
-    moved_by = 0.0
-    if par_dic_0 is not None and not refine_reference:
-        moved_by = _time_to_move(posterior.likelihood, event_data, n_t)
-    if moved_by != 0.0:
-        assert par_dic_0 is not None
-        par_dic_0 = dict(par_dic_0)
-        par_dic_0["t_geocenter"] += moved_by
-        warn(
-            f"par_dic_0: the data fit this waveform best {1e3 * moved_by:+.1f} ms from its "
-            f"t_geocenter; {par_dic_0['t_geocenter']:.4f} s is used instead, so that "
-            "arrival times around it cover the signal",
-            stacklevel=2,
-        )
+    # The same bits everywhere, and the threads of BLAS would but wait for each other.
+    with OneThread():
         posterior = make_posterior(
-            event_data, par_dic_0=par_dic_0, asd_drift=asd_drift,
-            harmonic_modes=bank_config.harmonic_modes, **kwargs,
-        )  # fmt: skip
-    likelihood, modes = posterior.likelihood, bank_config.harmonic_modes
-    reference = Reference(
-        posterior=posterior,
-        par_dic_0={key: float(value) for key, value in likelihood.par_dic_0.items()},
-        summary=make_summary(likelihood, harmonic_modes=modes),
-        incoherent=make_incoherent_summary(likelihood, n_t, harmonic_modes=modes),
-        moved_by=moved_by,
-        asd_drift_error_d=None if asd_drift is not None else asd_drift_error(likelihood),
-    )
-    # The summaries shared waveforms on the full grid, which are large: let them go.
-    likelihood.waveform_generator.n_cached_waveforms = 2
-    return reference
+            event_data,
+            mchirp_guess=mchirp_guess,
+            par_dic_0=par_dic_0,
+            refine_reference=refine_reference,
+            asd_drift=asd_drift,
+            harmonic_modes=bank_config.harmonic_modes,
+            **kwargs,
+        )
+        moved_by = 0.0
+        if par_dic_0 is not None and not refine_reference:
+            moved_by = _time_to_move(posterior.likelihood, event_data, n_t)
+        if moved_by != 0.0:
+            assert par_dic_0 is not None
+            par_dic_0 = dict(par_dic_0)
+            par_dic_0["t_geocenter"] += moved_by
+            warn(
+                f"par_dic_0: the data fit this waveform best {1e3 * moved_by:+.1f} ms from "
+                f"its t_geocenter; {par_dic_0['t_geocenter']:.4f} s is used instead, so "
+                "that arrival times around it cover the signal",
+                stacklevel=2,
+            )
+            posterior = make_posterior(
+                event_data, par_dic_0=par_dic_0, asd_drift=asd_drift,
+                harmonic_modes=bank_config.harmonic_modes, **kwargs,
+            )  # fmt: skip
+        likelihood, modes = posterior.likelihood, bank_config.harmonic_modes
+        reference = Reference(
+            posterior=posterior,
+            par_dic_0={key: float(value) for key, value in likelihood.par_dic_0.items()},
+            summary=make_summary(likelihood, harmonic_modes=modes),
+            incoherent=make_incoherent_summary(likelihood, n_t, harmonic_modes=modes),
+            moved_by=moved_by,
+            asd_drift_error_d=None
+            if asd_drift is not None
+            else asd_drift_error(likelihood),
+        )
+        # The summaries shared waveforms on the full grid, which are large: let them go.
+        likelihood.waveform_generator.n_cached_waveforms = 2
+        return reference
 
 
 def _time_to_move(likelihood: Any, event_data: EventData, n_t: int) -> float:
@@ -192,9 +197,9 @@ def _time_to_move(likelihood: Any, event_data: EventData, n_t: int) -> float:
     from ..cogwheel_bridge import arrival_offset
 
     looked_at = _TIME_RANGE + abs(likelihood.par_dic_0["t_geocenter"])
-    offset = arrival_offset(likelihood, looked_at)
     half_grid = n_t // 2 * float(event_data.times[1])
     allowed = min(max(half_grid - _TIME_MARGIN, half_grid / 2), _MAX_TIME_OFFSET)
+    offset = arrival_offset(likelihood, looked_at, allowed)
     return offset if abs(offset) > allowed else 0.0
 
 

@@ -7,8 +7,10 @@ this imports nothing heavy; calling it loads LALSimulation, a fifth of a second.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -73,18 +75,29 @@ def generate_modes(frequencies_f: np.ndarray, source: Source) -> np.ndarray:
 def _lal_arguments(source: Source, mode: tuple[int, int]) -> list:
     """Return the arguments of LALSimulation before approximant and frequencies."""
     import lal
-    import lalsimulation
 
-    options = lal.CreateDict()
-    for function, value in source.lal_options:
-        getattr(lalsimulation, function)(options, value)
     par = source.parameters
-    lalsimulation.SimInspiralWaveformParamsInsertTidalLambda1(options, par["l1"])
-    lalsimulation.SimInspiralWaveformParamsInsertTidalLambda2(options, par["l2"])
-    array = lalsimulation.SimInspiralCreateModeArray()
-    lalsimulation.SimInspiralModeArrayActivateMode(array, *mode)
-    lalsimulation.SimInspiralWaveformParamsInsertModeArray(options, array)
+    options = _lal_dictionary(source.lal_options, mode, par["l1"], par["l2"])
     spins = [par[s] for s in ("s1x_n", "s1y_n", "s1z", "s2x_n", "s2y_n", "s2z")]
     masses = [par["m1"] * lal.MSUN_SI, par["m2"] * lal.MSUN_SI]
     megaparsec = 1e6 * lal.PC_SI
     return [0.0, *masses, *spins, par["f_ref"], megaparsec, par["iota"], options]
+
+
+@functools.lru_cache(maxsize=64)
+def _lal_dictionary(
+    lal_options: tuple[tuple[str, int], ...], mode: tuple[int, int], l1: float, l2: float
+) -> Any:
+    """Return LALSimulation's options, which it does not change."""
+    import lal
+    import lalsimulation
+
+    options = lal.CreateDict()
+    for function, value in lal_options:
+        getattr(lalsimulation, function)(options, value)
+    lalsimulation.SimInspiralWaveformParamsInsertTidalLambda1(options, l1)
+    lalsimulation.SimInspiralWaveformParamsInsertTidalLambda2(options, l2)
+    array = lalsimulation.SimInspiralCreateModeArray()
+    lalsimulation.SimInspiralModeArrayActivateMode(array, *mode)
+    lalsimulation.SimInspiralWaveformParamsInsertModeArray(options, array)
+    return options

@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dotpe_exec.cogwheel_bridge import make_posterior
+from dotpe_exec.cogwheel_bridge import generation, make_posterior, weights
 from dotpe_exec.cogwheel_bridge.ascent import newton_maximum
 from dotpe_exec.cogwheel_bridge.refinement import Coordinates
 from dotpe_exec.events import fbin_from_pn_phase_tol, simulate_event
+from dotpe_exec.waveforms import dense
 
 SIGNAL = {
     "m1": 36.0, "m2": 24.0, "ra": 1.0, "dec": 0.3, "iota": 0.8, "psi": 0.2, "phi_ref": 0.7,
@@ -96,6 +97,15 @@ class TestReference:
                 moved_k = place_k.copy()
                 moved_k[k] += sign * 0.3 * step
                 assert lnlike(moved_k) < top + 0.01
+
+    def test_is_the_same_where_the_way_there_is_interpolated(
+        self, event, refined, monkeypatch
+    ):
+        for module in (generation, weights):
+            monkeypatch.setattr(module, "LEAST_DENSE", 1000)
+        monkeypatch.setattr(dense, "_N_NODES", 513)
+        other = likelihood_for(event, mchirp_guess=MCHIRP)
+        assert_same_reference(other, refined)
 
     @pytest.mark.slow
     def test_is_better_than_the_unrefined_one(self, event, refined):
