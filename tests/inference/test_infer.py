@@ -164,21 +164,12 @@ def test_the_bank_gives_the_same_evidence(serial_run, tmp_path):
         progress=False,
     )  # fmt: skip
     found = load_run(again)
-    # Of light waveforms a part stands for the others in the run's own evidence.
+    # Of light waveforms a part stands for the others in the run's own evidence: where so few
+    # count, that is not to be neglected.
     errors = [s["ln_evidence_error"] for s in (found.summary, run.summary)]
     assert found.summary["ln_evidence"] == pytest.approx(
         run.summary["ln_evidence"], abs=3 * float(np.hypot(*errors))
     )
-    # The heaviest stand for themselves alone, here and there; only the extrinsic samples,
-    # 64 and 256, are others.
-    ours, theirs = (
-        each.prob_samples.groupby("i")["ln_weight_unnormalized"].apply(np.logaddexp.reduce)
-        for each in (run, found)
-    )
-    heaviest = ours.nlargest(8).index
-    differences = (ours[heaviest] - theirs[heaviest]).to_numpy()
-    assert np.abs(np.median(differences)) < 0.2
-    assert np.abs(differences).max() < 1
 
 
 @pytest.mark.slow
