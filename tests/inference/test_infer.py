@@ -164,7 +164,7 @@ def test_the_bank_gives_the_same_evidence(serial_run, tmp_path):
         progress=False,
     )  # fmt: skip
     found = load_run(again)
-    # Of light waveforms a part stands for the others in the run's own evidence: where so few
+    # Of light waveforms a part stands for the others in the run's own evidence: where few
     # count, that is not to be neglected.
     errors = [s["ln_evidence_error"] for s in (found.summary, run.summary)]
     assert found.summary["ln_evidence"] == pytest.approx(
