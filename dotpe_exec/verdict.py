@@ -15,8 +15,10 @@ from typing import Any
 RELIABLE, LIMITED, UNUSABLE = "reliable", "limited", "unusable"
 _ORDER = (RELIABLE, LIMITED, UNUSABLE)
 
-MIN_LN_EVIDENCE = 5.0
-"""ln of the odds of a signal over Gaussian noise (at equal prior odds) that count."""
+MIN_LN_EVIDENCE = {LIMITED: 5.0, UNUSABLE: 0.0}
+"""ln of the odds of a signal over Gaussian noise (at equal prior odds) that count: below
+the first the signal may be noise; below the second, as of noise alone, noise is the more
+likely."""
 MAX_PARETO_K = 0.7
 """Above, a sum of weights converges too slowly to be trusted (arXiv:1507.02646)."""
 MAX_WAVEFORM_SHARE = 0.2
@@ -185,16 +187,26 @@ def _nothing_found(summary: Mapping[str, Any]) -> Iterator[Finding]:
     evidence = _number(summary["ln_evidence"])
     if evidence is None:
         yield Finding(
-            "nothing_found", UNUSABLE, None, MIN_LN_EVIDENCE, "No evidence at all",
+            "nothing_found", UNUSABLE, None, MIN_LN_EVIDENCE[UNUSABLE],
+            "No evidence at all",
             "No combination of waveform, extrinsic sample and phase has any weight: check "
             "the bank's range and its log_prior_weights.",
         )  # fmt: skip
-    elif evidence < MIN_LN_EVIDENCE:
-        yield Finding(
-            "nothing_found", UNUSABLE, evidence, MIN_LN_EVIDENCE,
-            f"No signal was found: ln evidence over noise is {evidence:.1f}",
-            "The samples describe noise. Check the data, the time and the bank's range.",
-        )  # fmt: skip
+    elif broken := _below(evidence, MIN_LN_EVIDENCE):
+        status, limit = broken
+        if status == UNUSABLE:
+            title = f"No signal was found: ln evidence over noise is {evidence:.1f}"
+            advice = (
+                "The samples describe noise. Check the data, the time and the bank's range."
+            )
+        else:
+            title = f"The signal may be noise: ln evidence over noise is {evidence:.1f}"
+            advice = (
+                "The samples describe a signal, if it is one. How likely that is depends "
+                f"on the prior odds, of which {math.exp(-evidence):.2g} to 1 would make "
+                "noise as likely."
+            )
+        yield Finding("nothing_found", status, evidence, limit, title, advice)
 
 
 def _effective_numbers(summary: Mapping[str, Any]) -> Iterator[Finding]:

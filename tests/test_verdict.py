@@ -53,7 +53,9 @@ def test_effective_waveforms(n_effective_i, status):
         ({"n_effective": 12.3}, "n_effective", LIMITED),
         ({"n_effective_e": 3.0}, "n_effective_e", UNUSABLE),
         ({"ln_evidence": None}, "nothing_found", UNUSABLE),
-        ({"ln_evidence": 1.5, "ln_evidence_discarded": -9.0}, "nothing_found", UNUSABLE),
+        ({"ln_evidence": -0.5, "ln_evidence_discarded": -9.0}, "nothing_found", UNUSABLE),
+        ({"ln_evidence": 0.5, "ln_evidence_discarded": -9.0}, "nothing_found", LIMITED),
+        ({"ln_evidence": 4.9, "ln_evidence_discarded": -9.0}, "nothing_found", LIMITED),
         ({"ln_evidence_discarded": 38.0}, "discarded_evidence", LIMITED),
         ({"ln_evidence_discarded": 41.0}, "discarded_evidence", UNUSABLE),
         ({"ln_evidence_error": 0.7}, "ln_evidence_error", LIMITED),
@@ -75,6 +77,15 @@ def test_each_number_out_of_bounds_is_found(change, key, status):
     assert [finding.key for finding in verdict.findings] == [key]
     assert verdict.status == verdict.findings[0].status == status
     assert verdict.findings[0].title and verdict.findings[0].advice
+
+
+def test_a_weak_signal_may_be_noise():
+    """A signal-to-noise ratio of 8 under a wide prior: ln evidence 3."""
+    (found,) = judge(GOOD | {"ln_evidence": 3.1, "ln_evidence_discarded": -9.0}).findings
+    assert "may be noise" in found.title
+    assert (found.number, found.threshold) == (3.1, 5.0)
+    (found,) = judge(GOOD | {"ln_evidence": -3.5, "ln_evidence_discarded": -20.0}).findings
+    assert "No signal was found" in found.title and "describe noise" in found.advice
 
 
 def test_what_is_not_known_is_not_judged():

@@ -7,7 +7,7 @@ from typing import Protocol
 
 import numpy as np
 
-from .mixture import GaussianMixture
+from ..kernels.mixture import GaussianMixture
 
 
 class Prior(Protocol):
@@ -119,6 +119,7 @@ class Progress:
     round : int
     n_drawn : int
     n_effective : float
+        Of bounded weights, as production counts them towards its target.
     ln_evidence, ln_evidence_error : float
         The error is that of the draws.
     beta : float

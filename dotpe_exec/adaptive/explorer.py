@@ -28,9 +28,14 @@ import numpy as np
 
 from ..executors.threads import OneThread
 from ..kernels.importance import effective_size
+from ..kernels.mixture import GaussianMixture, combine, fit_mixture, standard_normal
+from ..kernels.weights import (
+    bounded_weights,
+    effective_number_of_ln,
+    ln_mean_and_error,
+    temper,
+)
 from .draws import Draws, Prior, Produced, Progress
-from .mixture import GaussianMixture, combine, fit_mixture, standard_normal
-from .weights import bounded_weights, effective_number_of_ln, ln_mean_and_error, temper
 
 N_PILOT, PILOT_SHARE = 4096, 0.25
 """Draws from the prior to begin with: at most, and of all that may be drawn."""
@@ -191,21 +196,20 @@ class Explorer:
         """
         while True:
             done = self._produced()
-            ln_weight_i = done.ln_weights()
-            counting = effective_number_of_ln(ln_weight_i)
-            room = self.max_points - self.n_drawn
             # One heavy point does not keep the others from being enough: the likelihoods of
             # the result say what it is worth.
-            enough = effective_size(bounded_weights(ln_weight_i)) >= n_effective
-            if enough or room <= 0:
+            counting = _bounded_effective(done.ln_weights())
+            room = self.max_points - self.n_drawn
+            if counting >= n_effective or room <= 0:
                 return done
+            unbounded = effective_number_of_ln(done.ln_weights())
             missing = 1.02 * (n_effective - counting) / max(self._efficiency, 0.05)
             # As many as the mixture deserves, as in learning.
             most = np.clip(PER_EFFECTIVE * self._n_effective(), N_FIRST, N_PRODUCED)
             self._round(min(int(np.clip(missing, N_FIRST, most)), room))
             ln_weight_i = self._produced().ln_weights()
             if effective_number_of_ln(ln_weight_i) < COLLAPSE * max(
-                counting, MIN_EFFECTIVE
+                unbounded, MIN_EFFECTIVE
             ):
                 # One point outweighs all: a likelihood adapted to it says what it is worth.
                 self._adapt(self._n_effective())
@@ -327,7 +331,7 @@ class Explorer:
                 part=part,
                 round=len(self.history) + 1,
                 n_drawn=self.n_drawn,
-                n_effective=effective_number_of_ln(ln_weight_i),
+                n_effective=_bounded_effective(ln_weight_i),
                 ln_evidence=ln_evidence,
                 ln_evidence_error=error,
                 beta=self._beta,
@@ -347,3 +351,8 @@ class Explorer:
             return N_FIRST
         # As many as the mixture deserves: it is fitted to few points.
         return int(np.clip(8 * self._n_effective(), N_FIRST, N_ROUND))
+
+
+def _bounded_effective(ln_weight_i: np.ndarray) -> float:
+    """Return the effective number of points none of which has more than a bounded share."""
+    return effective_size(bounded_weights(ln_weight_i))

@@ -54,8 +54,12 @@ N_CARRIERS = 512
 N_EXT_EXPLORING = 256
 """Extrinsic samples while exploring."""
 
-POOL_EXPLORING, POOL_POINTS_PER_SAMPLE = 2**14, 64
-"""Points from which extrinsic samples are drawn: while exploring, and at the end."""
+FIRST_POOL = 2**14
+"""Points among which the first that count are found."""
+
+COUNTING_EXPLORING, COUNTING = 4.0, 8.0
+"""Points that are to count in the pool from which extrinsic samples are drawn, for each of
+these: while exploring, and at the end."""
 
 MAX_KEPT = 2**16
 """Waveforms whose products with the data are kept: some 5 kB each."""
@@ -189,7 +193,7 @@ class EventLikelihood:
         """
         self._kept.clear()
         self._placed = self._place(
-            z_ik, lnlike_i, ln_weight_i, N_EXT_EXPLORING, POOL_EXPLORING
+            z_ik, lnlike_i, ln_weight_i, N_EXT_EXPLORING, COUNTING_EXPLORING
         )
 
     # What the result is made of
@@ -222,9 +226,7 @@ class EventLikelihood:
         ln_scale : float
             What was taken off ``ln_weight_i`` for the sums in it.
         """
-        placed = self._place(
-            z_ik, lnlike_i, ln_weight_i, n_ext, POOL_POINTS_PER_SAMPLE * n_ext
-        )
+        placed = self._place(z_ik, lnlike_i, ln_weight_i, n_ext, COUNTING)
         same_filter = self._placed is not None and placed.filter is self._placed.filter
         store = self.runner.store
         handles = {
@@ -351,7 +353,7 @@ class EventLikelihood:
         lnlike_i: np.ndarray,
         ln_weight_i: np.ndarray,
         n_ext: int,
-        pool_size: int,
+        counting: float,
     ) -> Placed:
         """Draw extrinsic samples for waveforms drawn by weight."""
         self._n_placed += 1
@@ -375,7 +377,8 @@ class EventLikelihood:
                 distance_table=self.table,
                 log_prior_weights={bank_id: ln_weight_i[chosen] + ln_stand_in},
                 n_int={bank_id: len(z_ik)},
-                pool_size=pool_size,
+                pool_size=FIRST_POOL,
+                n_pool_effective=counting * n_ext,
                 parent_temperature=1.0,  # they were drawn by weight already
             )
         finally:

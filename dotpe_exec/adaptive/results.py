@@ -7,6 +7,7 @@ import numpy as np
 from ..executors.threads import OneThread
 from ..kernels.draws import systematic_draw
 from ..kernels.importance import logsumexp, relative_weights
+from ..kernels.weights import bounded_weights
 from ..stages.coherent_set import CoherentSet, Probes
 from ..stages.evidence import (
     EvidenceSums,
@@ -15,7 +16,6 @@ from ..stages.evidence import (
 )
 from ..stages.results import BankPosterior
 from .tasks import FinalResult
-from .weights import bounded_weights
 
 THIN, THIN_ROOT = 0.3, 0.3
 """Waveforms below the first share of the typical weight are thinned out, by their weight

@@ -255,8 +255,9 @@ def adaptive_options(command: Callable) -> Callable:
                 "event).",
             ),
             click.option(
-                "--n-ext", type=int, default=1024, show_default=True,
-                help="Extrinsic samples.",
+                "--n-ext", type=int,
+                help="Extrinsic samples; default: 1024, or as many as the error of ln "
+                "evidence needs, up to 8192.",
             ),
             click.option(
                 "--n-phi", type=int, default=32, show_default=True, help="Orbital phases."

@@ -40,7 +40,7 @@ class InferArguments:
     approximant: str
     f_ref: float
     pn_phase_tol: float | None
-    n_ext: int
+    n_ext: int | None
     n_phi: int
     n_t: int
     seed: int | None
@@ -60,8 +60,10 @@ class InferArguments:
         return cls(**{field.name: given[field.name] for field in fields(cls)})
 
     def __post_init__(self) -> None:
-        for name in ("max_waveforms", "n_ext", "n_phi", "n_t"):
+        for name in ("max_waveforms", "n_phi", "n_t"):
             self._set(name, positive_integer(name, getattr(self, name)))
+        if self.n_ext is not None:  # else as many as it takes
+            self._set("n_ext", integer("n_ext", self.n_ext, minimum=2))
         if self.n_draws is not None:
             self._set("n_draws", positive_integer("n_draws", self.n_draws))
         if self.seed is not None:
@@ -72,8 +74,6 @@ class InferArguments:
                 f"n_effective is {self.n_effective:g}, expected fewer than max_waveforms, "
                 f"which is {self.max_waveforms}"
             )
-        if self.n_ext < 2:
-            raise InputError(f"n_ext is {self.n_ext}, expected at least 2")
         if self.mchirp_range is not None:
             self._set("mchirp_range", parse_mchirp_range("mchirp_range", self.mchirp_range))
         self._set("q_min", number("q_min", self.q_min, minimum=0.0))

@@ -31,9 +31,10 @@ from ..validation import flag
 from .bank_pilot import BankPilot, bank_pilot
 from .infer_arguments import BANK_ID, InferArguments
 from .infer_event import bank_config_for, prior_description
+from .infer_final import N_EXT, N_EXT_MOST
 from .infer_stages import infer_stages
 from .inputs import envelope_digests, gather_envelopes
-from .memory_model import ProblemSize, refuse_too_large
+from .memory_model import ProblemSize, largest_n_ext, refuse_too_large
 
 logger = logging.getLogger(__name__)
 
@@ -50,7 +51,7 @@ def infer(
     approximant: str = "IMRPhenomXPHM",
     f_ref: float = 50.0,
     pn_phase_tol: float | None = None,
-    n_ext: int = 1024,
+    n_ext: int | None = None,
     n_phi: int = 32,
     n_t: int = 64,
     seed: int | None = None,
@@ -109,9 +110,12 @@ def infer(
     pn_phase_tol : float, optional
         Post-Newtonian phase tolerance of the frequency bins [rad]. None: 0.05, or less
         where a quick matched filter says that the event is loud.
-    n_ext, n_phi, n_t : int
-        Number of extrinsic samples of the final likelihoods, of orbital phases, and of
-        arrival times on the single-detector grids.
+    n_ext : int, optional
+        Number of extrinsic samples of the final likelihoods. None: 1024, or as many, up to
+        8192 and what fits into the memory, as their part of the error of ln evidence needs
+        to fall below 0.02.
+    n_phi, n_t : int
+        Number of orbital phases, and of arrival times on the single-detector grids.
     seed : int, optional
         Of every random draw; None draws one, which is recorded in the run directory.
     n_draws : int, optional
@@ -177,19 +181,18 @@ def infer(
     check_reference_arguments(
         bank_config, arguments.par_dic_0, arguments.coherent_posterior_kwargs
     )
-    refuse_too_large(
-        config,
-        ProblemSize(
-            n_m=len(bank_config.m_arr),
-            n_b=len(bank_config.fbin),
-            n_ext=arguments.n_ext,
-            n_d=len(event_data.detector_names),
-            n_phi=arguments.n_phi,
-            n_phi_incoherent=arguments.n_phi,
-            n_t=arguments.n_t,
-            n_waveforms=BATCH,
-        ),
+    size = ProblemSize(
+        n_m=len(bank_config.m_arr),
+        n_b=len(bank_config.fbin),
+        n_ext=N_EXT if arguments.n_ext is None else arguments.n_ext,
+        n_d=len(event_data.detector_names),
+        n_phi=arguments.n_phi,
+        n_phi_incoherent=arguments.n_phi,
+        n_t=arguments.n_t,
+        n_waveforms=BATCH,
     )
+    refuse_too_large(config, size)
+    n_ext_most = largest_n_ext(config, size, N_EXT_MOST)
     with terminations_raise(), contextlib.ExitStack() as held:
         workers = held.enter_context(HeldExecutor(executor, config.n_procs))
         directory = choose(rundir, event_dir, resume=resume)
@@ -217,7 +220,14 @@ def infer(
                 ) as runner,
             ):
                 summary = infer_stages(
-                    arguments, event_data, directory, runner, monitor, envelopes, pilot
+                    arguments,
+                    event_data,
+                    directory,
+                    runner,
+                    monitor,
+                    envelopes,
+                    pilot,
+                    n_ext_most,
                 )
             # Last: a directory with a summary is a finished run.
             directory.finish(summary)

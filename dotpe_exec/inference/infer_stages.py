@@ -47,7 +47,7 @@ from .infer_event import (
     prior_description,
     with_range,
 )
-from .infer_final import Final
+from .infer_final import N_EXT, Final, final_likelihoods
 from .infer_reference import MAX_REFINED, refined_from_samples
 from .inputs import RunInputs
 from .output import SampleWriter, write_extrinsic, write_survivors
@@ -87,8 +87,12 @@ def infer_stages(
     monitor: Monitor,
     envelopes: Mapping[str, Envelope],
     pilot: BankPilot | None = None,
+    n_ext_most: int = N_EXT,
 ) -> dict[str, Any]:
-    """Do all stages, write their results, and return the run's summary."""
+    """Do all stages, write their results, and return the run's summary.
+
+    Without ``arguments.n_ext`` there are at most ``n_ext_most`` extrinsic samples.
+    """
     assert arguments.seed is not None
     bank_folder = directory.bank(BANK_ID)
     start_workers(runner.executor)
@@ -174,11 +178,20 @@ def infer_stages(
             draws = explorer.go_on_with(likelihood)
 
     target = arguments.n_effective
+    n_ext = N_EXT if arguments.n_ext is None else arguments.n_ext
     for _ in range(MAX_FINALS):
         with monitor.stage("production"):
             produced = _produce(explorer, MARGIN * target)
         with monitor.stage("likelihoods"):
-            final = Final(arguments, produced, likelihood)
+            final = final_likelihoods(
+                arguments,
+                produced,
+                likelihood,
+                n_ext=n_ext,
+                n_ext_most=n_ext if arguments.n_ext is not None else n_ext_most,
+                say=monitor.say,
+            )
+            n_ext = len(final.extrinsic.table)
         exhausted = explorer.n_drawn >= arguments.max_waveforms
         if final.n_effective >= arguments.n_effective or exhausted:
             break
@@ -209,6 +222,7 @@ def infer_stages(
             "n_learning": explorer.n_drawn - len(produced),
             "n_drawn": len(produced),
             "n_final": len(final.inds),
+            "n_ext": n_ext,
             "n_failed": int(np.count_nonzero(produced.failed_i)),
             "n_waveforms_generated": likelihood.n_waveforms,
             "n_likelihoods": likelihood.n_likelihoods,

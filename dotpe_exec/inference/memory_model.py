@@ -226,6 +226,18 @@ def refuse_too_large(config: ResolvedConfig, size: ProblemSize) -> None:
     _refuse_too_little(config, size, available_memory(), needed)
 
 
+def largest_n_ext(config: ResolvedConfig, size: ProblemSize, most: int) -> int:
+    """Return how many extrinsic samples fit: ``size.n_ext``, doubled up to ``most``."""
+    n_ext = size.n_ext
+    while 2 * n_ext <= most:
+        try:
+            refuse_too_large(config, replace(size, n_ext=2 * n_ext))
+        except InputError:
+            break
+        n_ext *= 2
+    return n_ext
+
+
 def _refuse_too_little(
     config: ResolvedConfig, size: ProblemSize, free: int, needed: int
 ) -> None:

@@ -40,14 +40,21 @@ from .extrinsic_candidates import (
     rank_survivors,
     typical_integrand,
 )
+from .extrinsic_refinement import Located, Refinement
 from .extrinsic_samples import (
     COLUMNS,
     ExtrinsicSamples,
     antenna_and_shifts,
     load_extrinsic_samples,
 )
-from .extrinsic_scoring import N_PARENTS, adapt_proposals, score_pool
-from .extrinsic_tasks import AdaptedProposal, compile_tasks, make_pool
+from .extrinsic_scoring import (
+    N_PARENTS,
+    ScoredPool,
+    adapt_proposals,
+    score_for,
+    score_pool,
+)
+from .extrinsic_tasks import AdaptedProposal, compile_tasks
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -92,6 +99,7 @@ def draw_extrinsic_samples(
     n_int: Mapping[str, int] | None = None,
     parent_temperature: float = PARENT_TEMPERATURE,
     pool_size: int | None = None,
+    n_pool_effective: float | None = None,
 ) -> ExtrinsicSamples:
     """Draw extrinsic samples where the posterior of the surviving waveforms is.
 
@@ -122,6 +130,9 @@ def draw_extrinsic_samples(
     pool_size : int, optional
         Points of the pool, of which half are kept for the carriers; default: ``POOL_SIZE``
         or ``POOL_POINTS_PER_SAMPLE`` for each sample.
+    n_pool_effective : float, optional
+        Points of the pool that are to count: where fewer do, it is drawn anew from refined
+        proposals (:mod:`.extrinsic_refinement`). By default it is taken as it is.
 
     Returns
     -------
@@ -168,23 +179,43 @@ def draw_extrinsic_samples(
     )
     if pool_size is None:
         pool_size = max(POOL_SIZE, POOL_POINTS_PER_SAMPLE * n_ext)
-    points = _draw_pool(proposals, pool_size, sky, seed)
-    pool = make_pool(points, sky, filter_data.expand_rt.shape[1])
-    kept, ln_ratio, ln_mixture = score_pool(
-        runner,
-        candidates,
-        proposals,
-        pool,
-        data_handle,
-        pool_size // 2,
-        generator(seed, "extrinsic", "carriers"),
-    )
+    n_grid = filter_data.expand_rt.shape[1]
+
+    def scored_pool(points: Located, n_thinned: int, label: str = "") -> ScoredPool:
+        return score_pool(
+            runner, candidates, proposals, points.pool(n_grid), data_handle, n_thinned,
+            generator(seed, "extrinsic", "carriers", *([label] if label else [])), label,
+        )  # fmt: skip
+
+    points = Located.of(_draw_pool(proposals, pool_size, sky, seed), sky)
+    scored = scored_pool(points, pool_size // 2)
+    if n_pool_effective is not None and scored.n_effective < n_pool_effective:
+        refinement = Refinement(
+            np.array([proposal.prob_dt for _, proposal in proposals]),
+            sky,
+            *_geometry(detector_names),
+            lambda n, label: _draw_pool(proposals, n, sky, seed, label),
+            lambda *path: generator(seed, "extrinsic", "refinement", *path),
+        )
+
+        def score(some: Located, number: int) -> np.ndarray:
+            return score_for(
+                runner, candidates, scored, some.pool(n_grid), data_handle, f"{number}-"
+            )
+
+        points = refinement.refined(
+            points.some(scored.kept_q), scored.ln_ratio_q, scored.ln_mixture_q, score,
+            n_pool_effective,
+        )  # fmt: skip
+        scored = scored_pool(points, len(points.psi_q), "refined-")
     drawn, weights = draw_from_pool(
-        ln_mixture, ln_ratio, n_ext, generator(seed, "extrinsic", "draw")
+        scored.ln_mixture_q, scored.ln_ratio_q, n_ext, generator(seed, "extrinsic", "draw")
     )
     # The points that were kept, all of them, would have weights n_ext exp(ln_ratio).
-    counts = n_ext * np.exp(ln_ratio[drawn]) / weights
-    table = _make_table(points, sky, kept[drawn], weights, counts, t_start, n_phi, seed)
+    counts = n_ext * np.exp(scored.ln_ratio_q[drawn]) / weights
+    table = _make_table(
+        points, sky.dt, scored.kept_q[drawn], weights, counts, t_start, n_phi, seed
+    )
     return ExtrinsicSamples(
         table,
         *antenna_and_shifts(
@@ -219,12 +250,13 @@ def _draw_pool(
     n_pool: int,
     sky: SkyDictionary,
     seed: int,
+    label: str = "",
 ) -> Points:
     """Draw the pool of points from the mixture of proposals, in equal parts."""
     n_each = -(-n_pool // len(proposals))
     n_d = sky.delays_sd.shape[1]
     n_u = n_sequence_dimensions(n_d)
-    rng = generator(seed, "extrinsic", "pool")
+    rng = generator(seed, "extrinsic", "pool", *([label] if label else []))
     sequence = halton(n_each, n_u)
     uniforms_qu = np.concatenate([(sequence + rng.random(n_u)) % 1 for _ in proposals])
     prob_jdt = np.array([proposal.prob_dt for _, proposal in proposals])
@@ -243,8 +275,8 @@ def _draw_pool(
 
 
 def _make_table(
-    points: Points,
-    sky: SkyDictionary,
+    points: Located,
+    dt: float,
     drawn: np.ndarray,
     weights: np.ndarray,
     counts: np.ndarray,
@@ -258,15 +290,14 @@ def _make_table(
     rng = generator(seed, "extrinsic", "order")
     order = rng.permutation(len(drawn))
     drawn, weights, counts = drawn[order], weights[order], counts[order]
-    sky_e = points.sky_q[drawn]
     return pd.DataFrame(
         {
-            "lat": sky.lat_s[sky_e],
-            "lon": sky.lon_s[sky_e],
+            "lat": points.lat_q[drawn],
+            "lon": points.lon_q[drawn],
             "psi": points.psi_q[drawn],
             "t_geocenter": t_start
-            + points.t_first_q[drawn] * sky.dt
-            - sky.delays_sd[sky_e, 0],
+            + points.t_first_q[drawn] * dt
+            - points.delay_first_q[drawn],
             # Every sample is combined with all phases: this one is for show.
             "_phi_ref": 2 * np.pi / n_phi * rng.integers(n_phi, size=len(drawn)),
             "weights": weights,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -12,7 +13,7 @@ from ..executors.phases import PhaseRunner
 from ..executors.store import BundleHandle
 from ..executors.task import Task
 from ..kernels.draws import draw_from_pool, expected_counts, systematic_draw
-from ..kernels.importance import logsumexp
+from ..kernels.importance import effective_size, logsumexp, relative_weights
 from ..kernels.proposals import halton, n_sequence_dimensions
 from ..seeds import generator
 from .extrinsic_candidates import RankedSurvivors
@@ -47,6 +48,37 @@ THINNING_SHARES = {0.25: 0.6, 0.0: 0.4}
 
 SCREEN_SHARES = {1.0: 0.4, 0.5: 0.4, 0.0: 0.2}
 """The same for the points that find the carriers."""
+
+
+@dataclass(frozen=True)
+class ScoredPool:
+    """What a pool means to the waveforms that carry the evidence.
+
+    Parameters
+    ----------
+    kept_q : (n_q,) int
+        Points of the pool that were kept, some perhaps repeatedly.
+    ln_ratio_q : (n_q,) float
+        ln of their weights: exp(ln_ratio_q) f_q sums to an estimate of the integral of
+        prior times f.
+    ln_mixture_q : (n_q,) float
+        ln of the carriers' likelihoods, averaged as :func:`_score` does.
+    carriers : (n_k,) int
+        Candidates.
+    ln_stand_in : (n_k,) float
+        ln of how many candidates each stands for.
+    """
+
+    kept_q: np.ndarray
+    ln_ratio_q: np.ndarray
+    ln_mixture_q: np.ndarray
+    carriers: np.ndarray
+    ln_stand_in: np.ndarray
+
+    @property
+    def n_effective(self) -> float:
+        """Points that count for all carriers together."""
+        return effective_size(relative_weights(self.ln_ratio_q + self.ln_mixture_q))
 
 
 def adapt_proposals(
@@ -131,26 +163,20 @@ def score_pool(
     filter_data: BundleHandle,
     n_thinned: int,
     rng: np.random.Generator,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    label: str = "",
+) -> ScoredPool:
     """Score the pool for the waveforms that carry the evidence.
 
     All points are scored for the parents; what is negligible for them is thinned out, with
     weights that make up for it, before the carriers are found and scored.
 
-    Returns
-    -------
-    kept_q : (n_q,) int
-        Points of the pool that were kept, some perhaps repeatedly.
-    ln_ratio_q : (n_q,) float
-        ln of their weights: exp(ln_ratio_q) f_q sums to an estimate of the integral of
-        prior times f.
-    ln_mixture_q : (n_q,) float
-        ln of the carriers' likelihoods, averaged as :func:`_score` does.
+    Of several pools of the same candidates each needs a ``label`` of its own.
     """
     parents = np.array([k for k, _ in proposals])
     ln_mixture_q, _ = _score(
-        runner, candidates, "parent scores", parents, pool, filter_data, PARENT_BATCH
-    )
+        runner, candidates, "parent scores", parents, pool, filter_data, PARENT_BATCH,
+        label=label,
+    )  # fmt: skip
     ln_ratio_q = pool.ln_ratio_q - np.log(pool.n_total)
     if len(ln_ratio_q) > n_thinned:
         kept_q, weights_q = draw_from_pool(
@@ -168,14 +194,16 @@ def score_pool(
     screened = np.arange(min(max(n_near, N_CARRIERS), N_SCREENED, len(promise_k)))
     part = pool.part(kept_q[screen], np.log(weights_q), len(screen))
     _, ln_evidence = _score(
-        runner, candidates, "screening", screened, part, filter_data, SCREEN_BATCH
-    )
+        runner, candidates, "screening", screened, part, filter_data, SCREEN_BATCH,
+        label=label,
+    )  # fmt: skip
     # Carriers are drawn by share and square root of share; each stands for some others.
     ln_share = ln_evidence + candidates.ln_prior_k[screened]
     share = np.exp(ln_share - np.max(ln_share))
     wanted = share / np.sum(share) + np.sqrt(share) / np.sum(np.sqrt(share))
     counts = expected_counts(wanted, min(N_CARRIERS, int(np.count_nonzero(wanted))))
     carriers = np.unique(systematic_draw(counts, rng.random()))
+    ln_stand_in = -np.log(counts[carriers])
     part = pool.part(kept_q, ln_ratio_q, 1)
     ln_mixture_q, _ = _score(
         runner,
@@ -185,9 +213,29 @@ def score_pool(
         part,
         filter_data,
         CARRIER_BATCH,
-        -np.log(counts[carriers]),
+        ln_stand_in,
+        label,
     )
-    return kept_q, ln_ratio_q, ln_mixture_q
+    return ScoredPool(kept_q, ln_ratio_q, ln_mixture_q, screened[carriers], ln_stand_in)
+
+
+def score_for(
+    runner: PhaseRunner,
+    candidates: RankedSurvivors,
+    scored: ScoredPool,
+    pool: Pool,
+    filter_data: BundleHandle,
+    label: str,
+) -> np.ndarray:
+    """Return ln of the likelihood at other points, averaged over the same carriers.
+
+    By their shares of the evidence, (n_q,), up to a constant that all pools share.
+    """
+    ln_posterior_q, _, _ = _score_parts(
+        runner, candidates, "refinement", scored.carriers, pool, filter_data,
+        CARRIER_BATCH, scored.ln_stand_in, label,
+    )  # fmt: skip
+    return ln_posterior_q
 
 
 def _score(
@@ -199,6 +247,7 @@ def _score(
     filter_data: BundleHandle,
     batch: int,
     ln_stand_in: np.ndarray | None = None,
+    label: str = "",
 ) -> tuple[np.ndarray, np.ndarray]:
     """Score a pool with chosen candidates.
 
@@ -210,6 +259,29 @@ def _score(
         lest a waveform of a percent of the evidence gets but a handful of samples.
     ln_evidence : (len(chosen),) float
     """
+    ln_posterior_q, ln_flattened_q, ln_evidence = _score_parts(
+        runner, candidates, phase, chosen, pool, filter_data, batch, ln_stand_in, label
+    )
+    if np.all(ln_evidence == -np.inf):
+        return ln_posterior_q, ln_evidence
+    return np.logaddexp(
+        ln_posterior_q - logsumexp(ln_posterior_q + pool.ln_ratio_q),
+        ln_flattened_q - logsumexp(ln_flattened_q + pool.ln_ratio_q),
+    ), ln_evidence
+
+
+def _score_parts(
+    runner: PhaseRunner,
+    candidates: RankedSurvivors,
+    phase: str,
+    chosen: np.ndarray,
+    pool: Pool,
+    filter_data: BundleHandle,
+    batch: int,
+    ln_stand_in: np.ndarray | None,
+    label: str,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return both averages over chosen candidates, and the evidence of each."""
     if ln_stand_in is None:
         ln_stand_in = np.zeros(len(chosen))
     handle = runner.store.put(pool)
@@ -218,7 +290,7 @@ def _score(
         of_bank = np.flatnonzero(candidates.bank_k[chosen] == b)
         for start in range(0, len(of_bank), batch):
             part = of_bank[start : start + batch]
-            key = f"{bank.bank_id}/{start // batch:06d}"
+            key = f"{bank.bank_id}/{label}{start // batch:06d}"
             places[key] = part
             payload = ScoreTask(
                 bank=bank,
@@ -247,9 +319,4 @@ def _score(
         ln_evidence[part] = results[key].ln_evidence_i
         ln_posterior_q = np.logaddexp(ln_posterior_q, results[key].ln_posterior_q)
         ln_flattened_q = np.logaddexp(ln_flattened_q, results[key].ln_flattened_q)
-    if np.all(ln_evidence == -np.inf):
-        return ln_posterior_q, ln_evidence
-    return np.logaddexp(
-        ln_posterior_q - logsumexp(ln_posterior_q + pool.ln_ratio_q),
-        ln_flattened_q - logsumexp(ln_flattened_q + pool.ln_ratio_q),
-    ), ln_evidence
+    return ln_posterior_q, ln_flattened_q, ln_evidence

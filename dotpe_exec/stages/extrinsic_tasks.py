@@ -20,7 +20,6 @@ from ..kernels.extrinsic_filter import (
 )
 from ..kernels.importance import effective_size
 from ..kernels.proposals import (
-    Points,
     draw_bins,
     kernel_density_proposal,
     n_sequence_dimensions,
@@ -268,19 +267,33 @@ def compile_tasks(data: FilterData, sky: SkyDictionary) -> None:
     )
 
 
-def make_pool(points: Points, sky: SkyDictionary, n_grid: int) -> Pool:
-    """Prepare points for scoring, on a time grid of ``n_grid`` bins."""
-    times_qd, response_qdp = point_geometry(points, sky)
+def pool_of_points(
+    times_qd: np.ndarray,
+    response_qdp: np.ndarray,
+    ln_ratio_q: np.ndarray,
+    n_total: int,
+    n_grid: int,
+) -> Pool:
+    """Prepare points for scoring, on a time grid of ``n_grid`` bins.
+
+    Parameters
+    ----------
+    times_qd, response_qdp : (n_q, n_d) and (n_q, n_d, 2) float
+        Arrival times in bins of the grid, and antenna responses.
+    ln_ratio_q, n_total
+        As in :class:`Pool`.
+    n_grid : int
+    """
     first_d = np.maximum(np.floor(times_qd.min(axis=0)).astype(np.int64) - N_TAPS, 0)
     n_t = min(int(np.ceil(np.max(times_qd - first_d))) + N_TAPS, n_grid)
     first_d = np.minimum(first_d, n_grid - n_t)
     return Pool(
         times_qd=(times_qd - first_d).astype(np.float32),
         response_qdp=response_qdp.astype(np.float32),
-        ln_ratio_q=points.ln_ratio_q,
+        ln_ratio_q=ln_ratio_q,
         first_d=first_d,
         n_t=n_t,
-        n_total=points.n_total,
+        n_total=n_total,
     )
 
 

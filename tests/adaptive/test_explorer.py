@@ -4,9 +4,14 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from dotpe_exec.adaptive.explorer import PRIOR_SHARE, Explorer
-from dotpe_exec.adaptive.weights import effective_number_of_ln, ln_mean_and_error
+from dotpe_exec.adaptive.explorer import N_FIRST, PRIOR_SHARE, Explorer
+from dotpe_exec.kernels.importance import effective_size
 from dotpe_exec.kernels.pareto import pareto_k
+from dotpe_exec.kernels.weights import (
+    bounded_weights,
+    effective_number_of_ln,
+    ln_mean_and_error,
+)
 from dotpe_exec.seeds import generator
 
 
@@ -107,6 +112,18 @@ def test_a_likelihood_that_is_far_too_high_at_a_point_is_adapted_to_it():
     assert likelihood.n_spikes and likelihood.n_adapted == likelihood.n_before + 1
     ln_evidence, error = ln_mean_and_error(points.ln_weights())
     assert ln_evidence == pytest.approx(likelihood.ln_evidence, abs=4 * error)
+
+
+def test_progress_counts_as_the_end_does():
+    """One heavy point neither sets progress back nor makes a round larger."""
+    explorer, _ = explore(Gaussians([[1.0, 0, 0]], 0.2), 3, seed=12, n_effective=8000)
+    explorer.draws.lnlike_i[np.argmax(explorer.draws.lnlike_i)] += 8
+    ln_weight_i = explorer._produced().ln_weights()
+    counting = effective_size(bounded_weights(ln_weight_i))
+    assert effective_number_of_ln(ln_weight_i) < 100 < 4000 < counting
+    explorer.produce(counting + 200)
+    assert explorer.draws.sizes[-1] == N_FIRST
+    assert explorer.history[-1].n_effective >= counting + 200
 
 
 @pytest.mark.slow

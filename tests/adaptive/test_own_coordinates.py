@@ -6,10 +6,10 @@ from cogwheel.gw_prior import IntrinsicIASPrior
 
 from dotpe_exec.adaptive.explorer import Explorer
 from dotpe_exec.adaptive.own_coordinates import OwnCoordinates
-from dotpe_exec.adaptive.weights import ln_mean_and_error
 from dotpe_exec.banks.own_prior import own_prior
 from dotpe_exec.banks.prior import Proposal
 from dotpe_exec.errors import InputError
+from dotpe_exec.kernels.weights import ln_mean_and_error
 from dotpe_exec.seeds import generator
 from dotpe_exec.waveforms.parameters import PARAMETERS
 

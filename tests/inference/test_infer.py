@@ -172,11 +172,12 @@ def test_the_bank_gives_the_same_evidence(serial_run, tmp_path):
         rundir=tmp_path / "again", par_dic_0=par_dic_0, max_incoherent_lnlike_drop=30,
         progress=False,
     )  # fmt: skip
-    summary = load_run(again).summary
-    # The waveforms are the same; what differs are the extrinsic samples.
-    errors = [s["ln_evidence_error_parts"]["extrinsic"] for s in (summary, run.summary)]
-    assert summary["ln_evidence"] == pytest.approx(
-        run.summary["ln_evidence"], abs=4 * float(np.hypot(*errors))
+    found = load_run(again)
+    # Of light waveforms a part stands for the others in the run's own evidence: where few
+    # count, that is not to be neglected.
+    errors = [s["ln_evidence_error"] for s in (found.summary, run.summary)]
+    assert found.summary["ln_evidence"] == pytest.approx(
+        run.summary["ln_evidence"], abs=3 * float(np.hypot(*errors))
     )
 
 

@@ -16,4 +16,4 @@ def test_points_without_any_likelihood_are_refused_in_a_sentence(failed):
         np.zeros((5, 9)), np.full(5, -np.inf), np.zeros(5), np.full(5, failed)
     )
     with np.errstate(divide="ignore"), pytest.raises(SelectionError, match="none of the 5"):
-        Final(None, produced, None)
+        Final(None, produced, None, 64)

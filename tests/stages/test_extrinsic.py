@@ -149,15 +149,18 @@ class Problem:
 
 
 @pytest.mark.parametrize(
-    ("detector_names", "m_arr"),
+    ("detector_names", "m_arr", "n_pool_effective"),
     [
-        ("H", (2,)),
-        ("HL", (2, 1)),
-        pytest.param("HLV", (2,), marks=pytest.mark.slow),
+        ("H", (2,), None),
+        ("H", (2,), 1e6),
+        ("HL", (2, 1), None),
+        ("HL", (2, 1), 1e6),
+        pytest.param("HLV", (2,), None, marks=pytest.mark.slow),
+        pytest.param("HLV", (2,), 1e6, marks=pytest.mark.slow),
     ],
 )
 def test_average_is_the_integral_over_the_prior(
-    detector_names, m_arr, tmp_path, small, distance_table
+    detector_names, m_arr, n_pool_effective, tmp_path, small, distance_table
 ):
     """Against plain Monte Carlo over the prior around the signal's arrival."""
     from cogwheel import gw_utils
@@ -165,8 +168,9 @@ def test_average_is_the_integral_over_the_prior(
     problem = Problem(tmp_path / "bank", detector_names, m_arr, snr=7.0)
     n_phi, inds, n_ext = 16, [11, 12], 512
     samples = problem.draw(
-        tmp_path / "store", n_ext=n_ext, n_phi=n_phi, distance_table=distance_table
-    )
+        tmp_path / "store", n_ext=n_ext, n_phi=n_phi, distance_table=distance_table,
+        n_pool_effective=n_pool_effective, pool_size=2**14,
+    )  # fmt: skip
     lnlike_ie = problem.lnlike_ie(
         inds, samples.response_dpe, samples.timeshift_dbe, n_phi, distance_table
     )
@@ -214,6 +218,26 @@ def test_samples_are_drawn_where_the_posterior_is(
     n_effective, sizes = problem.effective_sizes(samples, 16, distance_table)
     assert n_effective > 100
     assert np.min(sizes) > 10
+
+
+@pytest.mark.parametrize("detector_names", ["H", "HLV"])
+def test_refined_points_count(detector_names, tmp_path, small, distance_table):
+    """Of a loud signal a pool of the same size has many times as many that count."""
+    problem = Problem(tmp_path / "bank", detector_names, (2, 1, 3), snr=30.0)
+    errors = []
+    for label, n_pool_effective in (("plain", None), ("refined", 1e6)):
+        samples = problem.draw(
+            tmp_path / label, distance_table=distance_table, pool_size=2**13,
+            n_pool_effective=n_pool_effective,
+        )  # fmt: skip
+        lnlike_ie = problem.lnlike_ie(
+            np.arange(24), samples.response_dpe, samples.timeshift_dbe, 16, distance_table
+        )
+        weight_i = np.exp(problem.log_prior_weights["bank_0"])
+        y_e = weight_i @ np.exp(lnlike_ie - lnlike_ie.max()) * samples.table["weights"]
+        # Of the pool: see dotpe_exec.stages.evidence.
+        errors.append(np.sqrt(samples.table["expected_counts"] @ y_e**2) / y_e.sum())
+    assert errors[1] < 0.4 * errors[0]
 
 
 def test_columns_are_within_their_ranges(tmp_path, small, distance_table):

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..kernels.draws import expected_counts, systematic_draw
+from .draws import expected_counts, systematic_draw
 
 _LN_2PI = float(np.log(2 * np.pi))
 _ROWS_AT_ONCE = 2048

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from dotpe_exec.adaptive import mixture as module
-from dotpe_exec.adaptive.mixture import (
+from dotpe_exec.kernels import mixture as module
+from dotpe_exec.kernels.mixture import (
     GaussianMixture,
     combine,
     fit_mixture,

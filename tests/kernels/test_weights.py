@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dotpe_exec.adaptive.weights import (
+from dotpe_exec.kernels.weights import (
     effective_number_of_ln,
     ln_mean_and_error,
     temper,

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from ..kernels.importance import effective_size, relative_weights
+from .importance import effective_size, relative_weights
 
 _N_BOUNDS = 100  # the bound shrinks by nearly the root each time
 
