@@ -46,7 +46,7 @@ from ..stages.sample_rows import (
 from ..stages.samples import standardize, standardized_chunks, to_frame
 from ..stages.selection import Survivors, select
 from ..stages.standardize import Standardizer
-from ..stages.warmup import say_compiling, start_workers
+from ..stages.warmup import start_workers
 from .inputs import RunInputs
 from .memory_model import worker_bytes_by_phase
 from .output import SampleWriter, write_extrinsic, write_survivors
@@ -61,7 +61,6 @@ def run_stages(run: ResolvedRun, runner: PhaseRunner, monitor: Monitor) -> dict[
     write_json(run.directory.run_kwargs, run.arguments.record())
     start_workers(runner.executor)
     table = load_distance_table()
-    say_compiling(monitor)
     monitor.plan(STAGES)
     with monitor.stage("reference"):
         reference = _reference(run)
