@@ -16,8 +16,8 @@ from __future__ import annotations
 
 import numpy as np
 
-# Frequencies at a time: phases of them for 50 samples stay in the processor's cache.
-_BLOCK, _SUB_BLOCK = 2048, 64
+# Waveform values at a time that stay in the processor's cache, and frequencies at least.
+_VALUES, _LEAST, _SUB_BLOCK = 2**15, 2048, 64
 
 
 def overlaps(
@@ -63,8 +63,9 @@ def overlaps(
     factor_dsmp = np.einsum("ms,dps->dsmp", phases_ms, response_dps)
     factor_rc = factor_dsmp.reshape(n_d * n_s, -1)
     dh_ds, hh_ds = np.zeros((2, n_d, n_s))
-    for start in range(0, n_f, _BLOCK):
-        part = slice(start, start + _BLOCK)
+    block = max(_VALUES // max(n_d * n_s, 1), _LEAST)
+    for start in range(0, n_f, block):
+        part = slice(start, start + block)
         h_dsf = (factor_rc @ h_cf[:, part]).reshape(n_d, n_s, -1)
         for d, h_sf in enumerate(h_dsf):
             hh_ds[d] += (h_sf.real**2 + h_sf.imag**2) @ weight_df[d, part]
