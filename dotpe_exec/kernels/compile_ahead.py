@@ -15,13 +15,22 @@ import importlib
 from collections.abc import Iterator
 from typing import Any
 
-RUN = """
+INCOHERENT = """
 interpolation.interpolate_modes c16[3] f8[2] f8[1] c16[3]
 incoherent_loops.fill_waveforms f8[4]r f8[4]r i8 f8[1]r f8[1]r f8[1]r f8[5]
 incoherent_loops.fill_norms f8[5] f8[6]r i8[2]r f8[6]
 incoherent_loops.fill_screen f8[5] f8[6] f8[1]r f4[5]r f4[4]r f4[6] f8[3] f8[1]
 incoherent_maximum.decide f8[5] f8[6] f4[6] f8[3] f8[1] f8[1]r f8 f8[5]r f8[4]r f8[3]r \
 f8[3]r f4[3]r i8[1]r i8 f8 i8[1]r f8[2]
+"""
+"""What the first two stages of a run call, in the order in which they do.
+
+A line is a function and its arguments: NumPy's codes of types, arrays with their number
+of dimensions and r where they are read-only, s where they are strided; ``modes`` and
+``orders`` are tuples, see :func:`.coherent_pairs.at_phase`.
+"""
+
+EXTRINSIC = """
 distance._lnlike_marginalized f8[1] f8[1] f8[1]r f8[1]r f8[2]r f8 f8[1]
 waveforms._shifts f8[2]r f8[2]r f8[1]r f8[1]r f8[1]r
 waveforms._waveforms f8[4]r f8[4]r f8[1] f8[1] c16[4]
@@ -29,6 +38,10 @@ sky._consistent_samples i8[2] f8[1]s i8[1] i8[1] i8[1]
 proposals._mixture_density i8[2] f8[3] f8[1]
 extrinsic._marginalized_lnlike f4[3] f4[2] f4[2] f4[3] f8[1] i8[1] f4[2] f4[2] f4[2] f8 \
 f8 f8
+"""
+"""What the extrinsic stage calls."""
+
+COHERENT = """
 coherent._store c16[2] i8 i8 i8[1]r i8[1]r f8[4] f8[5]
 coherent_norms._fill_norms c16[4] f8[4]r f8[4]r i8[2]r f8[3] f8[4]
 coherent._gather_lead f8[4] i8 i8[1]r i8[1] f4[3]
@@ -43,13 +56,7 @@ coherent_pairs._pair_values f8[3] f8[2] f8[3]r i4[1] modes orders
 coherent_pairs._expand_pairs f8[3] f8[2] f8[3]r f8 modes orders
 distance._sample_distance f8[1] f8[1] f8[1] f8 f8[1]
 """
-"""What a run of banks calls, in the order in which it does.
-
-A line is a function and its arguments: NumPy's codes of types, arrays with their number
-of dimensions and r where they are read-only, s where they are strided; ``modes`` and
-``orders`` are tuples, see :func:`.coherent_pairs.at_phase`.
-"""
-
+"""What the last two stages call."""
 
 WAVEFORMS = """
 msa_angles.msa_constants f8 f8 f8[1] f8[1] f8
@@ -84,7 +91,11 @@ def compile_share(
     waveforms : bool
         Begin with those that make waveforms.
     """
-    lines = (WAVEFORMS if waveforms else "") + RUN
+    lines = WAVEFORMS if waveforms else ""
+    # One process is not ahead for long. When the run reaches the extrinsic stage, it
+    # compiles what that needs, and does not wait for each function in turn.
+    alone = INCOHERENT + COHERENT + EXTRINSIC
+    lines += alone if n_shares == 1 else INCOHERENT + EXTRINSIC + COHERENT
     for function, types in list(signatures(lines, n_modes, n_orders))[share::n_shares]:
         module, _, name = function.partition(".")
         compiled = getattr(importlib.import_module(f".{module}", __package__), name)
@@ -112,7 +123,7 @@ def signatures(
 
 
 def _type(code: str) -> Any:
-    """Return numba's type of ``f8``, or ``f8[2]r``: see ``RUN``."""
+    """Return numba's type of ``f8``, or ``f8[2]r``: see ``INCOHERENT``."""
     import numpy as np
     from numba import from_dtype, types
 

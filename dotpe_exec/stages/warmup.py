@@ -56,8 +56,9 @@ def compiling_ahead(
     """Compile the kernels in other processes meanwhile, if this is a run that compiles.
 
     That is the first one after an installation; it says so. As many processes as there are
-    workers, of the cores that this process leaves free, compile into the cache on disk,
-    and end by themselves. What this process needs before, it compiles or waits for.
+    workers, which have nothing to do yet, compile into the cache on disk, and end by
+    themselves: one for a serial run, none on a single core. What this process needs
+    before, it compiles or waits for.
 
     Parameters
     ----------
@@ -78,7 +79,8 @@ def compiling_ahead(
         return
     monitor.say("compiling, once: this run takes longer than those after it")
     helpers: list[Any] = []
-    n_helpers = min(n_workers, usable_cores() - 1, MAX_HELPERS)
+    n_cores = usable_cores()
+    n_helpers = min(n_workers, n_cores, MAX_HELPERS) if n_cores > 1 else 0
     # A daemon of multiprocessing may have no children.
     if keeps_compiled_code() and not multiprocessing.current_process().daemon:
         from ..executors.spawning import Context

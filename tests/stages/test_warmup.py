@@ -128,9 +128,9 @@ class RecordedContext:
 
 
 @pytest.mark.parametrize(
-    ("n_workers", "cores", "n_helpers"), [(1, 8, 1), (2, 8, 2), (32, 32, 3), (4, 1, 0)]
+    ("n_workers", "cores", "n_helpers"), [(1, 8, 1), (2, 2, 2), (32, 32, 3), (4, 1, 0)]
 )
-def test_as_many_processes_compile_as_there_are_workers_and_free_cores(
+def test_as_many_processes_compile_as_there_are_workers_and_cores(
     monkeypatch, n_workers, cores, n_helpers
 ):
     from dotpe_exec.executors import spawning
