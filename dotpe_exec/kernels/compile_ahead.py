@@ -62,6 +62,7 @@ WAVEFORMS = """
 msa_angles.msa_constants f8 f8 f8[1] f8[1] f8
 msa_angles._nutation f8[1] f8[1] f8[2] f8[2]
 msa_angles._add_secular f8[1] f8[1] f8[2] f8[2]
+cube_roots.cube_root f8
 cube_roots.scaled_cubes f8[1] f8 f8
 angle_rounding.choose_frequencies f8[1] i8[1] i8 i8 f8 i8
 angle_rounding.compare_angles f8[2] f8[2] i8[1] i8
