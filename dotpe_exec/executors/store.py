@@ -98,7 +98,9 @@ KEPT_STORES = 2
 
 def _open(path: str) -> np.ndarray:
     try:
-        return np.load(path, mmap_mode="r", allow_pickle=False)
+        mapped = np.load(path, mmap_mode="r", allow_pickle=False)
+        # A plain array: each part of one of this class, and each result, costs more.
+        return mapped.view(np.ndarray)
     except FileNotFoundError as error:
         absent = getattr(_call, "absent", None)
         if absent is not None:

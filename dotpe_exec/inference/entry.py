@@ -19,6 +19,7 @@ from ..interrupts import terminations_raise
 from ..monitor import Monitor
 from ..profiling import ProfilingRunner
 from ..rundir.files import RunFiles
+from ..stages.warmup import compiling_ahead
 from ..validation import flag
 from .arguments import RunArguments
 from .inputs import gather_inputs, problem_size
@@ -224,6 +225,7 @@ def _execute(run: ResolvedRun, workers: Executor, *, progress: bool, profile: bo
             Monitor(progress, workers.n_workers) as monitor,
             ArrayStore() as store,
             make_runner(store, workers, checkpoint=checkpoint, monitor=monitor) as runner,
+            compiling_ahead(monitor, workers.n_workers, run.inputs.bank_config.m_arr),
         ):
             summary = run_stages(run, runner, monitor)
         run.record.refuse_changed()

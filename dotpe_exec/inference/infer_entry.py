@@ -27,6 +27,7 @@ from ..rundir.directory import RunDirectory, RunState, choose
 from ..rundir.identity import RunIdentity, event_digest
 from ..seeds import draw_seed
 from ..stages.reference import check_reference_arguments
+from ..stages.warmup import compiling_ahead
 from ..validation import flag
 from .bank_pilot import BankPilot, bank_pilot
 from .infer_arguments import BANK_ID, InferArguments
@@ -218,6 +219,7 @@ def infer(
                 make_runner(
                     store, workers, checkpoint=checkpoint, monitor=monitor
                 ) as runner,
+                compiling_ahead(monitor, workers.n_workers, waveforms=True),
             ):
                 summary = infer_stages(
                     arguments,

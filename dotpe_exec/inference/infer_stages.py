@@ -32,7 +32,7 @@ from ..seeds import generator
 from ..stages.incoherent import Candidates
 from ..stages.reference import Reference, find_reference, save_posterior
 from ..stages.selection import Survivors
-from ..stages.warmup import say_compiling, start_workers
+from ..stages.warmup import start_workers
 from ..verdict import MAX_PARETO_K, judge
 from ..warned import warn
 from ..waveforms import generation_way
@@ -97,7 +97,6 @@ def infer_stages(
     bank_folder = directory.bank(BANK_ID)
     start_workers(runner.executor)
     table = load_distance_table()
-    say_compiling(monitor)
     monitor.plan(STAGES)
 
     with monitor.stage("chirp mass"):

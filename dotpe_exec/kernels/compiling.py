@@ -3,7 +3,8 @@
 Numba keeps compiled code in files that it trusts: one that a power cut left empty, or in
 which a bit flipped, ends every later process, some without a word. Here each file ends
 with a checksum, and one that disagrees is compiled anew. Where there is no folder that
-only this user can write, or none at all, functions are compiled in each process.
+only this user can write, or none at all, functions are compiled in each process. What
+one process compiles, others that need it at this moment wait for.
 """
 
 from __future__ import annotations
@@ -14,11 +15,17 @@ import io
 import logging
 import os
 import pickle
+import time
 from collections.abc import Callable, Iterator
 from typing import Any, ClassVar
 
 import numba
 from numba.core import caching, config
+
+try:
+    import fcntl
+except ImportError:  # another system than a Unix: all compile for themselves
+    fcntl = None  # type: ignore[assignment]
 
 logger = logging.getLogger(__name__)
 
@@ -30,6 +37,9 @@ CONTRACT = {"contract"}
 """Flags of loops in which products may be fused with sums, and nothing else."""
 
 _DIGEST_SIZE = 16  # bytes
+# A process waits so long at most for another that compiles the same, and looks so often.
+_MAX_WAIT_S = 60.0
+_LOOK_EVERY_S = 0.02
 
 _caches: list[Any] = []  # of each compiled function; None where nothing can be kept
 
@@ -49,6 +59,7 @@ def kernel(**options: Any) -> Callable[[Callable[..., Any]], Any]:
         cache = None
         try:
             cache = compiled._cache = _KernelCache(function)
+            compiled.compile = _releasing(compiled.compile, cache)
         except (RuntimeError, OSError) as error:  # no locator: nowhere to keep it
             logger.debug("compiled code of %s is not kept: %s", function.__name__, error)
         _caches.append(cache)
@@ -61,6 +72,21 @@ def is_to_compile() -> bool:
     """Return whether most compiled functions that were imported are yet to be compiled."""
     kept = sum(bool(cache is not None and cache.is_kept()) for cache in _caches)
     return 2 * kept < len(_caches)
+
+
+def keeps_compiled_code() -> bool:
+    """Return whether what one process compiles is there for the next one."""
+    return any(cache is not None for cache in _caches)
+
+
+def _releasing(compile_: Callable[..., Any], cache: _KernelCache) -> Callable[..., Any]:
+    def compile_and_release(types: Any) -> Any:
+        try:
+            return compile_(types)
+        finally:
+            cache.release()
+
+    return compile_and_release
 
 
 def _is_private(folder: str) -> bool:
@@ -147,9 +173,57 @@ class _KernelCache(caching.FunctionCache):
             source_stamp=self._impl.locator.get_source_stamp(),
         )
 
+        self._claim: int | None = None  # descriptor of the file that is locked
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        """Return compiled code; None if this process is to compile it."""
+        found = super().load_overload(sig, target_context)
+        if found is None and self._claim is None:
+            self._claim = _locked(self._claim_path)
+            if self._claim is not None:  # it may have been compiled meanwhile
+                found = super().load_overload(sig, target_context)
+        return found
+
+    def release(self) -> None:
+        """Let others go on that wait for what was compiled, or could not be."""
+        descriptor, self._claim = self._claim, None
+        if descriptor is None:
+            return
+        # Before it is unlocked: no file stays, and who waits for it finds the code.
+        with contextlib.suppress(OSError):
+            os.unlink(self._claim_path)  # noqa: PTH108
+        fcntl.flock(descriptor, fcntl.LOCK_UN)  # a forked child may have it open, too
+        os.close(descriptor)
+
+    @property
+    def _claim_path(self) -> str:
+        return f"{self._cache_file._index_path}.lock"
+
     def is_kept(self) -> bool:
         """Return whether there is compiled code of this very source."""
         return bool(self._cache_file._load_index())
+
+
+def _locked(path: str) -> int | None:
+    """Return the descriptor of a file when nobody else has it locked; None at trouble."""
+    if fcntl is None:
+        return None
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError:  # a full disk, or a folder that is gone
+        return None
+    deadline = time.monotonic() + _MAX_WAIT_S
+    while time.monotonic() < deadline:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(_LOOK_EVERY_S)
+        except OSError:  # a file system without locks
+            break
+        else:
+            return descriptor
+    os.close(descriptor)
+    return None
 
 
 def _digest(content: bytes) -> bytes:

@@ -3,20 +3,21 @@
     dh_ds = sum_f conj(h_dsf) blued_strain_df,      hh_ds = sum_f weight_df |h_dsf|^2
     h_dsf = sum_{m,p} response_dps exp(i m phi_s) / distance_s h_mpf exp(-2 pi i f time_ds)
 
-The waveform's modes are compared with the data at all samples' times in one matrix
-product; their products among themselves, of which (h|h) consists, are formed once. Nothing
-is left out or interpolated: the sums are those of the full grid, in another order.
+The modes are added up for each sample, then compared with the data: of a waveform there
+are a few samples, fewer than products of modes. Nothing is left out or interpolated: the
+sums are those of the full grid.
 
 Index letters: d detector, m mode, p polarisation, c the (m, p) pairs, f frequency of the
-FFT grid, s sample (sky position, polarisation angle, time, phase and distance).
+FFT grid, s sample (sky position, polarisation angle, time, phase and distance), r the
+(d, s) pairs.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-# Frequencies at a time: phases of them for 50 samples stay in the processor's cache.
-_BLOCK, _SUB_BLOCK = 2048, 64
+# Waveform values at a time that stay in the processor's cache, and frequencies at least.
+_VALUES, _LEAST, _SUB_BLOCK = 2**15, 2048, 64
 
 
 def overlaps(
@@ -58,30 +59,27 @@ def overlaps(
     n_m, n_p, n_f = h_mpf.shape
     n_d, n_s = times_ds.shape
     h_cf = h_mpf.reshape(n_m * n_p, n_f)
-    dh_dcs = np.zeros((n_d, len(h_cf), n_s), dtype=complex)
-    hh_dcc = np.zeros((n_d, len(h_cf), len(h_cf)), dtype=complex)
-    for start in range(0, n_f, _BLOCK):
-        part = slice(start, start + _BLOCK)
-        conj_cf = h_cf[:, part].conj()
-        for d in range(n_d):
-            shifts_fs = _phases(frequencies_f[part], times_ds[d])
-            dh_dcs[d] += (blued_strain_df[d, part] * conj_cf) @ shifts_fs
-            hh_dcc[d] += (weight_df[d, part] * h_cf[:, part]) @ conj_cf.T
     phases_ms = np.exp(1j * np.outer(m_arr, phi_s)) / distance_s
-    factor_dcs = (phases_ms[:, np.newaxis] * response_dps[:, np.newaxis]).reshape(
-        n_d, n_m * n_p, n_s
-    )
-    dh_ds = np.sum((factor_dcs.conj() * dh_dcs).real, axis=1)
-    hh_ds = np.sum((factor_dcs * (hh_dcc @ factor_dcs.conj())).real, axis=1)
+    factor_dsmp = np.einsum("ms,dps->dsmp", phases_ms, response_dps)
+    factor_rc = factor_dsmp.reshape(n_d * n_s, -1)
+    dh_ds, hh_ds = np.zeros((2, n_d, n_s))
+    block = max(_VALUES // max(n_d * n_s, 1), _LEAST)
+    for start in range(0, n_f, block):
+        part = slice(start, start + block)
+        h_dsf = (factor_rc @ h_cf[:, part]).reshape(n_d, n_s, -1)
+        for d, h_sf in enumerate(h_dsf):
+            hh_ds[d] += (h_sf.real**2 + h_sf.imag**2) @ weight_df[d, part]
+            h_sf *= _phases(frequencies_f[part], -times_ds[d])
+            dh_ds[d] += (h_sf @ blued_strain_df[d, part].conj()).real
     return dh_ds, hh_ds
 
 
 def _phases(frequencies_f: np.ndarray, times_s: np.ndarray) -> np.ndarray:
-    """Return exp(2 pi i f t), (n_f, n_s): products of those of two short grids."""
+    """Return exp(2 pi i f t), (n_s, n_f): products of those of two short grids."""
     n_f = len(frequencies_f)
     coarse_f = frequencies_f[::_SUB_BLOCK]
     fine_f = frequencies_f[:_SUB_BLOCK] - frequencies_f[0]
-    coarse_fs = np.exp(2j * np.pi * np.outer(coarse_f, times_s))
-    fine_fs = np.exp(2j * np.pi * np.outer(fine_f, times_s))
-    phases_fs = coarse_fs[:, np.newaxis] * fine_fs
-    return phases_fs.reshape(-1, len(times_s))[:n_f]
+    coarse_sf = np.exp(2j * np.pi * np.outer(times_s, coarse_f))
+    fine_sf = np.exp(2j * np.pi * np.outer(times_s, fine_f))
+    phases_sf = coarse_sf[:, :, np.newaxis] * fine_sf[:, np.newaxis]
+    return phases_sf.reshape(len(times_s), -1)[:, :n_f]

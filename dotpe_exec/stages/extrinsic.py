@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -224,6 +225,14 @@ def draw_extrinsic_samples(
         n_proposals=len(proposals),
         n_proposals_tried=n_tried,
     )
+
+
+def prepare_sky(detector_names: Sequence[str]) -> None:
+    """Begin, in a thread, what drawing samples for these detectors will need."""
+    thread = ThreadPoolExecutor(1, "dotpe-exec-sky")
+    # What it fails at, the stage will meet, too.
+    thread.submit(_sky_dictionary, tuple(detector_names), N_SKY)
+    thread.shutdown(wait=False)
 
 
 @functools.lru_cache(maxsize=2)

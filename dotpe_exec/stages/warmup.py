@@ -1,16 +1,33 @@
-"""Workers that start while this process is busy with other things.
+"""What other processes do while this one is busy with other things.
 
 A pool starts its processes with its first call, and a worker is ready when it has started
 Python and imported NumPy, numba and the kernels: about a second. The search for a
-reference waveform takes longer than that, and needs no workers.
+reference waveform takes longer than that, and needs no workers. The first run on a machine
+has to compile the kernels besides, more than ten seconds: that begins at the same time.
 """
 
 from __future__ import annotations
 
+import contextlib
+import gc
+import multiprocessing
+import os
+import signal
+import sys
+from collections.abc import Iterator, Sequence
 from concurrent.futures import BrokenExecutor
+from typing import Any
+
+import numpy as np
 
 from ..executors.interface import Executor
+from ..machine import usable_cores
 from ..monitor import Monitor
+
+MAX_HELPERS = 3
+"""Processes that compile, at most: with three they are ready before they are needed."""
+
+_END_S = 5.0  # a process that is told to end gets so long
 
 
 def start_workers(executor: Executor) -> None:
@@ -28,15 +45,79 @@ def start_workers(executor: Executor) -> None:
             return
 
 
-def say_compiling(monitor: Monitor) -> None:
-    """Say so if this is the run, the first after an installation, that compiles."""
-    from ..kernels.compiling import is_to_compile
+@contextlib.contextmanager
+def compiling_ahead(
+    monitor: Monitor,
+    n_workers: int,
+    m_arr: Sequence[int] = (1, 2, 3, 4),
+    *,
+    waveforms: bool = False,
+) -> Iterator[None]:
+    """Compile the kernels in other processes meanwhile, if this is a run that compiles.
+
+    That is the first one after an installation; it says so. As many processes as there are
+    workers, which have nothing to do yet, compile into the cache on disk, and end by
+    themselves: one for a serial run, none on a single core. What this process needs
+    before, it compiles or waits for.
+
+    Parameters
+    ----------
+    monitor : Monitor
+    n_workers : int
+        Of the executor; 1 if it is this process.
+    m_arr : sequence of int
+        Modes of the banks.
+    waveforms : bool
+        The run makes waveforms of its own.
+    """
+    from ..kernels.coherent_norms import phase_orders
+    from ..kernels.compiling import is_to_compile, keeps_compiled_code
     from . import coherent_tasks, extrinsic_tasks, incoherent_tasks  # noqa: F401
 
-    if is_to_compile():
-        monitor.say(
-            "compiling, once: this run takes up to a minute longer than those after it"
-        )
+    if not is_to_compile():
+        yield
+        return
+    monitor.say("compiling, once: this run takes longer than those after it")
+    helpers: list[Any] = []
+    n_cores = usable_cores()
+    n_helpers = min(n_workers, n_cores, MAX_HELPERS) if n_cores > 1 else 0
+    # A daemon of multiprocessing may have no children.
+    if keeps_compiled_code() and not multiprocessing.current_process().daemon:
+        from ..executors.spawning import Context
+
+        counts = len(m_arr), len(phase_orders(np.asarray(m_arr)))
+        for share in range(n_helpers):
+            arguments = (*counts, share, n_helpers, waveforms)
+            helpers.append(Context().Process(target=_compile, args=arguments, daemon=True))
+    try:
+        for helper in helpers:
+            helper.start()
+        yield
+    finally:
+        for helper in helpers:
+            _end(helper)
+
+
+def _end(helper: Any) -> None:
+    if helper.pid is None:  # it was not started
+        return
+    helper.terminate()
+    helper.join(_END_S)
+    if helper.is_alive():
+        helper.kill()
+        helper.join()
+
+
+def _compile(
+    n_modes: int, n_orders: int, share: int, n_shares: int, waveforms: bool
+) -> None:
+    """Be a process that compiles: what it fails at, this run's process will meet, too."""
+    sys.stderr = open(os.devnull, "w")  # noqa: PTH123, SIM115
+    from ..kernels.compile_ahead import compile_share
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends it
+    gc.disable()  # takes a tenth of the time, and finds nothing
+    compile_share(n_modes, n_orders, share, n_shares, waveforms=waveforms)
 
 
 def _import_kernels() -> None:

@@ -22,7 +22,7 @@ from dotpe_exec.cli import main
 from dotpe_exec.cli.terminal import resume_command, with_option_names
 from dotpe_exec.kernels import compiling
 from dotpe_exec.monitor import PROGRESS_LOGGER, Monitor
-from dotpe_exec.stages.warmup import say_compiling
+from dotpe_exec.stages.warmup import compiling_ahead
 
 OPTIONS = {"n_ext": "--n-ext", "seed": "--seed", "resume": "--resume", "psds": "--psd",
            "overwrite": "--overwrite", "rundir": "--rundir"}  # fmt: skip
@@ -187,7 +187,8 @@ class Kept:
 def test_compiling_is_said_when_it_happens(monkeypatch, kept, n):
     monkeypatch.setattr(compiling, "_caches", [Kept(kept), Kept(kept), None])
     listener = Listener()
-    say_compiling(listener)
+    with compiling_ahead(listener, 1):
+        pass
     assert len(listener.said) == n
     assert all("compiling, once" in text for text in listener.said)
 

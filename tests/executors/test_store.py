@@ -51,7 +51,7 @@ def test_any_array_comes_back_as_it_was(shared_store, array):
 
 def test_loaded_arrays_are_shared_maps_and_cannot_be_written(store):
     loaded = store.put(np.arange(10.0)).load()
-    assert isinstance(loaded, np.memmap)
+    assert isinstance(loaded.base, np.memmap)
     with pytest.raises(ValueError, match="read-only"):
         loaded[0] = 1
 

@@ -9,12 +9,15 @@ import pkgutil
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 from numba.core.registry import CPUDispatcher
 
 import dotpe_exec.kernels
+from dotpe_exec.banks.config import read_config
+from dotpe_exec.kernels.coherent_norms import phase_orders
 from dotpe_exec.kernels.distance import DistanceTable, sample_distance
 
 # Begins scripts that run in interpreters of their own: tells what is compiled there.
@@ -173,17 +176,95 @@ def test_installation_that_cannot_be_written_keeps_compiled_code_with_the_user(t
     assert list(home.rglob("trigonometry.cos_sin-*.nbi"))
 
 
+COMPILE_AHEAD = """
+from dotpe_exec.kernels.compile_ahead import compile_share
+compile_share({n_modes}, {n_orders}, waveforms=True)
+print(json.dumps(compiled.names))
+"""
+
+MAKE_WAVEFORMS = """
+from dotpe_exec.banks.config import approximant_modes
+from dotpe_exec.banks.prior import Proposal
+from dotpe_exec.waveforms import ModeGenerator, generate_waveform_set
+generator = ModeGenerator(
+    "IMRPhenomXPHM", tuple(approximant_modes("IMRPhenomXPHM", "test")), 50.0,
+    np.geomspace(20.0, 900.0, 24), "fast",
+)
+rows = Proposal((5.0, 60.0), 0.05, -1.7).draw(20, np.random.default_rng(0))
+assert "fast" in generate_waveform_set(generator, rows).ways_i
+print(json.dumps([n for n in compiled.names if "<lambda>" not in n]))
+"""
+
+
 @pytest.mark.slow
-def test_workers_find_all_compiled_code_in_the_cache(golden, tmp_path):
-    run_script(RUN_WITH_TWO_WORKERS, golden, tmp_path, NUMBA_CACHE_DIR=tmp_path / "cache")
-    workers = list(tmp_path.glob("worker_*.json"))
-    assert workers
-    for path in workers:
-        assert json.loads(path.read_text()) == []
-    by_parent = json.loads((tmp_path / "parent.json").read_text())
-    for name in ("decide", "_reach_at_phases", "_pair_values", "_marginalized_lnlike"):
-        # Once: neither read-only nor memory-mapped arrays are another type.
-        assert by_parent.count(name) == 1
+def test_all_that_a_run_needs_is_compiled_ahead(golden, tmp_path):
+    cache = {"NUMBA_CACHE_DIR": tmp_path / "cache"}
+    m_arr = read_config(golden / "bank_0/bank_config.json").m_arr
+    script = COMPILE_AHEAD.format(n_modes=len(m_arr), n_orders=len(phase_orders(m_arr)))
+    ahead = json.loads(run_script(script, **cache))
+    # Once: neither read-only nor memory-mapped arrays are another type.
+    assert ahead.count("decide") == ahead.count("_reach_at_phases") == 1
+    run_script(RUN_WITH_TWO_WORKERS, golden, tmp_path, **cache)
+    ours = {name.rpartition(".")[2] for name in kernel_dispatchers()}
+    processes = [*tmp_path.glob("worker_*.json"), tmp_path / "parent.json"]
+    assert len(processes) > 1
+    for path in processes:
+        missing = ours & set(json.loads(path.read_text()))
+        assert not missing, "add a line for each to kernels/compile_ahead.py"
+    assert not ours & set(json.loads(run_script(MAKE_WAVEFORMS, **cache)))
+
+
+CALL_WHEN_TOLD = """
+from dotpe_exec.kernels.trigonometry import cos_sin
+print(cos_sin._cache._claim_path, flush=True)
+sys.stdin.readline()
+cos_sin(0.0)
+print(json.dumps(compiled.names))
+"""
+
+
+def test_what_another_process_compiles_is_waited_for(tmp_path):
+    fcntl = pytest.importorskip("fcntl")
+    with subprocess.Popen(
+        [sys.executable, "-c", LISTEN + CALL_WHEN_TOLD],
+        env={**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        claim = Path(process.stdout.readline().strip())
+        with claim.open("w") as file:  # as another process would
+            fcntl.flock(file, fcntl.LOCK_EX)
+            process.stdin.write("go\n")
+            process.stdin.flush()
+            with pytest.raises(subprocess.TimeoutExpired):
+                process.wait(1.0)
+            other = json.loads(run_script(ANOTHER_FUNCTION, NUMBA_CACHE_DIR=tmp_path))
+            assert "cube_root" in other  # nobody waits for that one
+        assert json.loads(process.stdout.readline()) == ["cos_sin"]
+        assert process.wait(60) == 0
+    assert not list(tmp_path.rglob("*.lock"))
+
+
+ANOTHER_FUNCTION = """
+from dotpe_exec.kernels.cube_roots import cube_root
+cube_root(8.0)
+print(json.dumps(compiled.names))
+"""
+
+CALL_WITH_A_WRONG_TYPE = """
+from numba.core.errors import TypingError
+from dotpe_exec.kernels.trigonometry import cos_sin
+try:
+    cos_sin("0")
+except TypingError:
+    print(json.dumps([str(p) for p in pathlib.Path(sys.argv[1]).rglob("*.lock")]))
+"""
+
+
+def test_function_that_cannot_be_compiled_keeps_nobody_waiting(tmp_path):
+    found = run_script(CALL_WITH_A_WRONG_TYPE, tmp_path, NUMBA_CACHE_DIR=tmp_path)
+    assert json.loads(found) == []
 
 
 USE_A_KERNEL = """

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+import subprocess
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -15,8 +18,9 @@ from dotpe_exec.executors.process import ProcessExecutor
 from dotpe_exec.executors.serial import SerialExecutor
 from dotpe_exec.executors.store import ArrayStore
 from dotpe_exec.executors.task import Task
+from dotpe_exec.monitor import Monitor
 from dotpe_exec.stages import warmup
-from dotpe_exec.stages.warmup import start_workers
+from dotpe_exec.stages.warmup import compiling_ahead, start_workers
 
 
 @pytest.fixture
@@ -75,3 +79,72 @@ def test_executors_of_the_caller_and_serial_ones_get_nothing(monkeypatch):
     with ThreadPoolExecutor(1) as pool:
         start_workers(ForeignExecutor(pool, 1))
     assert not calls
+
+
+FIRST_RUN = """
+import json, multiprocessing, pathlib, sys, time
+from dotpe_exec.monitor import Monitor
+from dotpe_exec.stages.warmup import compiling_ahead
+from dotpe_exec.stages import warmup
+warmup.usable_cores = lambda: 2
+cache = pathlib.Path(sys.argv[1])
+with compiling_ahead(Monitor(progress=False), 1, (2,)):
+    helpers = multiprocessing.active_children()
+    deadline = time.monotonic() + 60
+    while not list(cache.rglob("*.nbi")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+alive = [helper.is_alive() for helper in helpers]
+print(json.dumps([len(list(cache.rglob("*.nbi"))), alive]))
+"""
+
+
+def test_first_run_compiles_in_a_process_that_ends_with_it(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", FIRST_RUN, str(tmp_path)],
+        env={**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    n_kept, alive = json.loads(done.stdout)
+    assert n_kept >= 1
+    assert alive == [False]
+
+
+class NeverStarted:
+    pid = None
+
+    def start(self):
+        pass
+
+
+class RecordedContext:
+    def __init__(self):
+        self.arguments = []
+
+    def Process(self, target, args, daemon):
+        self.arguments.append(args)
+        return NeverStarted()
+
+
+@pytest.mark.parametrize(
+    ("n_workers", "cores", "n_helpers"), [(1, 8, 1), (2, 2, 2), (32, 32, 3), (4, 1, 0)]
+)
+def test_as_many_processes_compile_as_there_are_workers_and_cores(
+    monkeypatch, n_workers, cores, n_helpers
+):
+    from dotpe_exec.executors import spawning
+    from dotpe_exec.kernels import compiling
+
+    context = RecordedContext()
+    monkeypatch.setattr(spawning, "Context", lambda: context)
+    monkeypatch.setattr(compiling, "is_to_compile", lambda: True)
+    monkeypatch.setattr(warmup, "usable_cores", lambda: cores)
+    with (
+        Monitor(progress=False) as monitor,
+        compiling_ahead(monitor, n_workers, (1, 2, 3, 4)),
+    ):
+        pass
+    shares = [(share, n_helpers) for share in range(n_helpers)]
+    assert [arguments[2:4] for arguments in context.arguments] == shares
+    assert all(arguments[:2] == (4, 4) for arguments in context.arguments)
