@@ -35,6 +35,7 @@ from ..kernels.weights import (
     ln_mean_and_error,
     temper,
 )
+from .around import proposals_around
 from .draws import Draws, Prior, Produced, Progress
 
 N_PILOT, PILOT_SHARE = 4096, 0.25
@@ -82,6 +83,13 @@ COLLAPSE = 0.5
 likelihood adapts anew: it may be far too high where it was not adapted to. Final ones
 alone make the result, so this biases nothing."""
 
+STUCK_ROUNDS, STUCK_BETA = 12, 0.3
+"""If after so many rounds of learning the likelihood still has to be tempered by more than
+so much, draws from the prior say too little about where the posterior is."""
+
+MISSED = 10.0
+"""So much more in ln likelihood than all points has one that they have missed."""
+
 LEARN_BUDGET = 0.5
 """Share of all points that learning may take."""
 
@@ -124,6 +132,8 @@ class Explorer:
     pilot : (n, n_dim) and (n,) float, optional
         Points to learn from first, and ln of prior over the density that they were drawn
         from, instead of draws from the prior. No part of the result.
+    start_k : (n_dim,) float, optional
+        A point that fits well, to look around at where learning is stuck.
     report : callable, optional
         Told of the progress after each round.
     """
@@ -136,6 +146,7 @@ class Explorer:
         *,
         max_points: int,
         pilot: tuple[np.ndarray, np.ndarray] | None = None,
+        start_k: np.ndarray | None = None,
         report: Callable[[Progress], None] = lambda progress: None,
     ):
         self.prior = prior
@@ -143,6 +154,7 @@ class Explorer:
         self.rng = rng
         self.max_points = max_points
         self.pilot = pilot
+        self.start_k = start_k
         self.report = report
         self.history: list[Progress] = []
         self.draws: Draws | None = None
@@ -152,6 +164,7 @@ class Explorer:
         self._beta = 0.0
         self._efficiency = 0.0
         self._adapted_at = 0.0
+        self._tempers_weights = False
 
     @property
     def n_drawn(self) -> int:
@@ -171,22 +184,31 @@ class Explorer:
         while self._n_learning < MAX_ROUNDS:
             counting = self._n_effective()
             self._adapt_if_due(counting)
-            room = int(LEARN_BUDGET * self.max_points) - self.n_drawn
+            room = self._room_to_learn()
             if (self._beta == 1.0 and counting >= LEARNT) or room <= 0:
-                break
+                if not self._misses_start():
+                    break
+                self._look_around_start()
+                continue
             self._round(min(self._next_size(), room))
             self._n_learning = len(self.draws.sizes)
             self._report("learning", self.draws.lnlike_i + self.draws.ln_ratio())
+            if self._n_learning > STUCK_ROUNDS and (
+                self._beta < STUCK_BETA or self._misses_start()
+            ):
+                self._look_around_start()
         self._n_learning = len(self.draws.sizes)
         return self.draws
 
-    def go_on_with(self, likelihood: Likelihood) -> Draws:
+    def go_on_with(self, likelihood: Likelihood, start_k: np.ndarray | None) -> Draws:
         """Take another likelihood, much like the one so far, and learn on with it.
 
         What may matter of what was drawn is evaluated again. :meth:`learn` comes first.
         """
-        self.likelihood = likelihood
+        self.likelihood, self.start_k = likelihood, start_k
         self._adapt(self._n_effective())
+        if self._beta < 1.0:
+            self._look_around_start()
         return self.learn()
 
     def produce(self, n_effective: float) -> Produced:
@@ -266,6 +288,43 @@ class Explorer:
         self._adapted_at = effective_number_of_ln(draws.lnlike_i + draws.ln_ratio())
         return draws
 
+    def _room_to_learn(self) -> int:
+        return int(LEARN_BUDGET * self.max_points) - self.n_drawn
+
+    def _misses_start(self) -> bool:
+        """Return whether the point that fits well is far above all that were drawn."""
+        draws = self.draws
+        assert draws is not None
+        if self.start_k is None or self._room_to_learn() < N_FIRST:
+            return False
+        lnlike = float(self.likelihood(self.start_k[None])[0])
+        return lnlike > float(np.max(draws.lnlike_i)) + MISSED
+
+    def _look_around_start(self) -> None:
+        """Once, draw a round of points around the one that fits well, and go on from there.
+
+        From then on whole weights are tempered, for which few points near the maximum count
+        for more than many draws from the prior.
+        """
+        draws = self.draws
+        assert draws is not None
+        start_k, self.start_k = self.start_k, None
+        if start_k is None or self._room_to_learn() < N_FIRST:
+            return
+        near_ik = start_k[None]
+        rough_i = np.nan_to_num(self.likelihood.rough(near_ik), nan=-np.inf)
+        self.likelihood.adapt(
+            np.concatenate([draws.z_ik, near_ik]),
+            np.concatenate([draws.lnlike_i, rough_i]),
+            np.concatenate([draws.ln_ratio(), np.zeros(1)]),
+        )
+        with OneThread():
+            mixture = proposals_around(self.likelihood, start_k)
+        if mixture is not None:
+            self._tempers_weights = True
+            self._draw_and_evaluate(mixture, N_FIRST)
+            self._adapt(self._n_effective())
+
     def _adapt(self, counting: float) -> None:
         """Let the likelihood adapt, and evaluate the points that may matter again."""
         draws = self.draws
@@ -273,9 +332,16 @@ class Explorer:
         ln_ratio_i = draws.ln_ratio()
         self.likelihood.adapt(draws.z_ik, draws.lnlike_i, ln_ratio_i)
         self._adapted_at = counting
-        tempered_i, _ = temper(draws.lnlike_i, ln_ratio_i, MIN_EFFECTIVE)
+        tempered_i, _ = self._tempered(draws.lnlike_i, ln_ratio_i)
         chosen = np.flatnonzero(tempered_i > np.max(tempered_i) - NEGLIGIBLE_DROP)
         self._evaluate(draws, chosen)
+
+    def _tempered(
+        self, lnlike_i: np.ndarray, ln_ratio_i: np.ndarray
+    ) -> tuple[np.ndarray, float]:
+        if self._tempers_weights:
+            return temper(lnlike_i + ln_ratio_i, np.zeros(len(lnlike_i)), MIN_EFFECTIVE)
+        return temper(lnlike_i, ln_ratio_i, MIN_EFFECTIVE)
 
     def _evaluate(self, draws: Draws, chosen: np.ndarray) -> None:
         lnlike_i = self.likelihood(draws.z_ik[chosen])
@@ -285,9 +351,13 @@ class Explorer:
     def _round(self, size: int) -> None:
         draws = self.draws
         assert draws is not None
+        self._draw_and_evaluate(self._proposal(len(draws.sizes)), size)
+
+    def _draw_and_evaluate(self, mixture: GaussianMixture, size: int) -> None:
+        draws = self.draws
+        assert draws is not None
         number = len(draws.sizes)
         self._known_t.append(max(self._n_effective(), 1.0))
-        mixture = self._proposal(number)
         with OneThread():  # the same bits however many threads there are
             z_ik = mixture.draw(size, self.rng("draw", number))
             draws.add(mixture, z_ik, self.prior)
@@ -300,8 +370,7 @@ class Explorer:
         draws = self.draws
         assert draws is not None
         with OneThread():
-            ln_ratio_i = draws.ln_ratio()
-            ln_weight_i, self._beta = temper(draws.lnlike_i, ln_ratio_i, MIN_EFFECTIVE)
+            ln_weight_i, self._beta = self._tempered(draws.lnlike_i, draws.ln_ratio())
             fitted = self._fit(ln_weight_i, "fit", label)
             known_i = np.where(draws.lnlike_i > -np.inf, draws.lnlike_i, 0.0)
             half_i = ln_weight_i - 0.5 * self._beta * known_i

@@ -5,15 +5,16 @@ from __future__ import annotations
 import math
 from typing import Any
 
-RANGE_FACTOR = 1.5
-"""How far the range extends to both sides of the best template, and is widened."""
+RANGE_FACTOR, FROM = 1.5, 6.0
+"""How far the range extends to both sides of the best template, and is widened: by this
+factor from a chirp mass on, and by less below, where signals are long and chirp masses are
+known better, in proportion to the number of cycles."""
 
 
 def range_around(mchirp: float) -> tuple[float, float]:
     """Return a range of chirp masses around one, to two digits [solar masses]."""
-    return _rounded(mchirp / RANGE_FACTOR, math.floor), _rounded(
-        mchirp * RANGE_FACTOR, math.ceil
-    )
+    factor = _factor(mchirp)
+    return _rounded(mchirp / factor, math.floor), _rounded(mchirp * factor, math.ceil)
 
 
 def widened(
@@ -22,9 +23,13 @@ def widened(
     """Return a range that extends further at one end or both [solar masses]."""
     low, high = mchirp_range
     return (
-        _rounded(low / RANGE_FACTOR, math.floor) if below else low,
-        _rounded(high * RANGE_FACTOR, math.ceil) if above else high,
+        _rounded(low / _factor(low), math.floor) if below else low,
+        _rounded(high * _factor(high), math.ceil) if above else high,
     )
+
+
+def _factor(mchirp: float) -> float:
+    return 1 + (RANGE_FACTOR - 1) * min(mchirp / FROM, 1.0) ** (5 / 3)
 
 
 def _rounded(value: float, to_integer: Any) -> float:

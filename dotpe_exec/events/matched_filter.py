@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -15,10 +16,24 @@ if TYPE_CHECKING:
     from cogwheel.data import EventData
 
 LOWEST, HIGHEST = 4.0, 120.0
-"""Chirp masses searched [solar masses]: from a light black hole and a heavy neutron star
-to what hardly enters the detectors' band."""
+"""Chirp masses searched in any data [solar masses]: from light black holes to what hardly
+enters the detectors' band."""
+
+LIGHTEST, LONG_ENOUGH = 1.0, 30.0
+"""Two light neutron stars [solar masses]: searched down to this in data so long [s], as
+those are of which such signals are to be analysed."""
 
 N_TEMPLATES = 384
+
+LONGEST, CYCLES = 24.0, 4.0
+"""Light signals are matched with their last seconds, so many, by templates that differ in
+so many cycles: enough to see which are worth looking at more closely."""
+
+N_NODES = 1024
+"""Frequencies at which their waveforms are made; between them they are interpolated."""
+
+N_CLOSER, PARTS = 8, 4
+"""How many of the templates are looked at more closely, and by how many smaller steps."""
 
 MASS_RATIO = 0.7
 """Of the templates; they do not spin."""
@@ -48,34 +63,99 @@ def search_template(
     event_data: EventData,
     approximant: str,
     f_ref: float,
-    mchirp_range: tuple[float, float] = (LOWEST, HIGHEST),
+    mchirp_range: tuple[float, float] | None = None,
 ) -> BestTemplate:
     """Return the best of a ladder of templates.
 
     Rungs are dense where signals are long: half of them at equal steps of the logarithm,
-    half at equal steps of the inverse.
+    half at equal steps of the inverse; below :data:`LOWEST` by cycles.
+
+    Parameters
+    ----------
+    event_data : cogwheel.data.EventData
+    approximant : str
+    f_ref : float
+        [Hz]
+    mchirp_range : (float, float), optional
+        [solar masses]; default: all that can be in data of this length.
 
     Raises
     ------
     InputError
         None of the templates could be generated.
     """
-    low, high = mchirp_range
+    low, high = mchirp_range or (lightest_in(event_data), HIGHEST)
+    found = []
+    if high > LOWEST:
+        found.append(_search_heavy(event_data, approximant, f_ref, max(low, LOWEST), high))
+    if low < LOWEST:
+        found.append(_search_light(event_data, approximant, f_ref, low, min(high, LOWEST)))
+    made = [best for best in found if best is not None]
+    if not made:
+        raise InputError(
+            f"{approximant} could generate none of the templates to find the event's chirp "
+            "mass with; give mchirp_range, par_dic_0 and pn_phase_tol"
+        )
+    return max(made, key=lambda best: best.lnlike)
+
+
+def lightest_in(event_data: EventData) -> float:
+    """Return the lowest chirp mass that is searched in data of a length."""
+    return LIGHTEST if 1 / event_data.df >= LONG_ENOUGH else LOWEST
+
+
+def _search_heavy(
+    event_data: EventData, approximant: str, f_ref: float, low: float, high: float
+) -> BestTemplate | None:
     n = N_TEMPLATES // 2
     mchirp_i = np.unique(
         np.concatenate([np.geomspace(low, high, n), 1 / np.linspace(1 / high, 1 / low, n)])
     )
-    q = MASS_RATIO
-    m1_i = primary_mass(mchirp_i, q)
+    return best_template(event_data, _templates(mchirp_i), approximant, f_ref)
+
+
+def _search_light(
+    event_data: EventData, approximant: str, f_ref: float, low: float, high: float
+) -> BestTemplate | None:
+    """Return the best template of light signals: on a coarse ladder, then more closely.
+
+    A step of the ladder is one of ln chirp mass by ``CYCLES`` of the Newtonian number of
+    cycles in the band; signals that last longer than ``LONGEST`` are matched from the
+    frequency on from which they do not.
+    """
+    edges = np.geomspace(low, high, 1 + int(np.ceil(np.log(high / low) / np.log(1.5))))
+    tried: list[tuple[float, float, float, _Stretch]] = []  # ln L, ln chirp mass, step
+    for lightest, heaviest in itertools.pairwise(edges):
+        stretch = _Stretch(event_data, lightest, (-0.1, 0.1), longest=LONGEST)
+        x = np.pi * _GM_SUN_C3 * lightest * stretch.fmin
+        step = CYCLES / (5 / 3 / (32 * np.pi) * x ** (-5 / 3))
+        n_i = max(int(np.ceil(np.log(heaviest / lightest) / step)), 1)
+        ln_i = np.log(lightest) + np.log(heaviest / lightest) * np.arange(n_i + 1) / n_i
+        lnlike_i = stretch.lnlikes(_templates(np.exp(ln_i)), approximant, f_ref)
+        known = np.isfinite(lnlike_i)
+        tried += [
+            (lnlike, ln_mchirp, step, stretch)
+            for lnlike, ln_mchirp in zip(lnlike_i[known], ln_i[known], strict=True)
+        ]
+    tried.sort(key=lambda one: -one[0])
+    best = None
+    nearer = np.arange(1 - PARTS, PARTS) / PARTS
+    for _, ln_mchirp, step, stretch in tried[:N_CLOSER]:
+        mchirp_j = np.clip(np.exp(ln_mchirp + step * nearer), low, high)
+        lnlike_j = stretch.lnlikes(_templates(mchirp_j), approximant, f_ref)
+        if not np.isfinite(lnlike_j).any():
+            continue
+        j = int(np.nanargmax(lnlike_j))
+        if best is None or lnlike_j[j] > best.lnlike:
+            best = BestTemplate(float(mchirp_j[j]), float(lnlike_j[j]))
+    return best
+
+
+def _templates(mchirp_i: np.ndarray) -> np.ndarray:
+    """Return m1, m2, s1z, s2z of templates, (n, 4)."""
+    m1_i = primary_mass(mchirp_i, MASS_RATIO)
     zero = np.zeros(len(mchirp_i))
-    templates = np.stack([m1_i, q * m1_i, zero, zero], axis=1)
-    found = best_template(event_data, templates, approximant, f_ref)
-    if found is None:
-        raise InputError(
-            f"{approximant} could generate none of {len(templates)} templates to find the "
-            "event's chirp mass with; give mchirp_range, par_dic_0 and pn_phase_tol"
-        )
-    return found
+    return np.stack([m1_i, MASS_RATIO * m1_i, zero, zero], axis=1)
 
 
 @dataclass(frozen=True)
@@ -126,9 +206,8 @@ def find_trigger(
         None of the templates could be generated.
     """
     found = search_template(event_data, approximant, f_ref)
-    m1 = primary_mass(found.mchirp, MASS_RATIO)
     stretch = _Stretch(event_data, found.mchirp, time_range)
-    template = np.array([m1, MASS_RATIO * m1, 0.0, 0.0])
+    (template,) = _templates(np.array([found.mchirp]))
     snr_dt = stretch.snrs(template, approximant, f_ref)
     names = event_data.detector_names
     times = event_data.tgps + time_range[0] + np.arange(snr_dt.shape[1]) * stretch.dt
@@ -180,12 +259,20 @@ class _Stretch:
     """
 
     def __init__(
-        self, event_data: EventData, mchirp_min: float, time_range: tuple[float, float]
+        self,
+        event_data: EventData,
+        mchirp_min: float,
+        time_range: tuple[float, float],
+        longest: float = np.inf,
     ):
         fmin = max(event_data.fbounds[0], event_data.df)
         # Newtonian time to coalescence, with a margin.
         mass = _GM_SUN_C3 * mchirp_min
         length = 5 / 256 * (np.pi * fmin) ** (-8 / 3) * mass ** (-5 / 3)
+        if length > longest:
+            fmin, length = fmin * (length / longest) ** (3 / 8), longest
+        self._interpolate = np.isfinite(longest)
+        self.fmin = float(fmin)
         after = max(time_range[1], 0.0) + 0.4
         duration = min(1.2 * length + 0.5 - time_range[0] + after, 1 / event_data.df)
         dt = event_data.times[1]
@@ -254,13 +341,37 @@ class _Stretch:
         fixed: dict[str, Any] = DEFAULT_PARS | {
             "d_luminosity": 1.0, "phi_ref": 0.0, "iota": 0.0, "f_ref": f_ref,
         }  # fmt: skip
+        frequencies = self._frequencies
+        if self._interpolate:
+            frequencies = np.geomspace(frequencies[0], frequencies[-1], N_NODES)
         for values in templates:
             par_dic = fixed | dict(zip(("m1", "m2", "s1z", "s2z"), values, strict=True))
             try:
-                h_f = generator.get_hplus_hcross(self._frequencies, par_dic)[0]
+                h_f = generator.get_hplus_hcross(frequencies, par_dic)[0]
             except (RuntimeError, ValueError):
                 h_f = None  # Outside of the approximant's domain
+            if h_f is not None and self._interpolate:
+                h_f = self._on_grid(frequencies, h_f, chirp_mass(*values[:2]))
             yield h_f
+
+    def _on_grid(
+        self, nodes: np.ndarray, h_n: np.ndarray, mchirp: float
+    ) -> np.ndarray | None:
+        """Return a long waveform on the grid from its values at few frequencies.
+
+        What is left of its phase after the Newtonian one changes slowly.
+        """
+        from scipy.interpolate import CubicSpline
+
+        if not np.all(np.isfinite(h_n)) or not np.any(h_n):
+            return None
+        mass = np.pi * _GM_SUN_C3 * mchirp
+        rest_n = h_n * np.exp(-1j * _newtonian(mass * nodes))
+        phase_n = np.unwrap(np.angle(rest_n))
+        amplitude_f, phase_f = CubicSpline(nodes, np.stack([np.abs(h_n), phase_n]), axis=1)(
+            self._frequencies
+        )
+        return amplitude_f * np.exp(1j * (phase_f + _newtonian(mass * self._frequencies)))
 
     def _snrs(self, h_f: np.ndarray) -> np.ndarray | None:
         """Return |(d|h)| / (h|h)^(1/2) (n_d, n_t), None where a detector sees nothing."""
@@ -273,3 +384,8 @@ class _Stretch:
         spectrum[:, self._f_slice] = self._blued_df * h_f.conj()
         d_h_dt = 4 * self._df * self._n_samples * np.fft.ifft(spectrum)[:, self._times]
         return np.abs(d_h_dt) / np.sqrt(h_h_d)[:, np.newaxis]
+
+
+def _newtonian(x: np.ndarray) -> np.ndarray:
+    """Return the leading term of a waveform's phase in cogwheel's convention [rad]."""
+    return -3 / 128 * x ** (-5 / 3)

@@ -13,7 +13,7 @@ from ..banks.own_prior import OwnPrior, own_prior
 from ..digests import array_digest
 from ..errors import InputError
 from ..events.bins import LARGEST_PN_PHASE_TOL, pn_bins, pn_phase_tol_for
-from ..events.matched_filter import HIGHEST, LOWEST, BestTemplate, search_template
+from ..events.matched_filter import BestTemplate, search_template
 from ..monitor import Monitor
 from ..seeds import generator
 from .infer_arguments import InferArguments
@@ -113,12 +113,7 @@ def best_template_for(
     ends = arguments.mchirp_range
     if None not in (ends, arguments.par_dic_0, arguments.pn_phase_tol):
         return None
-    return search_template(
-        event_data,
-        arguments.approximant,
-        arguments.f_ref,
-        (LOWEST, HIGHEST) if ends is None else ends,
-    )
+    return search_template(event_data, arguments.approximant, arguments.f_ref, ends)
 
 
 def mchirp_range_for(

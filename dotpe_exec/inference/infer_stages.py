@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..adaptive.around import REACH
 from ..adaptive.bank import AdaptedBank
 from ..adaptive.coordinates import PriorCoordinates
 from ..adaptive.draws import Draws, Produced, Progress
@@ -36,6 +37,7 @@ from ..stages.warmup import start_workers
 from ..verdict import MAX_PARETO_K, judge
 from ..warned import warn
 from ..waveforms import generation_way
+from ..waveforms.parameters import PARAMETERS
 from .bank_pilot import BankPilot
 from .infer_arguments import BANK_ID, InferArguments
 from .infer_event import (
@@ -174,7 +176,7 @@ def infer_stages(
         save_posterior(reference.posterior, directory.path)
         likelihood = likelihood.around(reference, f"{attempt}-{number}-")
         with monitor.stage("learning"):
-            draws = explorer.go_on_with(likelihood)
+            draws = explorer.go_on_with(likelihood, _start(coordinates, reference))
 
     target = arguments.n_effective
     n_ext = N_EXT if arguments.n_ext is None else arguments.n_ext
@@ -279,8 +281,19 @@ def _explorer(
         rng,
         max_points=arguments.max_waveforms,
         pilot=first,
+        start_k=_start(coordinates, likelihood.reference),
         report=tell,
     )
+
+
+def _start(coordinates: PriorCoordinates, reference: Reference) -> np.ndarray | None:
+    """Return the coordinates of the reference waveform; None if the prior excludes it."""
+    par_dic = reference.par_dic_0
+    parameters_k = np.array([par_dic[name] for name in PARAMETERS])
+    start_k = coordinates.of_parameters(parameters_k[None])[0]
+    if not np.isfinite(start_k).all():
+        return None
+    return np.clip(start_k, -REACH, REACH)
 
 
 def _produce(explorer: Explorer, n_effective: float) -> Produced:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from dotpe_exec.adaptive.explorer import N_FIRST, PRIOR_SHARE, Explorer
+from dotpe_exec.adaptive.explorer import N_FIRST, PRIOR_SHARE, STUCK_ROUNDS, Explorer
 from dotpe_exec.kernels.importance import effective_size
 from dotpe_exec.kernels.pareto import pareto_k
 from dotpe_exec.kernels.weights import (
@@ -238,3 +238,29 @@ def test_a_pilot_from_elsewhere_does_not_bias():
     points = explorer.produce(1000)
     ln_evidence, error = ln_mean_and_error(points.ln_weights())
     assert ln_evidence == pytest.approx(likelihood.ln_evidence, abs=4 * error)
+
+
+def test_a_peak_that_draws_from_the_prior_do_not_lead_to_is_found_from_a_point():
+    """A posterior e^45 times smaller than the prior, and noise that hides the way there."""
+
+    class Rugged(Gaussians):
+        def __call__(self, z_ik):
+            bumps_i = 40 * np.sin(29 * z_ik).prod(axis=1)
+            return np.maximum(super().__call__(z_ik), bumps_i)
+
+    centre_k = np.linspace(-1, 1, 9)
+    likelihood = Rugged([centre_k], 0.01, ln_height=250.0)
+    explorer = Explorer(
+        Normal(9),
+        likelihood,
+        lambda *path: generator(4, *path),
+        max_points=40000,
+        start_k=centre_k + 0.003,
+    )
+    explorer.learn()
+    # Draws from the prior led nowhere.
+    assert explorer.history[STUCK_ROUNDS - 2].ln_evidence < 50
+    points = explorer.produce(1000)
+    ln_evidence, error = ln_mean_and_error(points.ln_weights())
+    assert ln_evidence == pytest.approx(likelihood.ln_evidence, abs=4 * error)
+    assert error < 0.05
