@@ -22,7 +22,7 @@ import numpy as np
 
 from ..digests import array_digest
 from ..errors import InputError, MissingFileError
-from ..validation import check_path
+from ..validation import check_path, short
 from .strain import detector_letters
 
 N_NODES = 10
@@ -105,19 +105,19 @@ def read_envelopes(
     """
     if correction not in CORRECTIONS:
         raise InputError(
-            f"calibration_correction is {correction!r}, expected 'data' or 'template'"
+            f"calibration_correction is {short(correction)}, expected 'data' or 'template'"
         )
     if not isinstance(envelopes, Mapping) or not envelopes:
         raise InputError(
             "calibration is a dictionary from detectors to envelope files, "
-            f"found {envelopes!r}"
+            f"found {short(envelopes)}"
         )
     read = {}
     for name, path in envelopes.items():
         letters = detector_letters(name)
         if len(letters) != 1 or letters[0] not in detectors:
             raise InputError(
-                f"calibration has the detector {name!r}, expected some of "
+                f"calibration has the detector {short(name)}, expected some of "
                 f"{', '.join(detectors)}"
             )
         check_path(f"calibration of {name}", path)

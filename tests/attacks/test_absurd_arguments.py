@@ -48,7 +48,7 @@ def attacked(event, tmp_path, monkeypatch):
         raise WorkStarted
 
     monkeypatch.setattr(infer_entry, "infer_stages", begin)
-    monkeypatch.setattr(build, "_generate_blocks", begin)
+    monkeypatch.setattr(build, "generate_blocks", begin)
     monkeypatch.chdir(tmp_path)
     folder = Path("made")
     bank = {
