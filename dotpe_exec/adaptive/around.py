@@ -18,7 +18,7 @@ REACH = 2.5
 prior has an edge, and the posterior is rather within."""
 
 STEPS = 3.0 ** -np.arange(12)
-"""Of the differences: the largest is chosen over which the likelihood falls by little."""
+"""Of the differences: the largest is chosen up to which the likelihood changes little."""
 
 DROP = 2.0
 """What is little, in ln likelihood."""
@@ -53,6 +53,8 @@ def proposals_around(
     sides_sjk = values[1:].reshape(len(STEPS), 2, n_k)
     with np.errstate(invalid="ignore"):
         small_sk = np.abs(sides_sjk - centre).max(axis=1) < DROP
+    # Farther out it may come back: another maximum says nothing of this one.
+    small_sk = np.logical_and.accumulate(small_sk[::-1])[::-1]
     # The largest step, the smallest where none is small enough (or has a model).
     step_k = STEPS[np.where(small_sk.any(axis=0), small_sk.argmax(axis=0), -1)]
     moves_kk = step_k[:, None] * unit_kk

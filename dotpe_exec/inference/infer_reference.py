@@ -20,6 +20,7 @@ from ..executors.threads import OneThread
 from ..monitor import Monitor
 from ..stages.reference import Reference, find_reference
 from ..stages.reliability import bestfit_lnlike
+from ..stages.standardize import sidereal_time
 from ..verdict import MAX_REFERENCE_DEFICIT
 from ..waveforms.parameters import PARAMETERS
 from .infer_arguments import InferArguments
@@ -122,7 +123,7 @@ def _best_samples(
     found = _fitted(likelihood, parameters_ik)
     table = likelihood.placed.samples.table
     reference = likelihood.reference.par_dic_0
-    gmst = _sidereal_time(likelihood.event_data.tgps)
+    gmst = sidereal_time(likelihood.event_data.tgps)
     starts = []
     for i in np.argsort(-found.lnlike_i, kind="stable")[:N_STARTS]:
         at = table.iloc[int(found.e_i[i])]
@@ -164,9 +165,3 @@ def _fitted(likelihood: EventLikelihood, parameters_ik: np.ndarray) -> BestFits:
         )
     ]
     return results[0]
-
-
-def _sidereal_time(tgps: float) -> float:
-    import lal
-
-    return float(lal.GreenwichMeanSiderealTime(tgps))

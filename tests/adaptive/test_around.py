@@ -44,6 +44,19 @@ def test_components_differ_in_how_wide_they_are_at_most():
     assert widest_c == pytest.approx([1 / least for least in PRECISIONS], rel=0.01)
 
 
+def test_another_maximum_does_not_make_this_one_wide():
+    centre_k = np.zeros(3)
+
+    def lnlike(z_ik):
+        one = gaussian(np.diag([1e4, 1e4, 1e4]), centre_k)
+        others = [gaussian(np.diag([1e4, 1e4, 1e4]), [s, 0.0, 0.0]) for s in (-1.0, 1.0)]
+        return np.max([one(z_ik), *(other(z_ik) for other in others)], axis=0)
+
+    found = proposals_around(lnlike, centre_k)
+    covariance_kk = found.factor_ckl[0] @ found.factor_ckl[0].T
+    assert np.diag(covariance_kk) == pytest.approx(np.full(3, 1e-4), rel=0.05)
+
+
 def test_edges_of_the_model_count_as_flat():
     """NaN, where there is no model, in some of the corners and sides."""
 
