@@ -85,8 +85,8 @@ alone make the result, so this biases nothing."""
 
 STUCK_ROUNDS, STUCK_BETA = 12, 0.3
 """If after so many rounds of learning the likelihood still has to be tempered by more than
-so much, draws from the prior say too little about where the posterior is. Learning that
-led somewhere had 0.8 after nine rounds; one that did not, 0.05 after twelve and after 27."""
+so much, draws from the prior say too little about where the posterior is. Learning that led
+somewhere had 0.8 after nine rounds; one that did not, 0.05 after twelve and after 27."""
 
 MISSED = 10.0
 """So much more in ln likelihood than all points has one that they have missed."""
