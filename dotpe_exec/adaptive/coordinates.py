@@ -75,6 +75,21 @@ class PriorCoordinates:
         """Number of coordinates: 9, or 5 without precession."""
         return 5 if self.aligned_spins else 9
 
+    @property
+    def determined(self) -> list[tuple[int, tuple[int, ...]]]:
+        """Coordinates that the data say most of, given others, and which others.
+
+        The chirp mass given all others; the effective spin given all but the chirp mass.
+        Those that matter most come first.
+        """
+        others = tuple(range(3, self.n_dim))
+        return [(0, (1, 2, *others)), (2, (1, *others))]
+
+    @property
+    def mirrored(self) -> int:
+        """The cosine of the inclination: orbits seen from above and from below."""
+        return 4
+
     def draw(self, n: int, rng: np.random.Generator) -> np.ndarray:
         """Return ``n`` draws from the prior, (n, n_dim)."""
         return rng.standard_normal((n, self.n_dim))

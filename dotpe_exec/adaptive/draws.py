@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
 
-from ..kernels.mixture import GaussianMixture
+from ..kernels.draws import systematic_draw
 
 
 class Prior(Protocol):
@@ -17,11 +18,91 @@ class Prior(Protocol):
     def n_dim(self) -> int:
         """Number of dimensions."""
 
+    @property
+    def determined(self) -> list[tuple[int, tuple[int, ...]]]:
+        """Coordinates that a likelihood says most of, given others, and which others.
+
+        Where there are several, the first are not among the others of the later ones.
+        """
+
+    @property
+    def mirrored(self) -> int:
+        """The coordinate that a likelihood tells the sign of worst."""
+
     def draw(self, n: int, rng: np.random.Generator) -> np.ndarray:
         """Return ``n`` draws, (n, n_dim)."""
 
     def ln_prior(self, z_ik: np.ndarray) -> np.ndarray:
         """Return ln of the density, (n,)."""
+
+
+class Density(Protocol):
+    """What points are drawn from."""
+
+    def ln_density(self, z_ik: np.ndarray) -> np.ndarray:
+        """Return ln of the density, (n,)."""
+
+    def draw(self, n: int, rng: np.random.Generator) -> np.ndarray:
+        """Return ``n`` draws, (n, n_dim)."""
+
+
+@dataclass(frozen=True)
+class Mirrored:
+    """A density with the sign of a coordinate changed.
+
+    Parameters
+    ----------
+    density : Density
+    coordinate : int
+    """
+
+    density: Density
+    coordinate: int
+
+    def ln_density(self, z_ik: np.ndarray) -> np.ndarray:
+        """Return ln of the density, (n,)."""
+        return self.density.ln_density(self._mirror(z_ik))
+
+    def draw(self, n: int, rng: np.random.Generator) -> np.ndarray:
+        """Return ``n`` draws, (n, n_dim)."""
+        return self._mirror(self.density.draw(n, rng))
+
+    def _mirror(self, z_ik: np.ndarray) -> np.ndarray:
+        mirrored_ik = np.array(z_ik)
+        mirrored_ik[:, self.coordinate] *= -1
+        return mirrored_ik
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """A mixture of densities.
+
+    Parameters
+    ----------
+    parts : sequence of (float, Density)
+        Each with its share; they sum to one.
+    """
+
+    parts: Sequence[tuple[float, Density]]
+
+    def ln_density(self, z_ik: np.ndarray) -> np.ndarray:
+        """Return ln of the density, (n,)."""
+        ln_i = np.full(len(z_ik), -np.inf)
+        for share, density in self.parts:
+            ln_i = np.logaddexp(ln_i, np.log(share) + density.ln_density(z_ik))
+        return ln_i
+
+    def draw(self, n: int, rng: np.random.Generator) -> np.ndarray:
+        """Return ``n`` draws, (n, n_dim), shared out among the parts systematically."""
+        share_p = np.array([share for share, _ in self.parts])
+        part_i = systematic_draw(n * share_p / share_p.sum(), rng.random())
+        counts_p = np.bincount(part_i, minlength=len(self.parts))
+        return np.concatenate(
+            [
+                density.draw(int(count), rng)
+                for count, (_, density) in zip(counts_p, self.parts, strict=True)
+            ]
+        )
 
 
 @dataclass
@@ -37,7 +118,7 @@ class Draws:
         Where there is no model: the likelihood is zero there.
     sizes : list of int
         Number of points of each round; the first is the pilot.
-    mixtures : list of GaussianMixture
+    proposals : list of Density
         Of the rounds after the pilot.
     ln_density_ti : list of (n,) float
         ln of the density of each round's proposal at all points.
@@ -48,7 +129,7 @@ class Draws:
     ln_prior_i: np.ndarray
     failed_i: np.ndarray
     sizes: list[int]
-    mixtures: list[GaussianMixture] = field(default_factory=list)
+    proposals: list[Density] = field(default_factory=list)
     ln_density_ti: list[np.ndarray] = field(default_factory=list)
 
     def __len__(self) -> int:
@@ -62,21 +143,21 @@ class Draws:
             ln_mixture_i = np.logaddexp(ln_mixture_i, share + ln_density_i)
         return self.ln_prior_i - ln_mixture_i
 
-    def add(self, mixture: GaussianMixture, z_ik: np.ndarray, prior: Prior) -> None:
+    def add(self, proposal: Density, z_ik: np.ndarray, prior: Prior) -> None:
         """Add a round's points, their likelihoods still unknown (-inf)."""
         ln_prior_i = prior.ln_prior(z_ik)
         self.ln_density_ti = [
             np.concatenate([known_i, some.ln_density(z_ik) if some else ln_prior_i])
             for known_i, some in zip(
-                self.ln_density_ti, [None, *self.mixtures], strict=True
+                self.ln_density_ti, [None, *self.proposals], strict=True
             )
         ]
         self.z_ik = np.concatenate([self.z_ik, z_ik])
         self.ln_prior_i = np.concatenate([self.ln_prior_i, ln_prior_i])
         self.lnlike_i = np.concatenate([self.lnlike_i, np.full(len(z_ik), -np.inf)])
         self.failed_i = np.concatenate([self.failed_i, np.zeros(len(z_ik), dtype=bool)])
-        self.ln_density_ti.append(mixture.ln_density(self.z_ik))
-        self.mixtures.append(mixture)
+        self.ln_density_ti.append(proposal.ln_density(self.z_ik))
+        self.proposals.append(proposal)
         self.sizes.append(len(z_ik))
 
 

@@ -28,7 +28,8 @@ import numpy as np
 
 from ..executors.threads import OneThread
 from ..kernels.importance import effective_size
-from ..kernels.mixture import GaussianMixture, combine, fit_mixture, standard_normal
+from ..kernels.mixture import combine, fit_mixture, standard_normal
+from ..kernels.shear import ShearedMixture, fit_shear
 from ..kernels.weights import (
     bounded_weights,
     effective_number_of_ln,
@@ -36,7 +37,7 @@ from ..kernels.weights import (
     temper,
 )
 from .around import proposals_around
-from .draws import Draws, Prior, Produced, Progress
+from .draws import Density, Draws, Mirrored, Prior, Produced, Progress, Proposal
 
 N_PILOT, PILOT_SHARE = 4096, 0.25
 """Draws from the prior to begin with: at most, and of all that may be drawn."""
@@ -62,13 +63,20 @@ MIN_EFFECTIVE = 60.0
 COMPONENTS_PER_ROOT, MAX_COMPONENTS = 0.4, 32
 """Components of a mixture: so many times the square root of the points that count."""
 
-FITTED_SHARE, TEMPERED_SHARE, PRIOR_SHARE = 0.67, 0.15, 0.02
-"""What a round's points are drawn from: the fitted mixture, a mixture fitted to the square
-root of the likelihood, the prior; and the mixture with wider components. The mixture alone
-has tails that are much too light: single points in them would decide."""
+MIRRORED_SHARE, PRIOR_SHARE = 0.03, 0.02
+"""Of a round's points, what is drawn from the fitted mixture as seen in a mirror (where a
+few per cent of the posterior may be that no point has met), and from the prior."""
 
-WIDE_SHARES = {1.4: 0.12, 2.5: 0.04}
-"""Shares of wider components, by how much wider they are."""
+TEMPERED = ((0.5, 0.15), (0.3, 0.07))
+"""Powers of the likelihood, and for what share of a round's points a mixture is fitted to
+it. The mixture fitted to the whole has tails that are much too light: single points in them
+would decide. Of five finished explorations, the efficiency of a mixture fitted to half of
+the points, on the other half, was 1 to 6% with the first power alone where it went worst,
+and 2 to 28% with both."""
+
+WIDTHS = ((1.0, 0.57), (1.4, 0.12), (2.5, 0.04))
+"""How much wider than fitted the mixture's components are, and for what share of a round's
+points."""
 
 ADAPT_FACTOR = 3.0
 """While learning, the likelihood adapts when so many times as many points count as when it
@@ -228,7 +236,7 @@ class Explorer:
             unbounded = effective_number_of_ln(done.ln_weights())
             missing = 1.02 * (n_effective - counting) / max(self._efficiency, 0.05)
             # As many as the mixture deserves, as in learning.
-            most = np.clip(PER_EFFECTIVE * self._n_effective(), N_FIRST, N_PRODUCED)
+            most = np.clip(PER_EFFECTIVE * self._n_counting(), N_FIRST, N_PRODUCED)
             self._round(min(int(np.clip(missing, N_FIRST, most)), room))
             ln_weight_i = self._produced().ln_weights()
             if effective_number_of_ln(ln_weight_i) < COLLAPSE * max(
@@ -247,7 +255,7 @@ class Explorer:
         ln_ratio_i = np.zeros(len(draws) - first)
         size_t = np.array(draws.sizes[self._n_learning :], dtype=float)
         known_t = np.array(self._known_t[self._n_learning :])
-        share_t = size_t * known_t / (known_t + HALF_KNOWN)
+        share_t = size_t * (known_t / (known_t + HALF_KNOWN)) ** 2
         # Of all points of a round, over the number of points of all rounds.
         ln_share_t = np.log(share_t / np.sum(share_t) * np.sum(size_t) / size_t)
         for t, ln_share in enumerate(ln_share_t, start=self._n_learning):
@@ -320,10 +328,10 @@ class Explorer:
             np.concatenate([draws.ln_ratio(), np.zeros(1)]),
         )
         with OneThread():
-            mixture = proposals_around(self.likelihood, start_k)
-        if mixture is not None:
+            proposal = proposals_around(self.likelihood, start_k)
+        if proposal is not None:
             self._tempers_weights = True
-            self._draw_and_evaluate(mixture, N_FIRST)
+            self._draw_and_evaluate(proposal, N_FIRST)
             self._adapt(self._n_effective())
 
     def _adapt(self, counting: float) -> None:
@@ -340,6 +348,13 @@ class Explorer:
     def _tempered(
         self, lnlike_i: np.ndarray, ln_ratio_i: np.ndarray
     ) -> tuple[np.ndarray, float]:
+        """Return ln weights to fit to, and the power that the likelihood is taken to."""
+        bounded_i = bounded_weights(lnlike_i + ln_ratio_i)
+        if effective_size(bounded_i) >= LEARNT:
+            # Many count, but perhaps for a few that outweigh them: a fit to those alone
+            # would be of no use.
+            with np.errstate(divide="ignore"):
+                return np.log(bounded_i), 1.0
         if self._tempers_weights:
             return temper(lnlike_i + ln_ratio_i, np.zeros(len(lnlike_i)), MIN_EFFECTIVE)
         return temper(lnlike_i, ln_ratio_i, MIN_EFFECTIVE)
@@ -354,19 +369,19 @@ class Explorer:
         assert draws is not None
         self._draw_and_evaluate(self._proposal(len(draws.sizes)), size)
 
-    def _draw_and_evaluate(self, mixture: GaussianMixture, size: int) -> None:
+    def _draw_and_evaluate(self, proposal: Density, size: int) -> None:
         draws = self.draws
         assert draws is not None
         number = len(draws.sizes)
-        self._known_t.append(max(self._n_effective(), 1.0))
+        self._known_t.append(max(self._n_counting(), 1.0))
         with OneThread():  # the same bits however many threads there are
-            z_ik = mixture.draw(size, self.rng("draw", number))
-            draws.add(mixture, z_ik, self.prior)
+            z_ik = proposal.draw(size, self.rng("draw", number))
+            draws.add(proposal, z_ik, self.prior)
         self._evaluate(draws, np.arange(len(draws) - size, len(draws)))
         own_i = draws.lnlike_i + draws.ln_prior_i - draws.ln_density_ti[-1]
         self._efficiency = effective_number_of_ln(own_i[-size:]) / size
 
-    def _proposal(self, label: str | int) -> GaussianMixture:
+    def _proposal(self, label: str | int) -> Proposal:
         """Return what is to be drawn from next."""
         draws = self.draws
         assert draws is not None
@@ -374,25 +389,42 @@ class Explorer:
             ln_weight_i, self._beta = self._tempered(draws.lnlike_i, draws.ln_ratio())
             fitted = self._fit(ln_weight_i, "fit", label)
             known_i = np.where(draws.lnlike_i > -np.inf, draws.lnlike_i, 0.0)
-            half_i = ln_weight_i - 0.5 * self._beta * known_i
-            tempered = self._fit(half_i, "tempered fit", label)
-        self._n_components = len(fitted.share_c)
-        return combine(
+            tempered = [
+                (
+                    share,
+                    self._fit(
+                        ln_weight_i - (1 - power) * self._beta * known_i,
+                        f"fit to the power {power:g}",
+                        label,
+                    ),
+                )
+                for power, share in TEMPERED
+            ]
+        narrow, shear = fitted.mixture, fitted.shear
+        self._n_components = len(narrow.share_c)
+        share = sum(part for _, part in WIDTHS)
+        widths = combine([(part / share, narrow.widened(by)) for by, part in WIDTHS])
+        return Proposal(
             [
-                (FITTED_SHARE, fitted),
-                *((part, fitted.widened(by)) for by, part in WIDE_SHARES.items()),
-                (TEMPERED_SHARE, tempered),
+                (share, ShearedMixture(widths, shear)),
+                (MIRRORED_SHARE, Mirrored(fitted, self.prior.mirrored)),
+                *tempered,
                 (PRIOR_SHARE, standard_normal(self.prior.n_dim)),
             ]
         )
 
-    def _fit(self, ln_weight_i: np.ndarray, *label: str | int) -> GaussianMixture:
-        assert self.draws is not None
+    def _fit(self, ln_weight_i: np.ndarray, *label: str | int) -> ShearedMixture:
+        draws = self.draws
+        assert draws is not None
         counting = effective_number_of_ln(ln_weight_i)
         n_c = int(np.clip(COMPONENTS_PER_ROOT * np.sqrt(counting), 1, MAX_COMPONENTS))
         weight_i = np.exp(ln_weight_i - np.max(ln_weight_i))
         weight_i[weight_i < 1e-9] = 0.0
-        return fit_mixture(self.draws.z_ik, weight_i, n_c, self.rng(*label))
+        shear = fit_shear(draws.z_ik, weight_i, self.prior.determined)
+        straight_ik = shear.straight(draws.z_ik)
+        return ShearedMixture(
+            fit_mixture(straight_ik, weight_i, n_c, self.rng(*label)), shear
+        )
 
     def _report(self, part: str, ln_weight_i: np.ndarray) -> None:
         ln_evidence, error = ln_mean_and_error(ln_weight_i)
@@ -414,6 +446,11 @@ class Explorer:
     def _n_effective(self) -> float:
         assert self.draws is not None
         return effective_number_of_ln(self.draws.lnlike_i + self.draws.ln_ratio())
+
+    def _n_counting(self) -> float:
+        """Return how many points count if none has more than a bounded share."""
+        assert self.draws is not None
+        return _bounded_effective(self.draws.lnlike_i + self.draws.ln_ratio())
 
     def _next_size(self) -> int:
         """Return how many points the next round of learning draws."""

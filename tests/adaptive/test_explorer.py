@@ -18,8 +18,11 @@ from dotpe_exec.seeds import generator
 class Normal:
     """A standard normal prior."""
 
+    mirrored = 0
+
     def __init__(self, n_dim):
         self.n_dim = n_dim
+        self.determined = [(1, (0, *range(2, n_dim)))]
 
     def draw(self, n, rng):
         return rng.standard_normal((n, self.n_dim))
@@ -96,6 +99,60 @@ def test_both_of_two_peaks_are_found():
     assert left == pytest.approx(expected, abs=0.05)
 
 
+def test_a_curved_sheet_takes_few_points():
+    """As a long signal's: one coordinate known to a hundredth of what it is without."""
+
+    class Sheet(Gaussians):
+        def __call__(self, z_ik):
+            y_ik = z_ik - np.linspace(-0.5, 0.5, 9)
+            y_ik[:, 1] -= 0.5 * z_ik[:, 0] ** 2 + 0.3 * z_ik[:, 2] * z_ik[:, 3]
+            return 40 - 0.5 * np.sum((y_ik / self.width) ** 2, axis=1)
+
+    likelihood = Sheet(np.zeros((1, 9)), np.array([0.6, 0.006, *[0.6] * 7]))
+    explorer, points = explore(likelihood, 9, seed=13, n_effective=2000)
+    assert explorer.n_drawn < 40000
+    assert explorer.history[-1].efficiency > 0.2
+    # Its evidence, from draws of all but the narrow coordinate.
+    rng = np.random.default_rng(0)
+    width, others = likelihood.width, np.r_[0, 2:9]
+    variance_o = 1 / (1 + width[others] ** -2)
+    mean_o = np.linspace(-0.5, 0.5, 9)[others] / width[others] ** 2 * variance_o
+    z_ik = np.zeros((200000, 9))
+    z_ik[:, others] = mean_o + np.sqrt(variance_o) * rng.standard_normal((200000, 8))
+    narrow_i = -0.375 + 0.5 * z_ik[:, 0] ** 2 + 0.3 * z_ik[:, 2] * z_ik[:, 3]
+    share = np.mean(np.exp(-0.5 * narrow_i**2 / (1 + width[1] ** 2)))
+    centre_o = np.linspace(-0.5, 0.5, 9)[others]
+    expected = (
+        40
+        + np.log(share * np.prod(width))
+        - 0.5 * np.sum(np.log1p(width**2))
+        - 0.5 * np.sum(centre_o**2 / (1 + width[others] ** 2))
+    )
+    ln_evidence, error = ln_mean_and_error(points.ln_weights())
+    assert ln_evidence == pytest.approx(expected, abs=4 * error)
+
+
+def test_what_only_the_mirror_shows_is_found():
+    """A second peak that one in a hundred thousand draws from the prior meets."""
+    centre_k = np.array([1.5, *np.linspace(-1, 1, 5)])
+    likelihood = Gaussians([centre_k, centre_k * [-1, 1, 1, 1, 1, 1]], 0.12)
+    _, points = explore(likelihood, 6, seed=14, n_effective=2000)
+    weight_i = np.exp(points.ln_weights() - points.ln_weights().max())
+    left = weight_i[points.z_ik[:, 0] < 0].sum() / weight_i.sum()
+    assert left == pytest.approx(0.5, abs=0.06)
+
+
+def test_one_heavy_point_does_not_decide_what_is_drawn_next():
+    explorer, _ = explore(Gaussians([[1.0, 0, 0]], 0.2), 3, seed=15, n_effective=3000)
+    before = explorer._proposal("before")
+    explorer.draws.lnlike_i[np.argmax(explorer.draws.lnlike_i)] += 12
+    after = explorer._proposal("after")
+    assert explorer.history[-1].beta == 1
+    z_ik = before.draw(4000, np.random.default_rng(0))
+    difference_i = after.ln_density(z_ik) - before.ln_density(z_ik)
+    assert np.mean(np.abs(difference_i)) < 0.3
+
+
 def test_a_likelihood_that_is_far_too_high_at_a_point_is_adapted_to_it():
     class Spiked(Gaussians):
         n_spikes = 0
@@ -117,7 +174,8 @@ def test_a_likelihood_that_is_far_too_high_at_a_point_is_adapted_to_it():
 def test_progress_counts_as_the_end_does():
     """One heavy point neither sets progress back nor makes a round larger."""
     explorer, _ = explore(Gaussians([[1.0, 0, 0]], 0.2), 3, seed=12, n_effective=8000)
-    explorer.draws.lnlike_i[np.argmax(explorer.draws.lnlike_i)] += 8
+    first = len(explorer.draws) - len(explorer._produced())
+    explorer.draws.lnlike_i[first + np.argmax(explorer.draws.lnlike_i[first:])] += 8
     ln_weight_i = explorer._produced().ln_weights()
     counting = effective_size(bounded_weights(ln_weight_i))
     assert effective_number_of_ln(ln_weight_i) < 100 < 4000 < counting
