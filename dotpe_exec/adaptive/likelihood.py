@@ -91,6 +91,12 @@ class EventLikelihood:
         workers.
     label : str
         Under which results of tasks are kept, and random numbers drawn.
+
+    Attributes
+    ----------
+    keeps_products : bool
+        Whether products of waveforms with the data are kept for :meth:`final`: not while
+        learning, which is no part of the result.
     """
 
     def __init__(
@@ -123,6 +129,7 @@ class EventLikelihood:
         self._n_calls = 0
         self._n_placed = 0
         self._placed: Placed | None = None
+        self.keeps_products = False
         self._kept: dict[bytes, tuple[Products, int]] = {}
 
     @property
@@ -167,7 +174,7 @@ class EventLikelihood:
     def __call__(self, z_ik: np.ndarray) -> np.ndarray:
         """Return ln likelihoods over the present extrinsic samples, (n,)."""
         placed = self.placed
-        keep = len(self._kept) + len(z_ik) <= MAX_KEPT
+        keep = self.keeps_products and len(self._kept) + len(z_ik) <= MAX_KEPT
         self.n_likelihoods += len(z_ik)
         return self._map(
             "likelihoods",
