@@ -65,7 +65,9 @@ def problem(tmp_path_factory):
         rough_i = likelihood.rough(z_ik)
         zero_i = np.zeros(len(z_ik))
         likelihood.adapt(z_ik, rough_i, zero_i)
-        likelihood(z_ik[:-8])  # of the last waveforms nothing is kept
+        likelihood(z_ik[-8:])  # of these nothing is kept
+        likelihood.keeps_products = True
+        likelihood(z_ik[:-8])
         extrinsic, result, ln_scale = likelihood.final(
             z_ik, rough_i, zero_i, n_ext=N_EXT, n_draws=3
         )
