@@ -35,6 +35,7 @@ from ..kernels.weights import (
     effective_number_of_ln,
     ln_mean_and_error,
     temper,
+    truncate,
 )
 from .around import proposals_around
 from .draws import Density, Draws, Mirrored, Prior, Produced, Progress, Proposal
@@ -82,8 +83,9 @@ ADAPT_FACTOR = 3.0
 """While learning, the likelihood adapts when so many times as many points count as when it
 last did."""
 
-LEARNT = 400.0
-"""Points that are to count at the end of learning. A mixture fitted to 300 is about 15%
+LEARNT, LEARNT_SHARE, MOST_LEARNT = 400.0, 0.2, 1000.0
+"""Points that are to count at the end of learning: at least, of those wanted in the result,
+and at most. A mixture fitted to 300 is about 15%
 efficient, to 1000 25%, to 3000 33%."""
 
 COLLAPSE = 0.5
@@ -138,6 +140,8 @@ class Explorer:
         From labels to a random generator: see :func:`dotpe_exec.seeds.generator`.
     max_points : int
         Never draw more.
+    n_effective : float
+        Points that are going to be wanted.
     pilot : (n, n_dim) and (n,) float, optional
         Points to learn from first, and ln of prior over the density that they were drawn
         from, instead of draws from the prior. No part of the result.
@@ -154,6 +158,7 @@ class Explorer:
         rng: Callable[..., np.random.Generator],
         *,
         max_points: int,
+        n_effective: float = 0.0,
         pilot: tuple[np.ndarray, np.ndarray] | None = None,
         start_k: np.ndarray | None = None,
         report: Callable[[Progress], None] = lambda progress: None,
@@ -162,6 +167,7 @@ class Explorer:
         self.likelihood = likelihood
         self.rng = rng
         self.max_points = max_points
+        self.learnt = float(np.clip(LEARNT_SHARE * n_effective, LEARNT, MOST_LEARNT))
         self.pilot = pilot
         self.start_k = start_k
         self.report = report
@@ -173,6 +179,7 @@ class Explorer:
         self._beta = 0.0
         self._efficiency = 0.0
         self._adapted_at = 0.0
+        self._learnt = False
         self._tempers_weights = False
 
     @property
@@ -192,9 +199,10 @@ class Explorer:
             self.draws = self._pilot()
         while self._n_learning < MAX_ROUNDS:
             counting = self._n_effective()
+            self._learnt = self._learnt or counting >= LEARNT
             self._adapt_if_due(counting)
             room = self._room_to_learn()
-            if (self._beta == 1.0 and counting >= LEARNT) or room <= 0:
+            if (self._beta == 1.0 and counting >= self.learnt) or room <= 0:
                 if not self._misses_start():
                     break
                 self._look_around_start()
@@ -349,12 +357,13 @@ class Explorer:
         self, lnlike_i: np.ndarray, ln_ratio_i: np.ndarray
     ) -> tuple[np.ndarray, float]:
         """Return ln weights to fit to, and the power that the likelihood is taken to."""
-        bounded_i = bounded_weights(lnlike_i + ln_ratio_i)
-        if effective_size(bounded_i) >= LEARNT:
+        ln_weight_i = lnlike_i + ln_ratio_i
+        if self._learnt:
             # Many count, but perhaps for a few that outweigh them: a fit to those alone
-            # would be of no use.
-            with np.errstate(divide="ignore"):
-                return np.log(bounded_i), 1.0
+            # would be of no use, and one in which they hardly count would miss them again.
+            ln_weight_i = truncate(ln_weight_i, LEARNT)
+            if effective_number_of_ln(ln_weight_i) > 0.99 * LEARNT:
+                return ln_weight_i, 1.0
         if self._tempers_weights:
             return temper(lnlike_i + ln_ratio_i, np.zeros(len(lnlike_i)), MIN_EFFECTIVE)
         return temper(lnlike_i, ln_ratio_i, MIN_EFFECTIVE)
@@ -417,6 +426,8 @@ class Explorer:
         draws = self.draws
         assert draws is not None
         counting = effective_number_of_ln(ln_weight_i)
+        if self._beta == 1.0:  # truncated weights may be of many more points
+            counting = max(counting, _bounded_effective(ln_weight_i))
         n_c = int(np.clip(COMPONENTS_PER_ROOT * np.sqrt(counting), 1, MAX_COMPONENTS))
         weight_i = np.exp(ln_weight_i - np.max(ln_weight_i))
         weight_i[weight_i < 1e-9] = 0.0
@@ -448,8 +459,10 @@ class Explorer:
         return effective_number_of_ln(self.draws.lnlike_i + self.draws.ln_ratio())
 
     def _n_counting(self) -> float:
-        """Return how many points count if none has more than a bounded share."""
+        """Return how many points count; few heavy ones do not matter once enough did."""
         assert self.draws is not None
+        if not self._learnt:
+            return self._n_effective()
         return _bounded_effective(self.draws.lnlike_i + self.draws.ln_ratio())
 
     def _next_size(self) -> int:

@@ -61,8 +61,8 @@ COUNTING_EXPLORING, COUNTING = 4.0, 8.0
 """Points that are to count in the pool from which extrinsic samples are drawn, for each of
 these: while exploring, and at the end."""
 
-MAX_KEPT = 2**16
-"""Waveforms whose products with the data are kept: some 5 kB each."""
+MAX_KEPT_BYTES = 300e6
+"""Of waveforms' products with the data that are kept: some 5 kB each."""
 
 
 @dataclass(frozen=True)
@@ -131,6 +131,7 @@ class EventLikelihood:
         self._placed: Placed | None = None
         self.keeps_products = False
         self._kept: dict[bytes, tuple[Products, int]] = {}
+        self._kept_bytes = 0
 
     @property
     def placed(self) -> Placed:
@@ -174,7 +175,7 @@ class EventLikelihood:
     def __call__(self, z_ik: np.ndarray) -> np.ndarray:
         """Return ln likelihoods over the present extrinsic samples, (n,)."""
         placed = self.placed
-        keep = self.keeps_products and len(self._kept) + len(z_ik) <= MAX_KEPT
+        keep = self.keeps_products and self._kept_bytes < MAX_KEPT_BYTES
         self.n_likelihoods += len(z_ik)
         return self._map(
             "likelihoods",
@@ -199,6 +200,7 @@ class EventLikelihood:
             ln of prior over proposal density.
         """
         self._kept.clear()
+        self._kept_bytes = 0
         self._placed = self._place(
             z_ik, lnlike_i, ln_weight_i, N_EXT_EXPLORING, COUNTING_EXPLORING
         )
@@ -338,6 +340,7 @@ class EventLikelihood:
                     z_ik[start + i].tobytes(): (result.products, i)
                     for i in range(len(result.ok_i))
                 }
+                self._kept_bytes += result.products.n_bytes
         self.n_waveforms += len(z_ik)
         return lnlike_i
 

@@ -127,6 +127,11 @@ class Products:
     dt_i: np.ndarray
     ok_i: np.ndarray
 
+    @property
+    def n_bytes(self) -> int:
+        """How much memory they take."""
+        return self.products_idcr.nbytes + self.norms_ikds.nbytes
+
     def rows(self, i: np.ndarray) -> Products:
         """Return some of them."""
         return Products(

@@ -281,6 +281,7 @@ def _explorer(
         likelihood,
         rng,
         max_points=arguments.max_waveforms,
+        n_effective=arguments.n_effective,
         pilot=first,
         start_k=_start(coordinates, likelihood.reference),
         report=tell,

@@ -42,6 +42,32 @@ def bounded_weights(ln_weight_i: np.ndarray) -> np.ndarray:
     return bounded_i
 
 
+def truncate(ln_weight_i: np.ndarray, n_effective: float) -> np.ndarray:
+    """Return ln weights with the heaviest lowered, no more than that so many count.
+
+    Parameters
+    ----------
+    ln_weight_i : (n,) float
+    n_effective : float
+        Weights that are to count at least, if as many are positive.
+
+    Returns
+    -------
+    (n,) float
+    """
+    if effective_number_of_ln(ln_weight_i) >= n_effective:
+        return ln_weight_i
+    high = float(np.max(ln_weight_i))
+    low = float(np.min(ln_weight_i[ln_weight_i > -np.inf], initial=high))
+    for _ in range(40):
+        middle = 0.5 * (low + high)
+        if effective_number_of_ln(np.minimum(ln_weight_i, middle)) >= n_effective:
+            low = middle
+        else:
+            high = middle
+    return np.minimum(ln_weight_i, low)
+
+
 def ln_mean_and_error(ln_weight_i: np.ndarray) -> tuple[float, float]:
     """Return ln of the mean of weights given by their ln, and its standard error."""
     largest = float(np.max(ln_weight_i, initial=-np.inf))

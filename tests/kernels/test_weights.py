@@ -9,6 +9,7 @@ from dotpe_exec.kernels.weights import (
     effective_number_of_ln,
     ln_mean_and_error,
     temper,
+    truncate,
 )
 
 
@@ -41,3 +42,24 @@ def test_temper_leaves_enough_alone():
     ln_weight_i, beta = temper(lnlike_i, np.zeros(500), 60.0)
     assert beta == 1
     np.testing.assert_array_equal(ln_weight_i, lnlike_i)
+
+
+@given(st.integers(0, 999), st.integers(1, 5), st.floats(5, 50))
+def test_truncate_lowers_the_heaviest_no_more_than_needed(seed, n_heavy, by):
+    ln_weight_i = 0.1 * np.random.default_rng(seed).normal(size=500)
+    ln_weight_i[-50:] = -np.inf
+    ln_weight_i[:n_heavy] += by
+    lowered_i = truncate(ln_weight_i, 200.0)
+    assert effective_number_of_ln(lowered_i) == pytest.approx(200, rel=1e-3)
+    np.testing.assert_array_equal(lowered_i[n_heavy:], ln_weight_i[n_heavy:])
+
+
+def test_truncate_leaves_enough_alone():
+    ln_weight_i = np.random.default_rng(5).random(500)
+    np.testing.assert_array_equal(truncate(ln_weight_i, 60.0), ln_weight_i)
+
+
+def test_truncate_makes_no_more_than_there_are():
+    ln_weight_i = np.array([0.0, 3.0, -np.inf, 9.0])
+    lowered_i = truncate(ln_weight_i, 60.0)
+    np.testing.assert_allclose(lowered_i, [0, 0, -np.inf, 0], atol=1e-9)
