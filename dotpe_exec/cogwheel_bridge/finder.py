@@ -46,7 +46,8 @@ _MAX_GENERATIONS = 40
 # Mass ratios to be tried with all modes, if their (2, 2) mode is not much worse.
 _N_ETA_RANGES = 5
 _MAX_DROP = 20.0
-
+# How far within the prior the search's mass ratios end: climbs begin there.
+_WITHIN = 0.01
 
 # Below, the rule for the range of chirp masses leads beyond its table.
 _LEAST_SNR = 2.0
@@ -74,6 +75,8 @@ class FastReferenceWaveformFinder(
     refine = True
     # The noise level near the event where it is given.
     given_asd_drift: np.ndarray | None = None
+    # Where mass ratios end.
+    q_min: float | None = None
 
     def compute_asd_drift(self, par_dic: dict, **kwargs: Any) -> np.ndarray:
         """Return ones: nothing in the search depends on it, and it costs a waveform."""
@@ -177,7 +180,7 @@ class FastReferenceWaveformFinder(
         likelihood = self._all_modes(places[0])
         best = self._climb(likelihood, places, candidates[1:], kwargs["ref_det_name"])
         if self.refine:
-            best = refine(likelihood, best, kwargs["ref_det_name"]).par_dic
+            best = refine(likelihood, best, kwargs["ref_det_name"], self.q_min).par_dic
         self._par_dic_0 = best
         if not self._mchirp_range:
             self.set_mchirp_range()
@@ -203,7 +206,7 @@ class FastReferenceWaveformFinder(
         """
         settler = Settler(self)
         best = settler.settle()
-        low, high = self.eta_range
+        low, high = self._eta_range()
         best_in_range = best[0], min(max(best[1], low), high), best[2]
         edges = np.linspace(low, high, _N_ETA_RANGES + 1)
         others = [
@@ -219,8 +222,17 @@ class FastReferenceWaveformFinder(
             if lnlike > settler.lnlike(best) - _MAX_DROP
         ]
 
+    def _eta_range(self) -> tuple[float, float]:
+        """Return the range of m1 m2 / (m1 + m2)^2."""
+        low, high = self.eta_range
+        if self.q_min is not None:
+            q = self.q_min + _WITHIN * (1 - self.q_min)
+            low = max(low, q / (1 + q) ** 2)
+            high = max(high, (low + 0.25) / 2)
+        return low, high
+
     def _bounds(self) -> np.ndarray:
-        return np.array([self.mchirp_range, self.eta_range, self.chieff_range])
+        return np.array([self.mchirp_range, self._eta_range(), self.chieff_range])
 
     def _search_intrinsic(self, seed: int) -> dict:
         """Maximise the incoherent likelihood over chirp mass, mass ratio and spin."""

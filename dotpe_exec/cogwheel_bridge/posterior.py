@@ -39,6 +39,7 @@ def make_posterior(
     refine_reference: bool | None = None,
     asd_drift: np.ndarray | None = None,
     harmonic_modes: Sequence[Sequence[int]] | None = None,
+    q_min: float | None = None,
 ) -> Posterior:
     """Return the posterior of an event, around a reference waveform given or found.
 
@@ -62,6 +63,8 @@ def make_posterior(
         The noise level near the event; default: cogwheel's estimate with the reference.
     harmonic_modes : sequence of (l, m), optional
         Of the likelihood; default: all modes of the approximant.
+    q_min : float, optional
+        Where the mass ratios of a refined reference waveform end.
 
     Returns
     -------
@@ -94,7 +97,7 @@ def make_posterior(
             if par_dic_0 is not None:
                 mchirp_guess = gw_utils.m1m2_to_mchirp(par_dic_0["m1"], par_dic_0["m2"])
             finder = _refined_finder(
-                event_data, approximant, mchirp_guess, finder_kwargs, asd_drift
+                event_data, approximant, mchirp_guess, finder_kwargs, asd_drift, q_min
             )
         elif par_dic_0 is None:
             finder = _UnrefinedFinder.from_event(
@@ -144,6 +147,7 @@ def _refined_finder(
     mchirp_guess: float | None,
     finder_kwargs: dict[str, Any],
     asd_drift: np.ndarray | None,
+    q_min: float | None,
 ) -> FastReferenceWaveformFinder:
     """Return what the search leaves behind, an injection being no part of the data."""
     if mchirp_guess is None:
@@ -159,6 +163,7 @@ def _refined_finder(
         event_data, _generator_22(event_data, approximant), start, **finder_kwargs
     )
     finder.given_asd_drift = asd_drift
+    finder.q_min = q_min
     finder.find_bestfit_pars(freeze_f_ref=f_ref is not None)
     return finder
 

@@ -34,7 +34,7 @@ _MAX_CENTRED = 6
 # At these, spins, mass differences and inclinations fold: beyond, waveforms are not trusted
 # or lack modes, and could not serve as a reference.
 MAX_SPIN = 0.99
-_MAX_MASS_DIFFERENCE = 0.9
+MAX_MASS_DIFFERENCE = 0.9
 _MIN_MASS_DIFFERENCE = 0.02
 _MAX_COS_IOTA = np.cos(0.1)
 
@@ -74,8 +74,19 @@ class Refined:
     moved: float
 
 
+def max_mass_difference(q_min: float | None) -> float:
+    """Return the largest (m1 - m2) / (m1 + m2) where mass ratios end at ``q_min``."""
+    if q_min is None:
+        return MAX_MASS_DIFFERENCE
+    widest = max((1 - q_min) / (1 + q_min), 2 * _MIN_MASS_DIFFERENCE)
+    return min(MAX_MASS_DIFFERENCE, widest)
+
+
 def refine(
-    likelihood: PhaseMaximizedLikelihood, par_dic_0: Mapping[str, float], ref_det_name: str
+    likelihood: PhaseMaximizedLikelihood,
+    par_dic_0: Mapping[str, float],
+    ref_det_name: str,
+    q_min: float | None = None,
 ) -> Refined:
     """Climb from a waveform to the next maximum for aligned spins.
 
@@ -87,12 +98,16 @@ def refine(
         Where to begin; spins in the plane are set to zero, the others to their mean.
     ref_det_name : str
         The detector whose arrival time is a coordinate: the loudest.
+    q_min : float, optional
+        Where mass ratios end.
 
     Returns
     -------
     Refined
     """
-    coordinates = Coordinates(likelihood.event_data.tgps, ref_det_name)
+    coordinates = Coordinates(
+        likelihood.event_data.tgps, ref_det_name, max_mass_difference(q_min)
+    )
     return climb_and_centre(likelihood, dict(par_dic_0) | _INPLANE, coordinates)
 
 
@@ -143,6 +158,8 @@ class Coordinates:
         GPS time of the event [s].
     ref_det_name : str
         The detector whose arrival time is a coordinate.
+    max_mass_difference : float
+        Largest (m1 - m2) / (m1 + m2).
     """
 
     steps: ClassVar[Mapping[str, float]] = _STEPS
@@ -152,8 +169,14 @@ class Coordinates:
         """How far each moves for a change that is noticed but small, (n_k,)."""
         return np.array(list(self.steps.values()))
 
-    def __init__(self, tgps: float, ref_det_name: str):
+    def __init__(
+        self,
+        tgps: float,
+        ref_det_name: str,
+        max_mass_difference: float = MAX_MASS_DIFFERENCE,
+    ):
         self._place = ref_det_name, tgps
+        self.max_mass_difference = max_mass_difference
 
     def _delay(self, ra: float, dec: float) -> float:
         name, tgps = self._place
@@ -216,7 +239,7 @@ class _Climb:
 
     def lnlike(self, place_k: np.ndarray) -> float:
         """Return the ln likelihood, maximised over phase and distance."""
-        if abs(place_k[1]) > _MAX_MASS_DIFFERENCE:
+        if abs(place_k[1]) > self._coordinates.max_mass_difference:
             return -np.inf
         try:
             return self._likelihood.maximize_phase_and_distance(self._par_dic(place_k))[0]

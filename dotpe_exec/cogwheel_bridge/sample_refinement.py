@@ -16,7 +16,13 @@ import numpy as np
 from cogwheel import waveform
 
 from .local_search import PhaseMaximizedLikelihood
-from .refinement import MAX_SPIN, Coordinates, Refined, climb_and_centre
+from .refinement import (
+    MAX_SPIN,
+    Coordinates,
+    Refined,
+    climb_and_centre,
+    max_mass_difference,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -28,7 +34,9 @@ _SPIN_STEP = 0.1
 _BODIES = ("1", "2")
 
 
-def refine_from_samples(likelihood: Any, samples: Sequence[Mapping[str, float]]) -> Refined:
+def refine_from_samples(
+    likelihood: Any, samples: Sequence[Mapping[str, float]], q_min: float | None = None
+) -> Refined:
     """Return the highest maximum of the likelihood over all parameters near samples.
 
     Parameters
@@ -38,6 +46,8 @@ def refine_from_samples(likelihood: Any, samples: Sequence[Mapping[str, float]])
     samples : sequence of dict
         Where to begin, most promising first; phase and distance do not matter. Once two
         climbs have ended at the highest maximum so far the others are not made.
+    q_min : float, optional
+        Where mass ratios end.
 
     Returns
     -------
@@ -60,7 +70,9 @@ def refine_from_samples(likelihood: Any, samples: Sequence[Mapping[str, float]])
             spline_degree=likelihood.spline_degree,
         )
         start |= around.maximize_phase_and_distance(start)[1]
-        coordinates = make(event.tgps, _loudest_detector(around))
+        coordinates = make(
+            event.tgps, _loudest_detector(around), max_mass_difference(q_min)
+        )
         found = climb_and_centre(around, start, coordinates)
         logger.debug("reference from sample %s: lnL = %s", number, found.lnlike)
         if best is None:

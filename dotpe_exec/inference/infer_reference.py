@@ -96,7 +96,7 @@ def refined_from_samples(
     from ..cogwheel_bridge import prints_logged, refine_from_samples
 
     with OneThread(), prints_logged():
-        found = refine_from_samples(posterior.likelihood, starts)
+        found = refine_from_samples(posterior.likelihood, starts, arguments.q_min)
     reference = find_reference(
         likelihood.event_data,
         bank_config,

@@ -126,6 +126,7 @@ def infer_stages(
             mchirp_guess=None if best is None else best.mchirp,
             par_dic_0=arguments.par_dic_0,
             coherent_posterior_kwargs=arguments.coherent_posterior_kwargs,
+            q_min=arguments.q_min,
         )
         save_posterior(reference.posterior, directory.path)
 

@@ -88,6 +88,7 @@ def find_reference(
     asd_drift: np.ndarray | None = None,
     coherent_posterior_kwargs: Mapping[str, Any] | None = None,
     banks: Mapping[str, Bank] | None = None,
+    q_min: float | None = None,
 ) -> Reference:
     """Find a reference waveform, unless one is given, and make the summaries.
 
@@ -118,6 +119,8 @@ def find_reference(
         and ``ref_wf_finder_kwargs`` are merged key by key.
     banks : dict of Bank, optional
         Where to look for a guess at the chirp mass if there is no other.
+    q_min : float, optional
+        Where the prior's mass ratios end, and so those of the search.
 
     Returns
     -------
@@ -156,6 +159,7 @@ def find_reference(
             refine_reference=refine_reference,
             asd_drift=asd_drift,
             harmonic_modes=bank_config.harmonic_modes,
+            q_min=q_min,
             **kwargs,
         )
         moved_by = 0.0

@@ -107,6 +107,14 @@ class TestReference:
         other = likelihood_for(event, mchirp_guess=MCHIRP)
         assert_same_reference(other, refined)
 
+    def test_lies_where_the_priors_mass_ratios_do(self, event, refined):
+        assert refined.par_dic_0["m2"] / refined.par_dic_0["m1"] < 0.8
+        within = likelihood_for(event, mchirp_guess=MCHIRP, q_min=0.85)
+        par_dic = within.par_dic_0
+        assert 0.85 <= par_dic["m2"] / par_dic["m1"] < 0.95
+        drop = refined.lnlike(refined.par_dic_0) - within.lnlike(par_dic)
+        assert -0.1 < drop < 20
+
     @pytest.mark.slow
     def test_is_better_than_the_unrefined_one(self, event, refined):
         unrefined = likelihood_for(event, mchirp_guess=MCHIRP, refine_reference=False)
