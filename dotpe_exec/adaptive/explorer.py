@@ -101,8 +101,9 @@ somewhere had 0.8 after nine rounds; one that did not, 0.05 after twelve and aft
 MISSED = 10.0
 """So much more in ln likelihood than all points has one that they have missed."""
 
-LEARN_BUDGET = 0.5
-"""Share of all points that learning may take."""
+LEARN_BUDGET, MORE_BUDGET = 0.5, 0.1
+"""Share of all points that learning may take, and more when it goes on with another
+likelihood."""
 
 ROUGH_DROP, N_ROUGH = 60.0, 2048
 """Of the draws from the prior, how far below the best rough likelihood, and how many at
@@ -179,6 +180,7 @@ class Explorer:
         self._beta = 0.0
         self._efficiency = 0.0
         self._adapted_at = 0.0
+        self._learn_budget = LEARN_BUDGET
         self._learnt = False
         self._tempers_weights = False
 
@@ -223,6 +225,7 @@ class Explorer:
         What may matter of what was drawn is evaluated again. :meth:`learn` comes first.
         """
         self.likelihood, self.start_k = likelihood, start_k
+        self._learn_budget += MORE_BUDGET
         self._adapt(self._n_effective())
         if self._beta < 1.0:
             self._look_around_start()
@@ -306,7 +309,7 @@ class Explorer:
         return draws
 
     def _room_to_learn(self) -> int:
-        return int(LEARN_BUDGET * self.max_points) - self.n_drawn
+        return int(self._learn_budget * self.max_points) - self.n_drawn
 
     def _misses_start(self) -> bool:
         """Return whether the point that fits well is far above all that were drawn."""

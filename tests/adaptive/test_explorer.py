@@ -322,3 +322,27 @@ def test_a_peak_that_draws_from_the_prior_do_not_lead_to_is_found_from_a_point()
     ln_evidence, error = ln_mean_and_error(points.ln_weights())
     assert ln_evidence == pytest.approx(likelihood.ln_evidence, abs=4 * error)
     assert error < 0.05
+
+
+def test_it_goes_on_with_another_likelihood_when_learning_took_all_it_may():
+    """As with a refined reference waveform, near a peak that the first one had missed."""
+
+    class Bumps(Gaussians):
+        def __call__(self, z_ik):
+            return 90 * np.sin(29 * z_ik).prod(axis=1)
+
+    centre_k = np.linspace(-1, 1, 6)
+    explorer = Explorer(
+        Normal(6),
+        Bumps([centre_k], 1.0),
+        lambda *path: generator(16, *path),
+        max_points=24000,
+    )
+    explorer.learn()
+    assert explorer.n_drawn >= 12000
+    likelihood = Gaussians([centre_k], 0.01, ln_height=150.0)
+    explorer.go_on_with(likelihood, centre_k + 0.003)
+    points = explorer.produce(500)
+    ln_evidence, error = ln_mean_and_error(points.ln_weights())
+    assert ln_evidence == pytest.approx(likelihood.ln_evidence, abs=4 * error)
+    assert error < 0.1
