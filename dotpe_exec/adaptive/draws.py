@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
-
-from ..kernels.draws import systematic_draw
 
 
 class Prior(Protocol):
@@ -44,65 +41,6 @@ class Density(Protocol):
 
     def draw(self, n: int, rng: np.random.Generator) -> np.ndarray:
         """Return ``n`` draws, (n, n_dim)."""
-
-
-@dataclass(frozen=True)
-class Mirrored:
-    """A density with the sign of a coordinate changed.
-
-    Parameters
-    ----------
-    density : Density
-    coordinate : int
-    """
-
-    density: Density
-    coordinate: int
-
-    def ln_density(self, z_ik: np.ndarray) -> np.ndarray:
-        """Return ln of the density, (n,)."""
-        return self.density.ln_density(self._mirror(z_ik))
-
-    def draw(self, n: int, rng: np.random.Generator) -> np.ndarray:
-        """Return ``n`` draws, (n, n_dim)."""
-        return self._mirror(self.density.draw(n, rng))
-
-    def _mirror(self, z_ik: np.ndarray) -> np.ndarray:
-        mirrored_ik = np.array(z_ik)
-        mirrored_ik[:, self.coordinate] *= -1
-        return mirrored_ik
-
-
-@dataclass(frozen=True)
-class Proposal:
-    """A mixture of densities.
-
-    Parameters
-    ----------
-    parts : sequence of (float, Density)
-        Each with its share; they sum to one.
-    """
-
-    parts: Sequence[tuple[float, Density]]
-
-    def ln_density(self, z_ik: np.ndarray) -> np.ndarray:
-        """Return ln of the density, (n,)."""
-        ln_i = np.full(len(z_ik), -np.inf)
-        for share, density in self.parts:
-            ln_i = np.logaddexp(ln_i, np.log(share) + density.ln_density(z_ik))
-        return ln_i
-
-    def draw(self, n: int, rng: np.random.Generator) -> np.ndarray:
-        """Return ``n`` draws, (n, n_dim), shared out among the parts systematically."""
-        share_p = np.array([share for share, _ in self.parts])
-        part_i = systematic_draw(n * share_p / share_p.sum(), rng.random())
-        counts_p = np.bincount(part_i, minlength=len(self.parts))
-        return np.concatenate(
-            [
-                density.draw(int(count), rng)
-                for count, (_, density) in zip(counts_p, self.parts, strict=True)
-            ]
-        )
 
 
 @dataclass

@@ -28,8 +28,6 @@ import numpy as np
 
 from ..executors.threads import OneThread
 from ..kernels.importance import effective_size
-from ..kernels.mixture import combine, fit_mixture, standard_normal
-from ..kernels.shear import ShearedMixture, fit_shear
 from ..kernels.weights import (
     bounded_weights,
     effective_number_of_ln,
@@ -38,7 +36,8 @@ from ..kernels.weights import (
     truncate,
 )
 from .around import proposals_around
-from .draws import Density, Draws, Mirrored, Prior, Produced, Progress, Proposal
+from .draws import Density, Draws, Prior, Produced, Progress
+from .proposals import MixedProposal, propose
 
 N_PILOT, PILOT_SHARE = 4096, 0.25
 """Draws from the prior to begin with: at most, and of all that may be drawn."""
@@ -60,24 +59,6 @@ event with tails, by at most 3%."""
 
 MIN_EFFECTIVE = 60.0
 """Points that count in a fit, by tempering."""
-
-COMPONENTS_PER_ROOT, MAX_COMPONENTS = 0.4, 32
-"""Components of a mixture: so many times the square root of the points that count."""
-
-MIRRORED_SHARE, PRIOR_SHARE = 0.03, 0.02
-"""Of a round's points, what is drawn from the fitted mixture as seen in a mirror (where a
-few per cent of the posterior may be that no point has met), and from the prior."""
-
-TEMPERED = ((0.5, 0.15), (0.3, 0.07))
-"""Powers of the likelihood, and for what share of a round's points a mixture is fitted to
-it. The mixture fitted to the whole has tails that are much too light: single points in them
-would decide. Of five finished explorations, the efficiency of a mixture fitted to half of
-the points, on the other half, was 1 to 6% with the first power alone where it went worst,
-and 2 to 28% with both."""
-
-WIDTHS = ((1.0, 0.57), (1.4, 0.12), (2.5, 0.04))
-"""How much wider than fitted the mixture's components are, and for what share of a round's
-points."""
 
 ADAPT_FACTOR = 3.0
 """While learning, the likelihood adapts when so many times as many points count as when it
@@ -393,52 +374,20 @@ class Explorer:
         own_i = draws.lnlike_i + draws.ln_prior_i - draws.ln_density_ti[-1]
         self._efficiency = effective_number_of_ln(own_i[-size:]) / size
 
-    def _proposal(self, label: str | int) -> Proposal:
+    def _proposal(self, label: str | int) -> MixedProposal:
         """Return what is to be drawn from next."""
         draws = self.draws
         assert draws is not None
         with OneThread():
             ln_weight_i, self._beta = self._tempered(draws.lnlike_i, draws.ln_ratio())
-            fitted = self._fit(ln_weight_i, "fit", label)
-            known_i = np.where(draws.lnlike_i > -np.inf, draws.lnlike_i, 0.0)
-            tempered = [
-                (
-                    share,
-                    self._fit(
-                        ln_weight_i - (1 - power) * self._beta * known_i,
-                        f"fit to the power {power:g}",
-                        label,
-                    ),
-                )
-                for power, share in TEMPERED
-            ]
-        narrow, shear = fitted.mixture, fitted.shear
-        self._n_components = len(narrow.share_c)
-        share = sum(part for _, part in WIDTHS)
-        widths = combine([(part / share, narrow.widened(by)) for by, part in WIDTHS])
-        return Proposal(
-            [
-                (share, ShearedMixture(widths, shear)),
-                (MIRRORED_SHARE, Mirrored(fitted, self.prior.mirrored)),
-                *tempered,
-                (PRIOR_SHARE, standard_normal(self.prior.n_dim)),
-            ]
-        )
-
-    def _fit(self, ln_weight_i: np.ndarray, *label: str | int) -> ShearedMixture:
-        draws = self.draws
-        assert draws is not None
-        counting = effective_number_of_ln(ln_weight_i)
-        if self._beta == 1.0:  # truncated weights may be of many more points
-            counting = max(counting, _bounded_effective(ln_weight_i))
-        n_c = int(np.clip(COMPONENTS_PER_ROOT * np.sqrt(counting), 1, MAX_COMPONENTS))
-        weight_i = np.exp(ln_weight_i - np.max(ln_weight_i))
-        weight_i[weight_i < 1e-9] = 0.0
-        shear = fit_shear(draws.z_ik, weight_i, self.prior.determined)
-        straight_ik = shear.straight(draws.z_ik)
-        return ShearedMixture(
-            fit_mixture(straight_ik, weight_i, n_c, self.rng(*label)), shear
-        )
+            proposal, self._n_components = propose(
+                draws,
+                self.prior,
+                ln_weight_i,
+                self._beta,
+                lambda *path: self.rng(*path, label),
+            )
+        return proposal
 
     def _report(self, part: str, ln_weight_i: np.ndarray) -> None:
         ln_evidence, error = ln_mean_and_error(ln_weight_i)
