@@ -21,6 +21,7 @@ from scipy.optimize import differential_evolution
 from scipy.stats import qmc
 
 from ..interrupts import interrupts_later
+from ..waveforms.dense import TOLERANCE
 from .generation import hplus_hcross_by_m
 from .likelihood import FastRelativeBinningLikelihood
 from .local_search import Climber, PhaseMaximizedLikelihood
@@ -71,7 +72,7 @@ class FastReferenceWaveformFinder(
     together, and at last everything is polished together on the coherent likelihood.
     """
 
-    interpolates = True
+    tolerance = TOLERANCE
     # Whether the search ends at the maximum of the likelihood, or near it.
     refine = True
     # The noise level near the event where it is given.

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 from cogwheel import gw_utils, waveform
 
-from ..waveforms.dense import dense_modes
+from ..waveforms.dense import PRECISE, TOLERANCE, dense_modes
 from ..waveforms.direct import Source, generate_modes
 
 # Frequencies from which on there are faster ways than cogwheel's.
@@ -96,6 +96,7 @@ def keep_interpolated(
     generator: waveform.WaveformGenerator,
     frequencies: np.ndarray,
     par_dic: Mapping[str, float],
+    tolerance: float = PRECISE,
 ) -> None:
     """Put a waveform on a dense grid into a generator's cache, see :mod:`.dense`.
 
@@ -103,9 +104,13 @@ def keep_interpolated(
     ----------
     generator : cogwheel.waveform.WaveformGenerator
     frequencies : (n_f,) float
-        [Hz], above zero, at least ``LEAST_DENSE`` of them.
+        [Hz], above zero; if fewer than ``LEAST_DENSE`` nothing is done.
     par_dic : dict
+    tolerance : float
+        Of :func:`.dense_modes`.
     """
+    if len(frequencies) < LEAST_DENSE:
+        return
     source = lal_source(generator, par_dic)
     if source is None:
         return
@@ -118,7 +123,7 @@ def keep_interpolated(
             "f": frequencies,
             "slow_par_vals": slow_par_vals,
             "harmonic_modes_by_m": generator._harmonic_modes_by_m,
-            "hplus_hcross_0": _interpolated(frequencies, source),
+            "hplus_hcross_0": _interpolated(frequencies, source, tolerance),
             "lalsimulation_commands": generator.lalsimulation_commands,
         }
     )
@@ -128,16 +133,16 @@ def keep_interpolated(
 def interpolated_by_m(
     generator: waveform.WaveformGenerator, frequencies: np.ndarray, par_dic: dict
 ) -> np.ndarray:
-    """Return what :func:`hplus_hcross_by_m` does, interpolated on a dense grid."""
+    """Return what :func:`hplus_hcross_by_m` does, on a dense grid to some 1e-7."""
     source = lal_source(generator, par_dic)
     if source is None or len(frequencies) < LEAST_DENSE:
         return hplus_hcross_by_m(generator, frequencies, par_dic)
-    return _interpolated(frequencies, source)
+    return _interpolated(frequencies, source, TOLERANCE)
 
 
-def _interpolated(frequencies: np.ndarray, source: Source) -> np.ndarray:
+def _interpolated(frequencies: np.ndarray, source: Source, tolerance: float) -> np.ndarray:
     h_mpf = np.empty((len(source.m_arr), 2, len(frequencies)), dtype=complex)
-    for part, h_mp_part in dense_modes(frequencies, source):
+    for part, h_mp_part in dense_modes(frequencies, source, tolerance):
         h_mpf[..., part] = h_mp_part
     return h_mpf
 

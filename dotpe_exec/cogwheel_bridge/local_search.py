@@ -9,6 +9,7 @@ from cogwheel import gw_utils, waveform
 from cogwheel.data import EventData
 from scipy.optimize import minimize
 
+from ..waveforms.dense import TOLERANCE
 from .generation import hplus_hcross_by_m
 from .likelihood import FastRelativeBinningLikelihood
 
@@ -27,7 +28,7 @@ class PhaseMaximizedLikelihood(FastRelativeBinningLikelihood):
         As for cogwheel's ``RelativeBinningLikelihood``.
     """
 
-    interpolates = True
+    tolerance = TOLERANCE
     _N_PHI = 64
 
     _same_waveform: tuple[tuple, np.ndarray, np.ndarray] | None = None

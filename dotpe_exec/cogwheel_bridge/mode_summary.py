@@ -13,7 +13,7 @@ from cogwheel.likelihood.relative_binning import BaseLinearFree, BaseRelativeBin
 from ..errors import InputError
 from ..kernels.summary import IncoherentSummary, LineFit, Summary, mode_pairs
 from ..logged_prints import prints_logged
-from .generation import N_WAVEFORMS, share_waveforms
+from .generation import N_WAVEFORMS, keep_interpolated, share_waveforms
 from .weights import FastWeights
 
 
@@ -130,8 +130,10 @@ class ModeSummary(FastWeights, BaseLinearFree):
         ):
             h0_mpb = generator.get_hplus_hcross(self.fbin, par_dic, by_m=True)
             h0_mpf = np.zeros((*h0_mpb.shape[:2], len(event.frequencies)), dtype=complex)
+            frequencies = event.frequencies[event.fslice]
+            keep_interpolated(generator, frequencies, par_dic)
             h0_mpf[..., event.fslice] = generator.get_hplus_hcross(
-                event.frequencies[event.fslice], par_dic, by_m=True
+                frequencies, par_dic, by_m=True
             )
         for m, p in zip(*np.nonzero(~np.any(h0_mpf, axis=-1)), strict=True):
             raise InputError(

@@ -13,6 +13,7 @@ import scipy.sparse
 from cogwheel.likelihood.relative_binning import BaseRelativeBinning
 
 from ..errors import InputError
+from ..waveforms.dense import PRECISE
 from .generation import LEAST_DENSE, keep_interpolated, strain_on_grid
 
 
@@ -124,9 +125,9 @@ class FastWeights(BaseRelativeBinning):
     same grid (all detectors, and each detector by itself) share them.
     """
 
-    # Whether the reference waveform may be interpolated on a dense grid: to some 1e-7,
-    # enough to find the way to another one.
-    interpolates = False
+    # Of the reference waveform on a dense grid; a search has a coarser one, enough to find
+    # the way to another reference.
+    tolerance = PRECISE
 
     def _set_splines(self) -> None:
         self._spline_basis = spline_basis(
@@ -150,8 +151,7 @@ class FastWeights(BaseRelativeBinning):
         if len(frequencies) < LEAST_DENSE:
             return super()._get_h_f(par_dic, normalize=normalize, by_m=by_m)
         # cogwheel's, with less done twice
-        if self.interpolates:
-            keep_interpolated(self.waveform_generator, frequencies, par_dic)
+        keep_interpolated(self.waveform_generator, frequencies, par_dic, self.tolerance)
         h_df = strain_on_grid(self.waveform_generator, frequencies, par_dic, by_m)
         padded_df = np.zeros((*h_df.shape[:-1], len(self.event_data.frequencies)), complex)
         padded_df[..., inside] = h_df

@@ -103,7 +103,7 @@ class TestReference:
     ):
         for module in (generation, weights):
             monkeypatch.setattr(module, "LEAST_DENSE", 1000)
-        monkeypatch.setattr(dense, "_N_NODES", 513)
+        monkeypatch.setattr(dense, "_N_NODES", {dense.TOLERANCE: 513, dense.PRECISE: 2049})
         other = likelihood_for(event, mchirp_guess=MCHIRP)
         assert_same_reference(other, refined)
 

@@ -7,7 +7,7 @@ import pytest
 
 from dotpe_exec.kernels.interpolation import interpolate_modes, midway
 from dotpe_exec.waveforms import dense
-from dotpe_exec.waveforms.dense import dense_modes
+from dotpe_exec.waveforms.dense import PRECISE, TOLERANCE, dense_modes
 from dotpe_exec.waveforms.direct import Source, generate_modes
 
 MODES = ((2, 2), (2, 1), (3, 3), (3, 2), (4, 4))
@@ -17,14 +17,20 @@ BINARY = {
 }  # fmt: skip
 ALIGNED = dict.fromkeys(("s1x_n", "s1y_n", "s2x_n", "s2y_n"), 0.0)
 
+# A binary whose angles jump at 25 Hz.
+JUMPING = {
+    "m1": 25.931, "m2": 20.705, "s1x_n": -0.01898, "s1y_n": 0.12597, "s1z": 0.98043,
+    "s2x_n": -0.19833, "s2y_n": -0.63196, "s2z": -0.5427, "iota": 1.82316,
+}  # fmt: skip
+
 
 def source(approximant="IMRPhenomXPHM", modes=MODES, **changes):
     return Source(approximant, modes, (), BINARY | changes)
 
 
-def made(frequencies_f, of):
+def made(frequencies_f, of, tolerance=TOLERANCE):
     h_mpf = np.full((len(of.m_arr), 2, len(frequencies_f)), np.nan, dtype=complex)
-    for part, part_mpf in dense_modes(frequencies_f, of):
+    for part, part_mpf in dense_modes(frequencies_f, of, tolerance):
         h_mpf[..., part] = part_mpf
     return h_mpf
 
@@ -62,17 +68,40 @@ def test_few_frequencies_are_generated():
 
 
 def test_what_cannot_be_interpolated_is_generated(monkeypatch):
-    monkeypatch.setattr(dense, "TOLERANCE", 1e-14)
+    monkeypatch.setitem(dense._N_NODES, 1e-16, 2049)
     frequencies_f = np.arange(20 * 32, 1024 * 32) / 32
     np.testing.assert_array_equal(
-        made(frequencies_f, source()), generate_modes(frequencies_f, source())
+        made(frequencies_f, source(), 1e-16), generate_modes(frequencies_f, source())
     )
+
+
+def test_a_waveform_with_which_others_are_compared_is_made_more_precisely():
+    frequencies_f = np.arange(20 * 64, 1024 * 64) / 64
+    for of in (source(), source(**ALIGNED), source(**JUMPING)):
+        h_mpf, expected = (
+            made(frequencies_f, of, PRECISE),
+            generate_modes(frequencies_f, of),
+        )
+        assert np.abs(h_mpf - expected).max() < 5 * PRECISE * np.abs(expected).max()
+        assert np.any(h_mpf != expected)  # interpolated, indeed
+
+
+def test_around_jumps_of_a_model_frequencies_are_generated():
+    frequencies_f = np.arange(20 * 64, 1024 * 64) / 64
+    of = source(**JUMPING)
+    expected = generate_modes(frequencies_f, of)
+    found = dense._smooth_modes(frequencies_f, of, TOLERANCE)
+    assert 0 < len(found.rough_r) < 1000
+    assert found.carrier_mn.shape[1] == 2049
+    h_mpf = made(frequencies_f, of)
+    np.testing.assert_array_equal(h_mpf[..., found.rough_r], expected[..., found.rough_r])
+    assert np.abs(h_mpf - expected).max() < 2e-6 * np.abs(expected).max()
 
 
 def test_more_nodes_are_taken_where_it_helps(monkeypatch):
     frequencies_f = np.arange(20 * 32, 1024 * 32) / 32
     expected = generate_modes(frequencies_f, source())
-    monkeypatch.setattr(dense, "_N_NODES", 33)
+    monkeypatch.setitem(dense._N_NODES, TOLERANCE, 33)
     found = made(frequencies_f, source())
     assert np.abs(found - expected).max() < dense.TOLERANCE * np.abs(expected).max()
     assert np.any(found != expected)
