@@ -16,10 +16,11 @@ from ..executors.phases import PhaseRunner
 from ..executors.resolve import HeldExecutor
 from ..executors.store import ArrayStore
 from ..interrupts import terminations_raise
+from ..machine import available_memory
 from ..monitor import Monitor
 from ..profiling import ProfilingRunner
 from ..rundir.files import RunFiles
-from ..stages.warmup import compiling_ahead
+from ..stages.warmup import compiling_ahead, start_workers
 from ..validation import flag
 from .arguments import RunArguments
 from .inputs import gather_inputs, problem_size
@@ -199,20 +200,27 @@ def run_multicore(
         pairs_per_task=pairs_per_task,
         e_blocksize=e_blocksize,
     )
-    inputs = gather_inputs(arguments)
-    config = fit_memory(asked, problem_size(arguments, inputs))
     with terminations_raise(), contextlib.ExitStack() as held:
-        workers = HeldExecutor(executor, config.n_procs)
+        # Before workers take some. A run that is resumed may have nothing for them to do.
+        free = None if resume else available_memory()
+        workers = HeldExecutor(executor, asked.n_procs)
         held.push(workers)
+        inputs = gather_inputs(
+            arguments, lambda: None if resume else start_workers(workers.executor)
+        )
+        config = fit_memory(asked, problem_size(arguments, inputs), free)
         run = held.enter_context(
             resolved_run(arguments, inputs, config, resume=resume, overwrite=overwrite)
         )
-        if run.config != config:
+        if run.finished:
+            return run.directory.path
+        if run.config.n_procs != asked.n_procs:
             workers.release()
             workers = HeldExecutor(executor, run.config.n_procs)
             held.push(workers)
-        if not run.finished:
-            _execute(run, workers.executor, progress=progress, profile=profile)
+        if resume or run.config.n_procs != asked.n_procs:
+            start_workers(workers.executor)
+        _execute(run, workers.executor, progress=progress, profile=profile)
     return run.directory.path
 
 

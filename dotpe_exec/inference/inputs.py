@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -60,8 +60,17 @@ class RunInputs:
         return next(iter(self.banks.values())).config
 
 
-def gather_inputs(arguments: RunArguments) -> RunInputs:
+def gather_inputs(
+    arguments: RunArguments, meanwhile: Callable[[], None] = lambda: None
+) -> RunInputs:
     """Open and check all inputs of a run.
+
+    Parameters
+    ----------
+    arguments : RunArguments
+    meanwhile : callable, optional
+        Called when all that takes little time is checked: what is left begins with a
+        second of imports.
 
     Raises
     ------
@@ -83,6 +92,7 @@ def gather_inputs(arguments: RunArguments) -> RunInputs:
         read_extrinsic_table(arguments.extrinsic_samples, arguments.n_ext)
         for path in _extrinsic_files(arguments.extrinsic_samples):
             refuse_damaged_input("extrinsic_samples", path)
+    meanwhile()
     bank_config = next(iter(banks.values())).config
     check_reference_arguments(
         bank_config, arguments.par_dic_0, arguments.coherent_posterior_kwargs

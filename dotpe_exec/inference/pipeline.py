@@ -47,7 +47,6 @@ from ..stages.sample_rows import (
 from ..stages.samples import standardize, standardized_chunks, to_frame
 from ..stages.selection import Survivors, select
 from ..stages.standardize import Standardizer
-from ..stages.warmup import start_workers
 from .inputs import RunInputs
 from .memory_model import worker_bytes_by_phase
 from .output import SampleWriter, write_extrinsic, write_survivors
@@ -60,7 +59,6 @@ STAGES = ("reference", "incoherent", "extrinsic", "coherent", "results")
 def run_stages(run: ResolvedRun, runner: PhaseRunner, monitor: Monitor) -> dict[str, Any]:
     """Do the six stages, write their results, and return the run's summary."""
     write_json(run.directory.run_kwargs, run.arguments.record())
-    start_workers(runner.executor)
     # The driver has a core for it only where others have theirs.
     if run.arguments.extrinsic_samples is None and runner.executor.n_workers > 1:
         prepare_sky(run.inputs.event.detector_names)
