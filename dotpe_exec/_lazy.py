@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Any
 
+from .gc_pause import no_collection
+
 
 def attributes_from(
     package: str, modules: Mapping[str, str]
@@ -26,7 +28,9 @@ def attributes_from(
 
     def getattr_(name: str) -> Any:
         if name in modules:
-            return getattr(import_module(f".{modules[name]}", package), name)
+            with no_collection():
+                module = import_module(f".{modules[name]}", package)
+            return getattr(module, name)
         raise AttributeError(f"module {package!r} has no attribute {name!r}")
 
     return getattr_, lambda: sorted(modules)

@@ -15,6 +15,7 @@ from ..executors.interface import Executor
 from ..executors.phases import PhaseRunner
 from ..executors.resolve import HeldExecutor
 from ..executors.store import ArrayStore
+from ..gc_pause import no_collection
 from ..interrupts import terminations_raise
 from ..machine import available_memory
 from ..monitor import Monitor
@@ -205,9 +206,10 @@ def run_multicore(
         free = None if resume else available_memory()
         workers = HeldExecutor(executor, asked.n_procs)
         held.push(workers)
-        inputs = gather_inputs(
-            arguments, lambda: None if resume else start_workers(workers.executor)
-        )
+        with no_collection():  # it imports pandas, cogwheel and LAL
+            inputs = gather_inputs(
+                arguments, lambda: None if resume else start_workers(workers.executor)
+            )
         config = fit_memory(asked, problem_size(arguments, inputs), free)
         run = held.enter_context(
             resolved_run(arguments, inputs, config, resume=resume, overwrite=overwrite)

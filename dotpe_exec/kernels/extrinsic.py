@@ -123,10 +123,11 @@ def _writable(array: np.ndarray, dtype: type) -> np.ndarray:
 def _ln_distance(overlap, norm_h, ln_distance_xy, d_max):
     """ln of likelihood marginalised over best fit over distance, linearly interpolated."""
     n_x, n_y = ln_distance_xy.shape
-    x = math.log(norm_h / (d_max * (SIGMAS + abs(overlap))))
-    y = overlap / (OVERLAP_SCALE + abs(overlap))
-    x = (x - X_MIN) / (X_MAX - X_MIN) * (n_x - 1)
-    y = (y - Y_MIN) / (Y_MAX - Y_MIN) * (n_y - 1)
+    # Reciprocals of constants are constants: divisions are most of the time here.
+    x = math.log(norm_h / (d_max * (SIGMAS + abs(overlap)))) - X_MIN
+    y = overlap / (OVERLAP_SCALE + abs(overlap)) - Y_MIN
+    x *= (1 / (X_MAX - X_MIN)) * (n_x - 1)
+    y *= (1 / (Y_MAX - Y_MIN)) * (n_y - 1)
     x = min(max(x, 0.0), n_x - 1.001)
     y = min(max(y, 0.0), n_y - 1.001)
     i, j = int(x), int(y)
@@ -135,6 +136,14 @@ def _ln_distance(overlap, norm_h, ln_distance_xy, d_max):
     low = ln_distance_xy[i, j] * (1 - y) + ln_distance_xy[i, j + 1] * y
     high = ln_distance_xy[i + 1, j] * (1 - y) + ln_distance_xy[i + 1, j + 1] * y
     return low * (1 - x) + high * x
+
+
+@kernel()
+def _lnlike_at(dh, hh, ln_distance_xy, d_max):
+    """ln of the likelihood at one phase, marginalised over distance."""
+    norm_h = math.sqrt(hh)
+    overlap = max(dh / norm_h, _OVERLAP_MIN)
+    return 0.5 * overlap**2 + _ln_distance(overlap, norm_h, ln_distance_xy, d_max)
 
 
 @kernel()
@@ -220,6 +229,8 @@ def _marginalized_lnlike(
     lnlike_q = np.full(n_q, -np.inf)
     dh_o, hh_o = np.empty(n_phi, np.float32), np.empty(n_phi, np.float32)
     bestfit_o = np.empty(n_phi, np.float32)
+    likely_o = np.empty(n_phi, np.int64)
+    lnlike_o = np.empty(n_phi)
     largest = -np.inf
     for step in range(-1, n_q):
         q = first if step < 0 else step
@@ -243,26 +254,38 @@ def _marginalized_lnlike(
                 cos_o, sin_o = cos_ko[k], sin_ko[k]
                 for o in range(n_phi):
                     hh_o[o] += real * cos_o[o] - imag * sin_o[o]
+        # Of phases at which nothing fits: zero; where there is no power: less.
+        for o in range(n_phi):
+            bestfit = np.float32(0.5) * dh_o[o] * dh_o[o] / hh_o[o]
+            bestfit = bestfit if dh_o[o] > 0 else np.float32(0)
+            bestfit_o[o] = bestfit if hh_o[o] > 0 else np.float32(-np.inf)
         best, best_o = np.float32(0), 0
         for o in range(n_phi):
-            bestfit_o[o] = np.float32(0.5) * dh_o[o] * dh_o[o] / hh_o[o]
-            if dh_o[o] > 0 and hh_o[o] > 0 and bestfit_o[o] > best:
+            if bestfit_o[o] > best:
                 best, best_o = bestfit_o[o], o
         # Distance marginalisation never exceeds the best fit over distance.
         if best + ln_weight_q[q] < largest - point_drop:
             continue
-        total, scale = 0.0, -np.inf
+        # The best phase says which of the others may matter; they are gathered first, for
+        # look-ups without a branch between them overlap in the processor.
+        least = 0.0
+        if bestfit_o[best_o] >= 0:
+            lnlike = _lnlike_at(dh_o[best_o], hh_o[best_o], ln_distance_xy, d_max)
+            least = max(lnlike - phase_drop, 0.0)
+        n_likely = 0
         for turn in range(n_phi):
-            o = (best_o + turn) % n_phi
-            if (
-                not hh_o[o] > 0
-                or (bestfit_o[o] if dh_o[o] > 0 else 0.0) < scale - phase_drop
-            ):
+            o = best_o + turn
+            o = o - n_phi if o >= n_phi else o
+            likely_o[n_likely] = o
+            n_likely += bestfit_o[o] >= least
+        for j in range(n_likely):
+            o = likely_o[j]
+            lnlike_o[j] = _lnlike_at(dh_o[o], hh_o[o], ln_distance_xy, d_max)
+        total, scale = 0.0, -np.inf
+        for j in range(n_likely):
+            if bestfit_o[likely_o[j]] < scale - phase_drop:
                 continue
-            norm_h = math.sqrt(hh_o[o])
-            overlap = max(dh_o[o] / norm_h, _OVERLAP_MIN)
-            ln_distance = _ln_distance(overlap, norm_h, ln_distance_xy, d_max)
-            lnlike = 0.5 * overlap**2 + ln_distance
+            lnlike = lnlike_o[j]
             if lnlike > scale:
                 total = total * math.exp(scale - lnlike) + 1.0
                 scale = lnlike

@@ -23,6 +23,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -173,7 +174,8 @@ def draw_extrinsic_samples(
         candidates,
         parents,
         data_handle,
-        runner.store.put(sky),
+        # Tasks ask for delays and responses, not for the positions themselves.
+        runner.store.put(replace(sky, lat_s=sky.lat_s[:0], lon_s=sky.lon_s[:0])),
         n_d=len(detector_names),
         min_effective_prior=coherent_score_min_n_effective_prior,
         seed=seed,

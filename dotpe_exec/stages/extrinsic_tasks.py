@@ -328,6 +328,10 @@ def score(task: ScoreTask) -> Score:
         n_effective_i[i] = effective_size(weights_q)
         ln_posterior = task.ln_prior_i[i] + task.ln_stand_in_i[i]
         ln_flattened = 0.5 * (task.ln_prior_i[i] - ln_evidence_i[i]) + task.ln_stand_in_i[i]
-        ln_posterior_q = np.logaddexp(ln_posterior_q, lnlike_q + ln_posterior)
-        ln_flattened_q = np.logaddexp(ln_flattened_q, lnlike_q + ln_flattened)
+        some = np.flatnonzero(lnlike_q > -np.inf)
+        for ln_sum_q, ln_factor in (
+            (ln_posterior_q, ln_posterior),
+            (ln_flattened_q, ln_flattened),
+        ):
+            ln_sum_q[some] = np.logaddexp(ln_sum_q[some], lnlike_q[some] + ln_factor)
     return Score(ln_posterior_q, ln_flattened_q, ln_evidence_i, n_effective_i)
