@@ -22,7 +22,7 @@ from scipy.stats import qmc
 
 from ..interrupts import interrupts_later
 from ..waveforms.dense import TOLERANCE
-from .generation import hplus_hcross_by_m
+from .generation import delay_on_grid, hplus_hcross_by_m
 from .likelihood import FastRelativeBinningLikelihood
 from .local_search import Climber, PhaseMaximizedLikelihood
 from .refinement import refine
@@ -93,8 +93,8 @@ class FastReferenceWaveformFinder(
         frequencies = self.event_data.frequencies
         d_h0_df = self.event_data.blued_strain * self._h0_f[0].conj()
         # One exponential of the whole grid: the others are its powers.
-        shift_f = np.exp(2j * np.pi * frequencies * self._centres_c[0])
-        step_f = np.exp(2j * np.pi * frequencies * _STEPS_PER_CENTRE * _TIME_STEP)
+        shift_f = delay_on_grid(frequencies, -self._centres_c[0])
+        step_f = delay_on_grid(frequencies, -_STEPS_PER_CENTRE * _TIME_STEP)
         self._timeseries_weights_cdb = np.empty(
             (len(self._centres_c), len(d_h0_df), len(self.fbin)), dtype=complex
         )

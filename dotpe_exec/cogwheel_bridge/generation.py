@@ -13,6 +13,8 @@ from ..waveforms.direct import Source, generate_modes
 
 # Frequencies from which on there are faster ways than cogwheel's.
 LEAST_DENSE = 20_000
+# Of these, so many at a time stay in the processor's cache.
+_BLOCK = 2**12
 # Waveforms that a likelihood and the summaries that go with it use in turn.
 N_WAVEFORMS = 6
 
@@ -152,8 +154,9 @@ def strain_on_grid(
     frequencies: np.ndarray,
     par_dic: Mapping[str, float],
     by_m: bool,
-) -> np.ndarray:
-    """Return the generator's strain at detectors (n_m?, n_d, n_f), for a dense grid.
+    h_df: np.ndarray,
+) -> None:
+    """Write the generator's strain at detectors (n_m?, n_d, n_f), for a dense grid.
 
     Parameters
     ----------
@@ -161,16 +164,48 @@ def strain_on_grid(
         As in :func:`keep_interpolated`; frequencies in equal steps.
     by_m : bool
         Whether modes are apart.
+    h_df : (n_m?, n_d, n_f) complex
+        Written.
     """
-    shape = {name: par_dic[name] for name in generator._waveform_params}
-    h_pf = generator.get_hplus_hcross(frequencies, shape, by_m)
+    h0_mpf = _kept(generator, frequencies, par_dic)
+    m_m = generator.m_arr
+    phase_m = np.exp(1j * m_m * par_dic["phi_ref"]) / par_dic["d_luminosity"]
     place = generator.detector_names, par_dic["ra"], par_dic["dec"]
     response_pd = gw_utils.fplus_fcross(*place, par_dic["psi"], generator.tgps)
     times_d = gw_utils.time_delay_from_geocenter(*place, generator.tgps)
     times_d = times_d + generator.tcoarse + par_dic["t_geocenter"]
-    h_df = np.matmul(response_pd.T, h_pf)
-    h_df *= np.array([delay_on_grid(frequencies, time) for time in times_d])
-    return h_df
+    factor_mdp = phase_m[:, np.newaxis, np.newaxis] * response_pd.T
+    if not by_m:
+        n_d = len(times_d)
+        factor_mdp = np.moveaxis(factor_mdp, 0, 1).reshape(n_d, -1)
+        h0_mpf = h0_mpf.reshape(-1, len(frequencies))
+    # Block by block: the arrays are large, and each pass over one takes its time.
+    step = frequencies[1] - frequencies[0]
+    inner_db = np.exp(-2j * np.pi * step * np.outer(times_d, np.arange(_BLOCK)))
+    for start in range(0, len(frequencies), _BLOCK):
+        part = slice(start, start + _BLOCK)
+        outer_d = np.exp(-2j * np.pi * frequencies[start] * times_d)
+        h_part = np.matmul(factor_mdp * outer_d[:, np.newaxis], h0_mpf[..., part])
+        h_part *= inner_db[:, : h_part.shape[-1]]
+        h_df[..., part] = h_part
+
+
+def _kept(
+    generator: waveform.WaveformGenerator,
+    frequencies: np.ndarray,
+    par_dic: Mapping[str, float],
+) -> np.ndarray:
+    """Return a waveform (n_m, 2, n_f) at 1 Mpc and phase 0: the cache's own, if it can."""
+    source = lal_source(generator, par_dic)
+    if source is not None:
+        slow_par_vals = np.array(
+            [source.parameters[name] for name in generator.slow_params]
+        )
+        if entry := generator._matching_cache(slow_par_vals, frequencies):
+            return entry["hplus_hcross_0"]
+    shape = {name: par_dic[name] for name in generator._waveform_params}
+    fiducial = shape | {"d_luminosity": 1.0, "phi_ref": 0.0}
+    return generator.get_hplus_hcross(frequencies, fiducial, by_m=True)
 
 
 def delay_on_grid(frequencies: np.ndarray, time: float) -> np.ndarray:

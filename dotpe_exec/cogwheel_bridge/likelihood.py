@@ -27,14 +27,8 @@ class FastRelativeBinningLikelihood(FastWeights, RelativeBinningLikelihood):
             self._h0_fbin = generator.get_strain_at_detectors(
                 self.fbin, self.par_dic_0, by_m=True
             )
-        # The ringdown is stalled without the large time shift, where h0 is smooth.
-        shift_f = np.exp(2j * np.pi * event.frequencies * event.tcoarse)
-        shift_b = np.exp(2j * np.pi * self.fbin * event.tcoarse)
-        self._h0_f *= shift_f
-        self._h0_fbin *= shift_b
-        self._stall_ringdown(self._h0_f, self._h0_fbin)
-        self._h0_f *= shift_f.conj()
-        self._h0_fbin *= shift_b.conj()
+        # Without the large time shift h0 is smooth where the ringdown is stalled.
+        self._stall_ringdown(self._h0_f, self._h0_fbin, event.tcoarse)
 
         m_inds, mprime_inds = map(np.array, generator.get_m_mprime_inds())
         n_m, n_d, _ = self._h0_f.shape

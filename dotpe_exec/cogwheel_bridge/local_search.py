@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -73,29 +74,18 @@ class PhaseMaximizedLikelihood(FastRelativeBinningLikelihood):
         if not waveform.within_bounds(fiducial):
             return -np.inf, dict(self._FIDUCIAL_CONFIGURATION)
         d_h_m, h_h_m = self._products(fiducial)
-        m_arr = self.waveform_generator.m_arr
-        m_inds, mprime_inds = self.waveform_generator.get_m_mprime_inds()
-        differences_k = m_arr[m_inds] - m_arr[mprime_inds]
-        phi_o = np.linspace(0, 2 * np.pi, self._N_PHI, endpoint=False)
-        d_h_o = (np.exp(-1j * np.outer(phi_o, m_arr)) @ d_h_m).real
-        h_h_o = (np.exp(1j * np.outer(phi_o, differences_k)) @ h_h_m).real
+        modes, differences = self._phases
+        d_h_o = (modes.turns_ok @ d_h_m).real
+        h_h_o = (differences.turns_ok @ h_h_m).real
         o = np.argmax(np.maximum(d_h_o, 0) ** 2 / h_h_o)
         if d_h_o[o] <= 0:
             return -np.inf, dict(self._FIDUCIAL_CONFIGURATION)
-        phi, d_h, h_h = phi_o[o], d_h_o[o], h_h_o[o]
+        phi, d_h, h_h = 2 * np.pi * o / self._N_PHI, d_h_o[o], h_h_o[o]
         # Newton's method for the logarithm, so that the maximum is a smooth function of
         # the other parameters; the grid is dense for modes up to m = 8.
         for _ in range(4):
-            d_h, d_h_1, d_h_2 = (
-                (np.exp(-1j * phi * m_arr) * (-1j * m_arr) ** order @ d_h_m).real
-                for order in range(3)
-            )
-            h_h, h_h_1, h_h_2 = (
-                (
-                    np.exp(1j * phi * differences_k) * (1j * differences_k) ** order @ h_h_m
-                ).real
-                for order in range(3)
-            )
+            d_h, d_h_1, d_h_2 = modes.derivatives(phi, d_h_m)
+            h_h, h_h_1, h_h_2 = differences.derivatives(phi, h_h_m)
             slope = 2 * d_h_1 / d_h - h_h_1 / h_h
             curvature = 2 * (d_h_2 / d_h - (d_h_1 / d_h) ** 2)
             curvature -= h_h_2 / h_h - (h_h_1 / h_h) ** 2
@@ -106,6 +96,16 @@ class PhaseMaximizedLikelihood(FastRelativeBinningLikelihood):
             "phi_ref": float(phi % (2 * np.pi)),
             "d_luminosity": float(h_h / d_h),
         }
+
+    @functools.cached_property
+    def _phases(self) -> tuple[_Turns, _Turns]:
+        """How modes, and products of two modes, turn with the orbital phase."""
+        m_arr = self.waveform_generator.m_arr
+        m_inds, mprime_inds = self.waveform_generator.get_m_mprime_inds()
+        return (
+            _Turns(-m_arr, self._N_PHI),
+            _Turns(m_arr[m_inds] - m_arr[mprime_inds], self._N_PHI),
+        )
 
     def _products(self, par_dic: dict) -> tuple[np.ndarray, np.ndarray]:
         """Return (d|h) by mode and (h|h) by pair of modes, complex, at phase 0 and 1 Mpc.
@@ -149,6 +149,33 @@ class PhaseMaximizedLikelihood(FastRelativeBinningLikelihood):
             np.moveaxis(h_h_ppb.reshape(n_mm, 4, n_b), 2, 1),
         )
         return terms_dmpb.reshape(*terms_dmpb.shape[:1], -1, n_b), h_h_dp.reshape(n_mm, -1)
+
+
+class _Turns:
+    """Sums of exp(i k phi) z_k over k, their real parts.
+
+    Parameters
+    ----------
+    k : (n_k,) int
+    n_phi : int
+        Of the grid of phases.
+
+    Attributes
+    ----------
+    turns_ok : (n_phi, n_k) complex
+        exp(i k phi) on the grid.
+    """
+
+    def __init__(self, k: np.ndarray, n_phi: int):
+        phi_o = np.linspace(0, 2 * np.pi, n_phi, endpoint=False)
+        self.turns_ok = np.exp(1j * np.outer(phi_o, k))
+        self._ik = 1j * k
+        # Powers of i k: of the sum itself and of its first two derivatives.
+        self._powers_rk = np.array([np.ones(len(k)), self._ik, self._ik**2])
+
+    def derivatives(self, phi: float, z_k: np.ndarray) -> list[float]:
+        """Return the sum at a phase, and its first two derivatives."""
+        return (self._powers_rk @ (np.exp(phi * self._ik) * z_k)).real.tolist()
 
 
 class Climber:

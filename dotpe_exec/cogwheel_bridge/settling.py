@@ -16,7 +16,7 @@ import numpy as np
 from cogwheel import gw_utils
 
 from .ascent import newton_maximum
-from .generation import interpolated_by_m
+from .generation import delay_on_grid, interpolated_by_m
 
 if TYPE_CHECKING:
     from .finder import FastReferenceWaveformFinder
@@ -63,7 +63,10 @@ class Settler:
         self._offsets_t, self._spacing = np.linspace(
             -_WINDOW, _WINDOW, _N_TIMES, retstep=True
         )
-        self._shifts_bt = np.exp(2j * np.pi * np.outer(finder.fbin, self._offsets_t))
+        omega_b = 2j * np.pi * finder.fbin
+        self._shifts_bt = np.exp(np.outer(omega_b, self._offsets_t))
+        # Powers: of a sum over frequencies and its derivatives with respect to time.
+        self._omega_br = omega_b[:, np.newaxis] ** np.arange(3)
 
     def settle(self) -> tuple[float, float, float]:
         """Return chirp mass [solar masses], symmetric mass ratio and spin, rounded."""
@@ -132,11 +135,16 @@ class Settler:
         # No stalling of the ringdown: where it begins jumps from bin to bin, and so would
         # the maximum. Above the last frequency of a waveform there is nothing to divide.
         inverse_b = np.divide(1.0, h0_b, out=np.zeros_like(h0_b), where=h0_b != 0)
-        times_d = self._times_d[:, np.newaxis] + event.tcoarse
-        shift_df = np.exp(2j * np.pi * event.frequencies * times_d)
+        shift_df = np.array(
+            [
+                delay_on_grid(event.frequencies, -(time + event.tcoarse))
+                for time in self._times_d
+            ]
+        )
         d_h_db = finder._get_summary_weights(self._blued_df * h0_f.conj() * shift_df)
         self._d_h_db = d_h_db * inverse_b.conj()
-        h_h_db = finder._get_summary_weights(self._wht2_df * np.abs(h0_f) ** 2)
+        power_f = h0_f.real**2 + h0_f.imag**2
+        h_h_db = finder._get_summary_weights(self._wht2_df * power_f)
         self._h_h_db = h_h_db.real * np.abs(inverse_b) ** 2
 
     def _peak(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -145,11 +153,10 @@ class Settler:
         terms_db = self._d_h_db * h_b.conj()
         power_dt = np.abs(terms_db @ self._shifts_bt) ** 2
         t_d = self._offsets_t[np.argmax(power_dt, axis=1)]
-        omega_b = 2j * np.pi * self._finder.fbin
         power_d = power_dt.max(axis=1)
         for _ in range(4):  # Newton's method; the grid is within its reach
-            shifted_db = terms_db * np.exp(np.outer(t_d, omega_b))
-            z, z1, z2 = ((shifted_db * omega_b**order).sum(axis=1) for order in range(3))
+            shifted_db = terms_db * np.exp(np.outer(t_d, self._omega_br[:, 1]))
+            z, z1, z2 = (shifted_db @ self._omega_br).T
             power_d = np.abs(z) ** 2
             slope = 2 * (z.conj() * z1).real
             curvature = 2 * (np.abs(z1) ** 2 + (z.conj() * z2).real)

@@ -14,7 +14,12 @@ from cogwheel.likelihood.relative_binning import BaseRelativeBinning
 
 from ..errors import InputError
 from ..waveforms.dense import PRECISE
-from .generation import LEAST_DENSE, keep_interpolated, strain_on_grid
+from .generation import (
+    LEAST_DENSE,
+    delay_on_grid,
+    keep_interpolated,
+    strain_on_grid,
+)
 
 
 @dataclass(frozen=True)
@@ -152,9 +157,10 @@ class FastWeights(BaseRelativeBinning):
             return super()._get_h_f(par_dic, normalize=normalize, by_m=by_m)
         # cogwheel's, with less done twice
         keep_interpolated(self.waveform_generator, frequencies, par_dic, self.tolerance)
-        h_df = strain_on_grid(self.waveform_generator, frequencies, par_dic, by_m)
-        padded_df = np.zeros((*h_df.shape[:-1], len(self.event_data.frequencies)), complex)
-        padded_df[..., inside] = h_df
+        generator, n_d = self.waveform_generator, len(self.event_data.detector_names)
+        shape = (len(generator.m_arr), n_d) if by_m else (n_d,)
+        padded_df = np.zeros((*shape, len(self.event_data.frequencies)), complex)
+        strain_on_grid(generator, frequencies, par_dic, by_m, padded_df[..., inside])
         if normalize:
             padded_df /= np.sqrt(self._compute_h_h(padded_df))[..., np.newaxis]
         return padded_df
@@ -163,21 +169,34 @@ class FastWeights(BaseRelativeBinning):
         """Return summary weights from projections on the splines."""
         return 4 * self.event_data.df * projected_rb @ self._coefficients.T
 
-    def _stall_ringdown(self, h0_f: np.ndarray, h0_fbin: np.ndarray) -> None:
+    def _stall_ringdown(
+        self, h0_f: np.ndarray, h0_fbin: np.ndarray, time: float = 0.0
+    ) -> None:
         """Make waveforms constant above the frequency of 99% of their power, in place.
 
-        cogwheel's routine to the last bit, on the frequencies that it changes alone.
+        cogwheel's routine, on the frequencies that it changes alone.
+
+        Parameters
+        ----------
+        h0_f, h0_fbin : (..., n_f) and (..., n_b) complex
+        time : float
+            They are to be constant when they are advanced by so much [s].
 
         Raises
         ------
         InputError
             The bins end below that frequency.
         """
-        wht_filter_f = np.linalg.norm(self.event_data.wht_filter, axis=0)
+        frequencies = self.event_data.frequencies
+        weight_f = np.sum(self.event_data.wht_filter**2, axis=0)
+        grids = (frequencies, h0_f), (self.fbin, h0_fbin)
+        delays = (
+            delay_on_grid(frequencies, time),
+            np.exp(-2j * np.pi * time * self.fbin),
+        )
         for row in np.ndindex(h0_f.shape[:-1]):
-            power_f = np.cumsum((np.abs(h0_f[row]) * wht_filter_f) ** 2)
-            power_f /= power_f[-1]
-            f_99 = self.event_data.frequencies[np.searchsorted(power_f, 0.99)]
+            power_f = np.cumsum((h0_f[row].real ** 2 + h0_f[row].imag ** 2) * weight_f)
+            f_99 = frequencies[np.searchsorted(power_f, 0.99 * power_f[-1])]
             b_99 = int(np.searchsorted(self.fbin, f_99))
             if b_99 == len(self.fbin):
                 raise InputError(
@@ -186,14 +205,13 @@ class FastWeights(BaseRelativeBinning):
                     "a bank whose bins cover the event's frequencies"
                 )
             f_start, f_end = self.fbin[b_99 - self.spline_degree], self.fbin[b_99]
-            constant = h0_fbin[row][b_99]
-            for f, h in (
-                (self.event_data.frequencies, h0_f[row]),
-                (self.fbin, h0_fbin[row]),
-            ):
+            constant = h0_fbin[row][b_99] / delays[1][b_99]
+            for (f, h_rf), delay_f in zip(grids, delays, strict=True):
+                h = h_rf[row]
                 start, stop = np.searchsorted(f, [f_start, f_end])
                 fade = (
                     np.cos((f[start:stop] - f_start) / (f_end - f_start) * np.pi / 2) ** 2
                 )
-                h[start:stop] = h[start:stop] * fade + constant * (1 - fade)
-                h[stop:] = constant
+                h[start:stop] *= fade
+                h[start:stop] += constant * (1 - fade) * delay_f[start:stop]
+                np.multiply(constant, delay_f[stop:], out=h[stop:])

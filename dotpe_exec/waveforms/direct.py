@@ -59,7 +59,7 @@ def generate_modes(frequencies_f: np.ndarray, source: Source) -> np.ndarray:
     import lal
     import lalsimulation
 
-    approximant = lalsimulation.GetApproximantFromString(source.approximant)
+    approximant = _approximant(source.approximant)
     m_arr = source.m_arr.tolist()
     sequence = lal.CreateREAL8Sequence(len(frequencies_f))
     sequence.data = frequencies_f
@@ -70,6 +70,14 @@ def generate_modes(frequencies_f: np.ndarray, source: Source) -> np.ndarray:
         )
         h_mpf[m_arr.index(mode[1])] += plus.data.data, cross.data.data
     return h_mpf
+
+
+@functools.cache
+def _approximant(name: str) -> int:
+    """Return LALSimulation's number of an approximant."""
+    import lalsimulation
+
+    return int(lalsimulation.GetApproximantFromString(name))
 
 
 def _lal_arguments(source: Source, mode: tuple[int, int]) -> list:
