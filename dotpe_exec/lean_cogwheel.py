@@ -1,11 +1,11 @@
-"""Importing cogwheel without what only its pictures, downloads and cosmology need.
+"""Importing cogwheel without what only its pictures, downloads and samplers need.
 
 On the way to a likelihood cogwheel's modules import astropy (for a table of redshifts that
-is computed at once), pyplot, gwpy and IPython: half of the time that all their imports
-take, and nothing that a run uses. The modules listed here get, under the names that they
-import, stand-ins that import the real thing when it is first used. Nobody else sees them:
-``sys.modules`` holds real modules alone, so that an ``import`` elsewhere, in any thread,
-does what it always does.
+is computed at once), pyplot, gwpy and IPython, and SciPy's statistics and signal
+processing: more than half of the time that all their imports take, and nothing that a run
+uses. The modules listed here get, under the names that they import, stand-ins that import
+the real thing when it is first used. Nobody else sees them: ``sys.modules`` holds real
+modules alone, so that an ``import`` elsewhere, in any thread, does what it always does.
 """
 
 from __future__ import annotations
@@ -23,9 +23,15 @@ from typing import Any
 # What each module of cogwheel imports and need not have before it is used.
 _DEFERRED = {
     "cogwheel.utils": {"IPython"},
-    "cogwheel.data": {"matplotlib.pyplot", "gwpy.timeseries", "gwosc"},
-    "cogwheel.likelihood.likelihood": {"matplotlib.pyplot"},
-    "cogwheel.likelihood.marginalization.lookup_table": {"cogwheel.cosmology"},
+    "cogwheel.data": {"matplotlib.pyplot", "gwpy.timeseries", "gwosc", "scipy.signal"},
+    "cogwheel.likelihood.likelihood": {"matplotlib.pyplot", "scipy.stats"},
+    "cogwheel.likelihood.marginalization.base": {"scipy.signal", "scipy.stats"},
+    "cogwheel.likelihood.marginalization.lookup_table": {
+        "cogwheel.cosmology",
+        "scipy.stats",
+    },
+    "cogwheel.likelihood.marginalization.skydict": {"scipy.signal", "scipy.stats.qmc"},
+    "cogwheel.likelihood.reference_waveform_finder": {"scipy.stats.qmc"},
     "cogwheel.gw_prior.extrinsic": {"cogwheel.cosmology"},
 }
 
@@ -109,15 +115,18 @@ def _standin(late: str, name: str, fromlist: tuple[str, ...]) -> Any:
     if late == "matplotlib.pyplot":
         # ``import a.b as c`` looks for b in what it is given for a.
         return SimpleNamespace(pyplot=_Pyplot(late))
+    if not fromlist and late.startswith("scipy."):
+        return importlib.import_module("scipy")  # which imports its parts itself when used
     if not fromlist:
         return _Module(late)
     if name == late:
         return SimpleNamespace(**{each: _function(late, each) for each in fromlist})
-    package = importlib.import_module(name)
     last = late.rpartition(".")[2]
     return SimpleNamespace(
         **{
-            each: _Module(late) if each == last else getattr(package, each)
+            each: (_Stats if late == "scipy.stats" else _Module)(late)
+            if each == last
+            else getattr(importlib.import_module(name), each)
             for each in fromlist
         }
     )
@@ -144,6 +153,22 @@ class _Module(ModuleType):
         if attribute.startswith("__") and attribute.endswith("__"):
             raise AttributeError(attribute)
         return getattr(importlib.import_module(self.__name__), attribute)
+
+
+class _Stats(_Module):
+    """SciPy's statistics, of which every likelihood uses one function."""
+
+    def __getattr__(self, attribute: str) -> Any:
+        if attribute == "chi":
+            return SimpleNamespace(isf=_chi_isf)
+        return super().__getattr__(attribute)
+
+
+def _chi_isf(q: float, df: float) -> float:
+    """Return what ``scipy.stats.chi.isf`` does."""
+    from scipy.special import gammainccinv
+
+    return float((2 * gammainccinv(0.5 * df, q)) ** 0.5)
 
 
 class _Pyplot(_Module):

@@ -18,11 +18,11 @@ ROOT = Path(__file__).parents[1] / "dotpe_exec"
 # Rooms (packages and modules of the root) from the ground up: each may import what stands
 # in the layers below its own, and itself.
 LAYERS = (
+    {"gc_pause"},
     {
         "_lazy",
         "_version",
         "errors",
-        "gc_pause",
         "interrupts",
         "lean_cogwheel",
         "logged_prints",

@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import subprocess
-import sys
 import threading
 
 import pytest
@@ -68,40 +66,6 @@ def test_other_threads_need_nothing():
     thread.start()
     thread.join()
     assert found == [signal.default_int_handler]
-
-
-SCRIPT = """
-import os, signal
-import numpy as np
-from dotpe_exec.cogwheel_bridge import finder
-
-signal.signal(signal.SIGINT, signal.default_int_handler)
-load, asked = np.load, []
-
-def load_when_somebody_presses_ctrl_c(*args, **kwargs):
-    asked.append(args)
-    os.kill(os.getpid(), signal.SIGINT)
-    return load(*args, **kwargs)
-
-np.load = load_when_somebody_presses_ctrl_c
-try:
-    finder._sobol(3, 4, 1)
-except KeyboardInterrupt:
-    print("interrupted", len(asked))
-np.load = load
-print(finder._sobol(3, 4, 1).tolist())
-"""
-
-
-def test_ctrl_c_while_scipy_reads_its_table_is_not_lost_and_harms_no_sequence():
-    from scipy.stats import qmc
-
-    done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    told, points = done.stdout.strip().splitlines()[-2:]
-    assert told == "interrupted 1"
-    assert points == str(qmc.Sobol(3, seed=1).random(4).tolist())
-    assert "Exception ignored" not in done.stderr
 
 
 def test_termination_that_became_another_error_still_ends():

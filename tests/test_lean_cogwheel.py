@@ -1,4 +1,4 @@
-"""Cogwheel without what only its pictures, downloads and cosmology import.
+"""Cogwheel without what only its pictures, downloads and samplers import.
 
 Each test in a process of its own: what it has imported is what is tested.
 """
@@ -23,7 +23,8 @@ _LOADED = """
 import collections, json, sys
 counts = collections.Counter(name.partition(".")[0] for name in sys.modules)
 counts = {n: k for n, k in counts.items() if n not in sys.stdlib_module_names and k > 4}
-print(json.dumps(sorted(counts)))
+modules = {"scipy.signal", "scipy.stats", "IPython"} & sys.modules.keys()
+print(json.dumps([sorted(counts), sorted(modules)]))
 """
 
 # Takes the process's own settings of matplotlib for those of a user.
@@ -37,7 +38,8 @@ import numpy as np
 from dotpe_exec.events import load_event
 import dotpe_exec.cogwheel_bridge
 event = load_event("GW150914")
-lazy = "gwpy" not in sys.modules and "astropy" not in sys.modules
+late = ("gwpy", "astropy", "scipy.stats", "scipy.signal")
+lazy = not any(name in sys.modules for name in late)
 from cogwheel import cosmology, data, gw_prior, utils
 from cogwheel.likelihood.marginalization import lookup_table
 from cogwheel.gw_prior.extrinsic import comoving_to_luminosity_diff_vt_ratio
@@ -48,6 +50,17 @@ assert comoving_to_luminosity_diff_vt_ratio(500.0) == (
 assert utils.get_ipython() is None
 event.specgram()
 assert data.gwpy.timeseries.TimeSeries.__name__ == "TimeSeries"
+from cogwheel.likelihood import likelihood, reference_waveform_finder
+from cogwheel.likelihood.marginalization import base, skydict
+thresholds = [likelihood.stats.chi.isf(1 / n, 1) for n in (1, 10, 12345, 10**7)]
+import scipy.stats, scipy.signal
+assert thresholds == [scipy.stats.chi.isf(1 / n, 1) for n in (1, 10, 12345, 10**7)]
+assert data.signal.windows.tukey(5, 0.1)[2] == 1
+assert base.stats.cauchy.pdf(0.0) == scipy.stats.cauchy.pdf(0.0)
+assert skydict.scipy.signal.convolve is scipy.signal.convolve
+assert lookup_table.scipy.stats.loguniform is scipy.stats.loguniform
+for module in (base.stats, skydict, reference_waveform_finder):
+    assert module.qmc.Halton is scipy.stats.qmc.Halton
 assert callable(data.gwosc.datasets.event_gps)
 import matplotlib.pyplot as plt
 fig, axes = plt.subplots()
@@ -68,7 +81,9 @@ def test_a_run_imports_what_it_uses(golden: Path, tmp_path: Path):
         "from dotpe_exec.cli import main\n"
         f"main({['run', *words]!r}, standalone_mode=False)\n{_LOADED}"
     )
-    loaded = set(json.loads(in_own_process(code)))
+    packages, modules = json.loads(in_own_process(code))
+    assert modules == []
+    loaded = set(packages)
     assert {"cogwheel", "numba", "pandas"} <= loaded  # what is counted is the run
     assert loaded - OF_A_RUN == set()
 

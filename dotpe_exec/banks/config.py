@@ -14,6 +14,8 @@ import numpy as np
 
 from ..errors import BankError
 from ..events.bins import FEWEST_BINS
+from ..gc_pause import no_collection
+from ..lean_cogwheel import lean_cogwheel
 from ..npy_files import read_json_object
 from ..validation import short
 
@@ -110,7 +112,9 @@ def approximant_modes(approximant: str, source: Any) -> list[tuple[int, int]]:
     BankError
         cogwheel does not know the approximant.
     """
-    from cogwheel import waveform
+    lean_cogwheel()
+    with no_collection():
+        from cogwheel import waveform
 
     if isinstance(approximant, str) and approximant == "IMRPhenomXODE":
         import cogwheel.waveform_models.xode  # noqa: F401  (registers the approximant)

@@ -18,9 +18,8 @@ import numpy as np
 from cogwheel import gw_utils, waveform
 from cogwheel.likelihood import ReferenceWaveformFinder
 from scipy.optimize import differential_evolution
-from scipy.stats import qmc
 
-from ..interrupts import interrupts_later
+from ..kernels.proposals import halton
 from ..waveforms.dense import TOLERANCE
 from .generation import delay_on_grid, hplus_hcross_by_m
 from .likelihood import FastRelativeBinningLikelihood
@@ -53,13 +52,11 @@ _MAX_DROP = 20.0
 _LEAST_SNR = 2.0
 
 
-def _sobol(n_dimensions: int, n: int, seed: int) -> np.ndarray:
-    """Return the first points (n, n_dimensions) of a scrambled Sobol sequence."""
-    # SciPy reads a table when it makes the first sequence; a Ctrl-C that comes then is
-    # ignored, and that sequence is one point again and again.
-    with interrupts_later():
-        sequence = qmc.Sobol(n_dimensions, seed=seed)
-    return sequence.random(n)
+def _spread(bounds: np.ndarray, n: int, seed: int) -> np.ndarray:
+    """Return points (n, n_k) that fill a box evenly, bounds (n_k, 2)."""
+    shift_k = np.random.default_rng(seed).random(len(bounds))
+    unit_nk = (halton(n, len(bounds)) + shift_k) % 1.0
+    return bounds[:, 0] + unit_nk * (bounds[:, 1] - bounds[:, 0])
 
 
 class FastReferenceWaveformFinder(
@@ -228,7 +225,7 @@ class FastReferenceWaveformFinder(
     def _search_intrinsic(self, seed: int) -> dict:
         """Maximise the incoherent likelihood over chirp mass, mass ratio and spin."""
         bounds = self._bounds()
-        points = qmc.scale(_sobol(3, _N_POPULATION, seed), *bounds.T)
+        points = _spread(bounds, _N_POPULATION, seed)
         result = differential_evolution(
             lambda points_3n: -self.lnlike_incoherent(points_3n),
             bounds=bounds,
@@ -320,7 +317,7 @@ class FastReferenceWaveformFinder(
     def _reaches(self, lnlike: float, mchirp: float, seed: int) -> bool:
         """Return whether some mass ratio and spin have that incoherent ln likelihood."""
         bounds = self._bounds()[1:]
-        points = qmc.scale(_sobol(2, 32, seed), *bounds.T)
+        points = _spread(bounds, 32, seed)
 
         def evaluate(points_n: np.ndarray) -> np.ndarray:
             mchirp_n = np.full(len(points_n), mchirp)
@@ -336,5 +333,5 @@ class FastReferenceWaveformFinder(
             bounds = np.clip(
                 np.array([best - quarter, best + quarter]).T, *bounds.T[..., np.newaxis]
             )
-            points = qmc.scale(_sobol(2, 16, seed), *bounds.T)
+            points = _spread(bounds, 16, seed)
         return False

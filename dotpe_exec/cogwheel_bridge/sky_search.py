@@ -11,9 +11,8 @@ from typing import Any
 import lal
 import numpy as np
 from cogwheel import gw_utils, skyloc_angles
-from scipy.stats import qmc
 
-from ..kernels.proposals import rotate_response
+from ..kernels.proposals import halton, rotate_response
 
 logger = logging.getLogger(__name__)
 
@@ -80,7 +79,8 @@ class SkySearch:
         times_k = np.arange(t_peak - 2 * half, t_peak + 2 * half, _FINE_STEP)
         offsets_t = np.arange(-_REFDET_WINDOW, _REFDET_WINDOW, 2 * _FINE_STEP)
 
-        u_dec, u_ra = qmc.Halton(2, seed=seed).random(_N_SKY).T
+        shift_u = np.random.default_rng(seed).random(2)
+        u_dec, u_ra = ((halton(_N_SKY, 2) + shift_u) % 1.0).T
         ra_n, dec_n = 2 * np.pi * u_ra, np.arcsin(2 * u_dec - 1)
         delay_nd, response_npd = self._sky_geometry(ra_n, dec_n)
         # Differences of delays alone matter: the time at the reference detector is given.

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from cogwheel.data import EventData, highpass_filter
-from scipy import signal
 
 if TYPE_CHECKING:
     from gwpy.timeseries import TimeSeries
@@ -73,7 +72,9 @@ def whitening_filter(
     """
     highpass = highpass_filter(frequencies, fmin, _DF_TAPER)
     response_t = np.fft.irfft(highpass / asd_f)
-    window = signal.windows.tukey(int(wht_filter_duration * 2 * frequencies[-1]), 0.1)
+    from scipy.signal.windows import tukey
+
+    window = tukey(int(wht_filter_duration * 2 * frequencies[-1]), 0.1)
     n_pad = len(response_t) - len(window)
     window_t = np.fft.fftshift(np.pad(window, (n_pad // 2, n_pad - n_pad // 2)))
     return highpass * np.fft.rfft(window_t * response_t).real

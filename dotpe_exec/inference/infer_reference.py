@@ -102,6 +102,7 @@ def refined_from_samples(
         bank_config,
         n_t=arguments.n_t,
         par_dic_0=found.par_dic,
+        par_dic_name="the reference waveform that was refined from samples",
         coherent_posterior_kwargs=arguments.coherent_posterior_kwargs,
     )
     after = bestfit_lnlike(reference.posterior.likelihood, reference.par_dic_0)

@@ -83,6 +83,7 @@ def find_reference(
     n_t: int,
     mchirp_guess: float | None = None,
     par_dic_0: Mapping[str, float] | None = None,
+    par_dic_name: str = "par_dic_0",
     refine_reference: bool | None = None,
     asd_drift: np.ndarray | None = None,
     coherent_posterior_kwargs: Mapping[str, Any] | None = None,
@@ -103,6 +104,8 @@ def find_reference(
         ``par_dic_0``.
     par_dic_0 : dict, optional
         Parameters of the reference waveform: no search.
+    par_dic_name : str
+        What a warning calls it.
     refine_reference : bool, optional
         Whether the reference is the maximum of the likelihood, which does not depend on
         the guess. Default: yes, unless ``par_dic_0`` is given. With ``par_dic_0`` it is
@@ -163,9 +166,9 @@ def find_reference(
             par_dic_0 = dict(par_dic_0)
             par_dic_0["t_geocenter"] += moved_by
             warn(
-                f"par_dic_0: the data fit this waveform best {1e3 * moved_by:+.1f} ms from "
-                f"its t_geocenter; {par_dic_0['t_geocenter']:.4f} s is used instead, so "
-                "that arrival times around it cover the signal",
+                f"{par_dic_name}: the data fit this waveform best {1e3 * moved_by:+.1f} ms "
+                f"from its t_geocenter; {par_dic_0['t_geocenter']:.4f} s is used instead, "
+                "so that arrival times around it cover the signal",
                 stacklevel=2,
             )
             posterior = make_posterior(

@@ -150,12 +150,14 @@ class TestTimeOfGivenReference:
         self, golden_event, golden_par_dic_0, golden_reference, offset
     ):
         t_geocenter = golden_par_dic_0["t_geocenter"] + offset
-        with pytest.warns(UserWarning, match="so that arrival times around it cover"):
+        sentence = r"^what was found: .*ms from its t_geocenter; .* times around it cover"
+        with pytest.warns(UserWarning, match=sentence):
             found = find_reference(
                 golden_event,
                 config_for(golden_event),
                 n_t=64,
                 par_dic_0=golden_par_dic_0 | {"t_geocenter": t_geocenter},
+                par_dic_name="what was found",
             )
         assert found.moved_by == pytest.approx(-offset, abs=2e-3)
         np.testing.assert_allclose(
