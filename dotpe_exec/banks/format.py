@@ -207,6 +207,25 @@ def open_banks(bank_folder: Any) -> dict[str, Bank]:
     MissingFileError, BankError
         As :func:`open_bank`.
     """
+    folders = bank_folders(bank_folder)
+    banks = {bank_id: open_bank(folder, bank_id) for bank_id, folder in folders.items()}
+    seen: dict[Path, str] = {}
+    for bank_id, bank in banks.items():
+        first = seen.setdefault(bank.folder.resolve(), bank_id)
+        if first != bank_id:
+            warn(
+                f"{first} and {bank_id} are the same folder {bank.folder}: its evidence "
+                "counts twice",
+                stacklevel=2,
+            )
+    return banks
+
+
+def bank_folders(bank_folder: Any) -> dict[str, str | os.PathLike]:
+    """Return the folder of each bank by its id, whether it is there or not.
+
+    Takes what :func:`open_banks` does, and refuses what is not that with an InputError.
+    """
     if isinstance(bank_folder, str):
         whole = bool(bank_folder.strip()) and Path(bank_folder).expanduser().is_dir()
         parts = [part.strip() for part in bank_folder.split(",")]
@@ -228,17 +247,7 @@ def open_banks(bank_folder: Any) -> dict[str, Bank]:
         check_bank_id(bank_id)
         if not isinstance(folder, str | os.PathLike) or not str(folder).strip():
             raise InputError(f"bank_folder: {bank_id} is {folder!r}, expected a path")
-    banks = {bank_id: open_bank(folder, bank_id) for bank_id, folder in folders.items()}
-    seen: dict[Path, str] = {}
-    for bank_id, bank in banks.items():
-        first = seen.setdefault(bank.folder.resolve(), bank_id)
-        if first != bank_id:
-            warn(
-                f"{first} and {bank_id} are the same folder {bank.folder}: its evidence "
-                "counts twice",
-                stacklevel=2,
-            )
-    return banks
+    return folders
 
 
 def _number(folders: Iterable) -> Iterable[tuple[str, Any]]:

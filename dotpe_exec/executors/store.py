@@ -65,6 +65,17 @@ class ArrayHandle:
         return array
 
 
+@dataclass(frozen=True, eq=False)
+class HeldArray:
+    """An array for calls in this process: read-only, aligned as a file's map would be."""
+
+    array: np.ndarray
+
+    def load(self) -> np.ndarray:
+        """Return the array."""
+        return self.array
+
+
 @dataclass(frozen=True)
 class BundleHandle:
     """A dataclass whose arrays are handles."""
@@ -77,7 +88,7 @@ class BundleHandle:
         values: dict[str, Any] = {}
         absent: ExecutorError | None = None
         for name, value in self.fields:
-            if isinstance(value, ArrayHandle | BundleHandle):
+            if isinstance(value, ArrayHandle | HeldArray | BundleHandle):
                 try:
                     value = value.load()
                 except ExecutorError as error:  # go on: all that is absent is noted
@@ -182,6 +193,9 @@ class ArrayStore:
         Folder in which the store makes its own. Local disk or memory is fastest; workers
         on other hosts need a shared one. Default: the environment variable
         ``DOTPE_EXEC_SCRATCH``, else the temporary directory.
+    in_process : bool
+        All calls are made in this process: handles hold copies of the arrays, and no file
+        is written.
 
     Attributes
     ----------
@@ -197,7 +211,10 @@ class ArrayStore:
     when the next store is made in the same place.
     """
 
-    def __init__(self, scratch: str | os.PathLike | None = None):
+    def __init__(
+        self, scratch: str | os.PathLike | None = None, *, in_process: bool = False
+    ):
+        self._in_process = in_process
         root = _scratch_root(scratch)
         _delete_abandoned(root)
         # Locked under a name that nobody cleans up, then renamed: there is no moment at
@@ -238,11 +255,13 @@ class ArrayStore:
             return BundleHandle(type(obj), tuple(fields))
         raise TypeError(f"the store takes arrays and dataclasses, not {type(obj).__name__}")
 
-    def _put_array(self, array: np.ndarray) -> ArrayHandle:
+    def _put_array(self, array: np.ndarray) -> ArrayHandle | HeldArray:
         if array.dtype.hasobject:
             raise TypeError("the store takes no arrays of Python objects")
         # Not ascontiguousarray, which turns a scalar array into one of length one.
         array = np.asarray(array, order="C")
+        if self._in_process:
+            return HeldArray(_aligned(array))
         digest = hashlib.blake2b(digest_size=16)
         digest.update(repr((array.dtype.descr, array.shape)).encode())
         if array.size:

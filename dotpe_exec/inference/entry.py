@@ -233,7 +233,7 @@ def _execute(run: ResolvedRun, workers: Executor, *, progress: bool, profile: bo
     with run.directory.checkpoint() as checkpoint:
         with (
             Monitor(progress, workers.n_workers) as monitor,
-            ArrayStore() as store,
+            ArrayStore(in_process=workers.shares_memory) as store,
             make_runner(store, workers, checkpoint=checkpoint, monitor=monitor) as runner,
             compiling_ahead(monitor, workers.n_workers, run.inputs.bank_config.m_arr),
         ):

@@ -215,7 +215,7 @@ def infer(
         with directory.checkpoint() as checkpoint:
             with (
                 Monitor(progress, workers.n_workers) as monitor,
-                ArrayStore() as store,
+                ArrayStore(in_process=workers.shares_memory) as store,
                 make_runner(
                     store, workers, checkpoint=checkpoint, monitor=monitor
                 ) as runner,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..banks.format import Bank, check_agreement, open_banks
+from ..banks.format import Bank, bank_folders, check_agreement, open_banks
 from ..banks.indices import resolve_indices, resolve_logw
 from ..digests import file_digest
 from ..events import check_bins_on_grid, load_event
@@ -69,15 +69,17 @@ def gather_inputs(
     ----------
     arguments : RunArguments
     meanwhile : callable, optional
-        Called when all that takes little time is checked: what is left begins with a
-        second of imports.
+        Called when the banks are there: what is left begins with a second of imports.
 
     Raises
     ------
     InputError, BankError, EventError, MissingFileError
         One sentence that names what is wrong where.
     """
-    banks = open_banks(arguments.bank_folder)
+    folders = bank_folders(arguments.bank_folder)
+    if all(Path(folder).expanduser().is_dir() for folder in folders.values()):
+        meanwhile()
+    banks = open_banks(folders)
     check_agreement(banks)
     log_prior_weights = resolve_logw(arguments.bank_logw_override, banks)
     indices = resolve_indices(
@@ -92,7 +94,6 @@ def gather_inputs(
         read_extrinsic_table(arguments.extrinsic_samples, arguments.n_ext)
         for path in _extrinsic_files(arguments.extrinsic_samples):
             refuse_damaged_input("extrinsic_samples", path)
-    meanwhile()
     bank_config = next(iter(banks.values())).config
     check_reference_arguments(
         bank_config, arguments.par_dic_0, arguments.coherent_posterior_kwargs

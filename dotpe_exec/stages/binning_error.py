@@ -6,7 +6,7 @@ without bias the ratio of the exact evidence to the binned one, to first order e
 weights proportional to exp D make the samples those of the exact posterior.
 
 The waveforms are tasks; samples that share one share the work. The sums run over every
-frequency of the data, while most of the waveform's values are interpolated, to 1e-5 of its
+frequency of the data, while most of the waveform's values are interpolated, to 2e-6 of its
 largest amplitude and mostly much better (:mod:`dotpe_exec.waveforms.dense`).
 """
 

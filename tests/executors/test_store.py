@@ -119,6 +119,24 @@ def test_threads_may_load_while_others_load_and_stores_close(tmp_path):
         list(pool.map(churn, range(6)))
 
 
+def test_calls_in_this_process_get_the_same_without_files(tmp_path):
+    array = np.arange(7.0)[::-1]
+    with ArrayStore(tmp_path) as store, ArrayStore(tmp_path, in_process=True) as held:
+        expected = store.put(Outer("some", Inner(array), array[:3])).load()
+        handle = held.put(Outer("some", Inner(array), array[:3]))
+        assert files(held) == []
+        array[:] = 0.0  # what was put is what it was
+        found = handle.load()
+        assert (found.name, found.n) == ("some", 3)
+        for mapped, kept in (
+            (expected.inner.values, found.inner.values),
+            (expected.weights, found.weights),
+        ):
+            np.testing.assert_array_equal(kept, mapped)
+            assert kept.flags.c_contiguous and not kept.flags.writeable
+            assert kept.ctypes.data % 64 == mapped.ctypes.data % 64
+
+
 def test_closing_deletes_everything_and_later_use_is_refused(tmp_path):
     store = ArrayStore(tmp_path)
     handle = store.put(np.ones(10))

@@ -243,7 +243,9 @@ def test_tasks_of_every_phase_are_small(golden_arguments, tmp_path, monkeypatch)
         return run_tasks(self, phase, function, tasks, **options)
 
     monkeypatch.setattr(PhaseRunner, "map", spy)
-    run(
+    run_multicore(  # a serial run sends nothing
+        executor="process",
+        n_procs=1,
         **golden_arguments | {"extrinsic_samples": None, "n_ext": 64, "draw_subset": True},
         preselected_indices={"bank_0": np.arange(384)[::-1], "bank_1": [5, 380, 17, 60]},
         rundir=tmp_path / "run",
