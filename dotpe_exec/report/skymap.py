@@ -32,7 +32,9 @@ _MAX_POINTS = 1000
 _MAX_CLUSTERS, _TRIALS = 8, 2
 _MIN_POINTS = 50
 LEVELS = (0.5, 0.9)
-_HELD, _N_DISTANCES = 1 - 1e-6, 400
+_HELD, _N_DISTANCES = 1 - 1e-6, 100
+_DISTANCE_ORDERS, _TOP_ORDER = 2, 4
+"""By how much pixels of the same distance are larger, at least this one (4 degrees)."""
 
 
 @dataclass(frozen=True)
@@ -157,7 +159,6 @@ def make_skymap(run: StoredRun) -> SkyMap:
         The run is not finished, or has too few effective directions.
     """
     with needs("ligo.skymap", "skymap"):
-        from ligo.skymap.bayestar import rasterize  # noqa: F401 (compiled: may be missing)
         from ligo.skymap.kde import Clustered3DSkyKDE
 
     points = effective_directions(run.samples)
@@ -191,19 +192,27 @@ def make_skymap(run: StoredRun) -> SkyMap:
 
 
 def _add_distances(table: Any, distances: Clustered3DSkyKDE) -> None:
-    """Add the distance by pixel; as in other maps, none where there is no probability."""
+    """Add the distance by pixel; as in other maps, none where there is no probability.
+
+    Pixels are much smaller than what distances change over: those in the same larger pixel
+    share them.
+    """
     from astropy_healpix import healpix_to_lonlat
-    from ligo.skymap.moc import uniq2nest, uniq2pixarea
+    from ligo.skymap.moc import nest2uniq, uniq2nest, uniq2pixarea
 
     uniq = np.asarray(table["UNIQ"])
     use = _heaviest(np.asarray(table["PROBDENSITY"], float), uniq2pixarea(uniq))
-    order, pixel = uniq2nest(uniq[use])
+    order, pixel = (part.astype(np.int64) for part in uniq2nest(uniq[use]))
+    larger = np.maximum(order - _DISTANCE_ORDERS, np.minimum(order, _TOP_ORDER))
+    pixel >>= 2 * (order - larger)
+    shared, which = np.unique(nest2uniq(larger.astype(np.int8), pixel), return_inverse=True)
+    order, pixel = uniq2nest(shared)
     ra, dec = healpix_to_lonlat(pixel, 2 ** order.astype(int), order="nested")
     found = distances.eval_distances(np.stack([ra.rad, dec.rad], axis=1))
     names = ("DISTMU", "DISTSIGMA", "DISTNORM")
     for name, values, none in zip(names, found, (np.inf, 1.0, 0.0), strict=True):
         column = np.full(len(table), none)
-        column[use] = values
+        column[use] = np.asarray(values)[which.ravel()]
         table[name] = column
 
 
