@@ -9,15 +9,16 @@ import pytest
 
 def roughen(patch: pytest.MonkeyPatch) -> None:
     """Make rough sky maps until ``patch`` is undone."""
-    from ligo.skymap.kde import Clustered2Plus1DSkyKDE
+    from ligo.skymap.kde import SkyKDE
 
-    from dotpe_exec.report import skymap
+    from dotpe_exec.report import sky_density, skymap
 
+    patch.setattr(sky_density, "N_CLUSTERS", (1, 2))
     patch.setattr(skymap, "_MAX_CLUSTERS", 2)
     patch.setattr(skymap, "_TRIALS", 1)
-    as_healpix = Clustered2Plus1DSkyKDE.as_healpix
+    as_healpix = SkyKDE.as_healpix
     patch.setattr(
-        Clustered2Plus1DSkyKDE,
+        SkyKDE,
         "as_healpix",
         functools.partialmethod(as_healpix, top_nside=4),
     )

@@ -45,13 +45,13 @@ def sky(view: RunView) -> Figure:
     skymap = view.skymap
     with needs("ligo.skymap", "skymap"):
         import ligo.skymap.plot  # noqa: F401 (registers its projections)
-    from ligo.skymap.bayestar import rasterize
+    from ligo.skymap.moc import rasterize
 
     flat = rasterize(skymap.table["UNIQ", "PROBDENSITY"], order=_SKY_ORDER)
-    density = np.asarray(flat["PROB"], float)
-    from ligo.skymap.postprocess import find_greedy_credible_levels
-
-    levels = 100 * find_greedy_credible_levels(density)
+    density = np.asarray(flat["PROBDENSITY"], float)
+    order = np.argsort(-density)
+    levels = np.empty_like(density)
+    levels[order] = 100 * np.cumsum(density[order]) / density.sum()
     figure = picture(figsize=(_WIDTH, 6.4))
     center = _center(view.run.samples)
     whole: Any = figure.add_subplot(2, 1, 1, projection="astro hours mollweide")

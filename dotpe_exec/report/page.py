@@ -223,7 +223,7 @@ def _facts(views: Sequence[RunView]) -> list[list[str]]:
         ("run directory", lambda v: v.run.path.resolve()),
         ("event", lambda v: v.run.kwargs.get("event", v.event_name)),
         ("banks", _banks),
-        ("extrinsic samples", lambda v: v.run.kwargs.get("n_ext")),
+        ("extrinsic samples", _n_ext),
         ("orbital phases", lambda v: v.run.kwargs.get("n_phi")),
         ("arrival times", lambda v: v.run.kwargs.get("n_t")),
         ("seed", lambda v: v.run.kwargs.get("seed")),
@@ -237,6 +237,15 @@ def _facts(views: Sequence[RunView]) -> list[list[str]]:
         return "–" if value is None else str(value)
 
     return [[name, *(text(fact(view)) for view in views)] for name, fact in facts]
+
+
+def _n_ext(view: RunView) -> str | int | None:
+    """Return how many were asked for, or how many were taken where nobody asked."""
+    given = view.run.kwargs.get("n_ext")
+    if given is not None:
+        return given
+    taken = (view.run.summary.get("adaptive") or {}).get("n_ext")
+    return None if taken is None else f"{taken}, as many as the evidence needs"
 
 
 def _calibration(view: RunView) -> str:

@@ -20,9 +20,11 @@ from ..executors.threads import one_thread
 from ..kernels.importance import effective_size
 from ..loading import StoredRun, load_run
 from ..optional import needs
+from .sky_density import fitted_density
 
 if TYPE_CHECKING:
     import pandas as pd
+    from ligo.skymap.kde import Clustered3DSkyKDE
 
 logger = logging.getLogger(__name__)
 
@@ -30,7 +32,9 @@ _MAX_POINTS = 1000
 _MAX_CLUSTERS, _TRIALS = 8, 2
 _MIN_POINTS = 50
 LEVELS = (0.5, 0.9)
-_HELD, _N_DISTANCES = 1 - 1e-6, 400
+_HELD, _N_DISTANCES = 1 - 1e-6, 100
+_DISTANCE_ORDERS, _TOP_ORDER = 2, 4
+"""By how much pixels of the same distance are larger, at least this one (4 degrees)."""
 
 
 @dataclass(frozen=True)
@@ -61,11 +65,8 @@ class SkyMap:
         area_p = uniq2pixarea(np.asarray(table["UNIQ"]))
         columns = ("PROBDENSITY", "DISTMU", "DISTSIGMA", "DISTNORM")
         density, mu, sigma, norm = (np.asarray(table[name], float) for name in columns)
-        held = (density * area_p > 0) & np.isfinite(mu) & (norm > 0)
-        # The rest, as little as it is, would be most of the grid.
-        order = np.argsort(-density)
-        heaviest = np.cumsum((density * area_p)[order]) < _HELD
-        use = order[heaviest & held[order]]
+        use = _heaviest(density, area_p)
+        use = use[np.isfinite(mu[use]) & (norm[use] > 0)]
         area_p, density, mu, sigma, norm = (
             values[use, np.newaxis] for values in (area_p, density, mu, sigma, norm)
         )
@@ -158,17 +159,22 @@ def make_skymap(run: StoredRun) -> SkyMap:
         The run is not finished, or has too few effective directions.
     """
     with needs("ligo.skymap", "skymap"):
-        from ligo.skymap.bayestar import rasterize  # noqa: F401 (compiled: may be missing)
-        from ligo.skymap.kde import Clustered2Plus1DSkyKDE
+        from ligo.skymap.kde import Clustered3DSkyKDE
 
-    points = _directions(run.samples)
+    points = effective_directions(run.samples)
     # Its progress bars do not belong on the terminal of a caller.
     # On one thread, as the number of clusters may hang on the last bits of a sum.
     with one_thread(), _seeded(), contextlib.redirect_stderr(io.StringIO()):
-        density = Clustered2Plus1DSkyKDE(
-            points, max_k=_MAX_CLUSTERS, trials=_TRIALS, jobs=1
-        )
-        table = density.as_healpix()
+        try:
+            table = fitted_density(points[:, :2]).as_healpix()
+            distances = Clustered3DSkyKDE(
+                points, max_k=_MAX_CLUSTERS, trials=_TRIALS, jobs=1
+            )
+        except np.linalg.LinAlgError as error:
+            raise RunDirectoryError(
+                "a sky map needs directions that differ, those of this run are all the same"
+            ) from error
+        _add_distances(table, distances)
     table.meta |= {
         "creator": "dotpe-exec",
         "distmean": float(points[:, 2].mean()),
@@ -183,6 +189,40 @@ def make_skymap(run: StoredRun) -> SkyMap:
             "gps_time": float(run.event.tgps),
         }
     return SkyMap(table, credible_areas(table))
+
+
+def _add_distances(table: Any, distances: Clustered3DSkyKDE) -> None:
+    """Add the distance by pixel; as in other maps, none where there is no probability.
+
+    Pixels are much smaller than what distances change over: those in the same larger pixel
+    share them.
+    """
+    from astropy_healpix import healpix_to_lonlat
+    from ligo.skymap.moc import nest2uniq, uniq2nest, uniq2pixarea
+
+    uniq = np.asarray(table["UNIQ"])
+    use = _heaviest(np.asarray(table["PROBDENSITY"], float), uniq2pixarea(uniq))
+    order, pixel = (part.astype(np.int64) for part in uniq2nest(uniq[use]))
+    larger = np.maximum(order - _DISTANCE_ORDERS, np.minimum(order, _TOP_ORDER))
+    pixel >>= 2 * (order - larger)
+    shared, which = np.unique(nest2uniq(larger.astype(np.int8), pixel), return_inverse=True)
+    order, pixel = uniq2nest(shared)
+    ra, dec = healpix_to_lonlat(pixel, 2 ** order.astype(int), order="nested")
+    found = distances.eval_distances(np.stack([ra.rad, dec.rad], axis=1))
+    names = ("DISTMU", "DISTSIGMA", "DISTNORM")
+    for name, values, none in zip(names, found, (np.inf, 1.0, 0.0), strict=True):
+        column = np.full(len(table), none)
+        column[use] = np.asarray(values)[which.ravel()]
+        table[name] = column
+
+
+def _heaviest(density: np.ndarray, area: np.ndarray) -> np.ndarray:
+    """Return the pixels that hold nearly all, from the densest.
+
+    The rest, as little as it is, is most of the grid.
+    """
+    order = np.argsort(-density)
+    return order[: 1 + np.searchsorted(np.cumsum((density * area)[order]), _HELD)]
 
 
 def credible_areas(table: Any) -> dict[float, float]:
@@ -246,7 +286,7 @@ def _write_fits(skymap: SkyMap, output: Path) -> None:
             named.unlink(missing_ok=True)
 
 
-def _directions(samples: pd.DataFrame) -> np.ndarray:
+def effective_directions(samples: pd.DataFrame) -> np.ndarray:
     """Return right ascension, declination, distance of directions that count the same."""
     if "e" not in samples:
         samples = samples.assign(e=samples.groupby(["ra", "dec"]).ngroup())

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 
 _N_PRIOR = 20000
+_MOST_WAVEFORMS = 1500
+"""Whose signal-to-noise ratios are computed: each takes nearly a millisecond."""
 
 
 class RunView:
@@ -108,22 +110,40 @@ class RunView:
         """Parameters of the injected signal, None for real data."""
         return injected_parameters(self.run)
 
+    @functools.cached_property
+    def detectors(self) -> pd.DataFrame:
+        """Samples with what each detector saw of them; of many, some drawn by weight."""
+        from ..derived import detector_parameters
+
+        samples = self.run.samples
+        if "detectors" in self.run.__dict__ or (
+            samples["i"].nunique() <= _MOST_WAVEFORMS  # of each bank
+        ):
+            return samples.assign(**self.run.detectors)
+        some = samples.sample(
+            _MOST_WAVEFORMS, replace=True, weights="weights", random_state=0
+        )
+        return some.assign(weights=1.0, **detector_parameters(self.run, some))
+
     def columns(self, source: str) -> list[str]:
         """Return the names of derived columns; none where they cannot be computed."""
+        owner = self if source == "detectors" else self.run
         try:
-            return list(getattr(self.run, source))
+            return list(getattr(owner, source))
         except (DotpeExecError, KeyError):
             return []
 
     def with_column(self, name: str) -> pd.DataFrame | None:
-        """Return the samples with a column, derived if need be; None without it."""
+        """Return the samples with a column, derived if need be; None without it.
+
+        Of what detectors saw, there may be fewer samples than of the rest.
+        """
         samples = with_derived_columns(self.run.samples)
         if name in samples:
             return samples
-        for source in ("derived", "detectors"):
-            if name in self.columns(source):
-                return samples.assign(**{name: getattr(self.run, source)[name]})
-        return None
+        if name in self.columns("derived"):
+            return samples.assign(**{name: self.run.derived[name]})
+        return self.detectors if name in self.columns("detectors") else None
 
     def samples_of(self, bank_id: str) -> pd.DataFrame:
         """Return the samples from one bank."""

@@ -10,6 +10,7 @@ from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
+from envelopes import write_envelope
 from small_runs import PAR_DIC
 
 from dotpe_exec.campaign.asimov.ledger import Configuration, configuration_of
@@ -86,15 +87,37 @@ class TestLedger:
         assert analysis == {"method": "run", "bank_folder": "/banks/bbh", "n_ext": 64}
 
     @pytest.mark.parametrize(
+        "asked",
+        [
+            {"calibration": {"sample": True}},
+            {"marginalization": {"calibration": True}},
+            {"marginalization": {"Calibration": True}},
+        ],
+    )
+    def test_calibration_envelopes_are_those_of_the_ledger(self, meta, asked):
+        meta["data"]["calibration"] = {"H1": "C01/H1.txt", "L1": "/cal/L1.txt", "V1": "V"}
+        assert "calibration" not in configuration_of("GW1", meta, {}).analysis
+        meta["likelihood"] |= asked
+        found = configuration_of("GW1", meta, {}, "/repository").analysis["calibration"]
+        assert found == {"H1": "/repository/C01/H1.txt", "L1": "/cal/L1.txt"}
+        del meta["data"]["calibration"]["L1"]
+        with pytest.raises(InputError, match="no calibration envelope of L1"):
+            configuration_of("GW1", meta, {})
+        meta["sampler"] = {"calibration": {"H1": "own.txt"}}
+        assert configuration_of("GW1", meta, {}).analysis["calibration"] == {
+            "H1": "own.txt"
+        }
+
+    @pytest.mark.parametrize(
         ("part", "content", "message"),
         [
-            ("likelihood", {"calibration": {"sample": True}}, "calibration uncertainty"),
-            ("likelihood", {"marginalization": {"calibration": True}}, "calibration"),
+            ("likelihood", {"calibration": {"sample": True}}, "no data: calibration"),
+            ("likelihood", {"marginalization": {"calibration": True}}, "no data: calib"),
             ("interferometers", [], "no interferometers"),
             ("event time", None, "no event time"),
             ("data", {}, "no data: data files"),
             ("data", {"data files": {"H1": "H.gwf"}}, "no data file of L1"),
-            ("data", {"data files": {"H1": ["a", "b"], "L1": "c"}}, "H1 has 2 data files"),
+            ("data", {"data files": {"H1": ["a", "b"], "L1": "c"}}, "H1 has 2 files"),
             ("scheduler", {"request memory": "lots"}, "request memory is 'lots'"),
         ],
     )
@@ -131,6 +154,8 @@ status: ready
 sampler: {{event: {event}, bank_folder: {bank}, par_dic_0: {par_dic_0}, n_ext: 32,
   n_phi: 16, n_t: 32, seed: 1}}
 scheduler: {{accounting group: my.group}}
+likelihood: {{calibration: {{sample: true}}}}
+data: {{calibration: {{H1: {envelope}, L1: {envelope}}}}}
 """,
     "Prod1": """\
 kind: analysis
@@ -186,6 +211,7 @@ def test_project_from_blueprints_to_samples(small_bank, environment, tmp_path):
             text if name == "event" else text.format(
                 event=tmp_path / "SIM1.npz", missing=tmp_path / "no.npz", bank=small_bank,
                 par_dic_0=tmp_path / "par_dic_0.json",
+                envelope=write_envelope(tmp_path / "envelope.txt"),
             )
         )  # fmt: skip
     project = tmp_path / "project"
@@ -215,6 +241,7 @@ def test_project_from_blueprints_to_samples(small_bank, environment, tmp_path):
     assert "accounting_group = my.group" in (rundir / "submit" / "event.sub").read_text()
     versioned = project / "checkouts" / "SIM1" / "analyses" / "Prod0.ini"
     assert Configuration.read(versioned).event["source"] == str(tmp_path / "SIM1.npz")
+    assert '"calibration_marginalization": true' in Path(found["samples"][0]).read_text()
     # One that cannot be built is said to be so, and does not stop the other.
     assert "Unable to submit Prod1" in answer["said"]
     assert not answer["found"]["Prod1"]["complete"]

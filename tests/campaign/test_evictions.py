@@ -223,13 +223,14 @@ def test_hundred_events_evicted_at_random(settings, tmp_path):
 def test_evicted_infer_loses_nothing(injections, tmp_path):
     analysis = Analysis("infer", {"n_effective": 100, "max_waveforms": 6000, "n_ext": 64,
                                   "mchirp_range": [28, 34], "q_min": 0.5})  # fmt: skip
-    few = Settings("few", 3, analysis, injections=injections)
+    ten = dataclasses.replace(injections, n=10)
+    few = Settings("few", 3, analysis, injections=ten)
     calm = make(tmp_path / "calm", few, executor="serial", progress=False)
     calm.run(executor="serial", progress=False)
     evicted = make(tmp_path / "evicted", few, executor="serial", progress=False)
     pool = evict(evicted, "htcondor", random.Random(), events_per_job=1,
-                 most_seconds=15.0, n_evictions=9, programs=tmp_path)  # fmt: skip
-    assert sum(pool.evicted.values()) >= 3
+                 most_seconds=15.0, n_evictions=20, programs=tmp_path)  # fmt: skip
+    assert min(pool.evicted.values()) >= 3
     assert_same(evicted, calm)
 
 

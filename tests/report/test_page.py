@@ -138,6 +138,29 @@ def test_good_runs_are_called_good_and_others_warned_about(make_run, no_pictures
     assert bad.index("<strong>Unusable") < bad.index("Only 3.0") < bad.index("<h2>Results")
 
 
+def test_of_many_waveforms_some_give_the_signal_to_noise_ratios(finished, monkeypatch):
+    from dotpe_exec.report import view as views
+
+    (every,) = open_views([finished])
+    assert len(every.detectors) == len(every.run.samples) > 3
+    monkeypatch.setattr(views, "_MOST_WAVEFORMS", 3)
+    (some,) = open_views([finished])
+    column = "network_matched_filter_snr"
+    few = some.with_column(column)
+    assert len(few) == 3 and set(few["weights"]) == {1.0}  # drawn by weight
+    np.testing.assert_allclose(few[column], every.detectors.loc[few.index, column])
+    np.testing.assert_array_equal(few["lnl"], every.run.samples.loc[few.index, "lnl"])
+    assert some.with_column("final_mass")["weights"].equals(every.run.samples["weights"])
+
+
+def test_extrinsic_samples_that_nobody_asked_for_are_counted(make_run, no_pictures):
+    folder = make_run(adaptive={"n_ext": 2048})
+    kwargs = json.loads((folder / "run_kwargs.json").read_text())
+    (folder / "run_kwargs.json").write_text(json.dumps(kwargs | {"n_ext": None}))
+    checked = Checker(render(open_views([folder])))
+    assert checked.row("extrinsic samples")[1].startswith("2048, ")
+
+
 def test_several_runs_stand_side_by_side(make_run, no_pictures):
     first = make_run("a", n_effective_e=111.0)
     second = make_run("b", n_effective_e=222.0, seed=2)

@@ -7,6 +7,7 @@ says and this package cannot do is refused, or listed in it where it is a prior.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -130,7 +131,10 @@ class Configuration:
 
 
 def configuration_of(
-    name: str, meta: Mapping[str, Any], psds: Mapping[str, str]
+    name: str,
+    meta: Mapping[str, Any],
+    psds: Mapping[str, str],
+    repository: str | os.PathLike = ".",
 ) -> Configuration:
     """Return the configuration of an analysis in the ledger.
 
@@ -142,6 +146,8 @@ def configuration_of(
         The analysis', with the event's merged into it.
     psds : dict
         Files of power spectral densities by detector.
+    repository : path
+        The event's, where relative paths of calibration envelopes begin.
 
     Raises
     ------
@@ -159,11 +165,8 @@ def configuration_of(
         analysis["method"] = "run"
     else:
         analysis |= _waveform(meta) | _prior(meta.get("priors") or {})
-    if _calibration(meta):
-        raise InputError(
-            f"{name}: the ledger asks for calibration uncertainty, over which dotpe-exec "
-            "does not marginalise here; set likelihood: calibration: sample: false"
-        )
+    if _wants_calibration(meta) and "calibration" not in analysis:
+        analysis["calibration"] = _envelopes(name, meta, Path(repository))
     event: dict[str, Any] = {"name": name}
     if "event" in sampler:
         event["source"] = sampler["event"]
@@ -192,11 +195,33 @@ def _prior(priors: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _calibration(meta: Mapping[str, Any]) -> bool:
+def _wants_calibration(meta: Mapping[str, Any]) -> bool:
+    """Whether the likelihood is to account for it; how, the sampler knows."""
     likelihood = meta.get("likelihood") or {}
     marginalised = likelihood.get("marginalization") or {}
     sampled = likelihood.get("calibration") or {}
-    return bool(sampled.get("sample") or marginalised.get("calibration"))
+    return bool(
+        sampled.get("sample")
+        or marginalised.get("calibration")
+        or marginalised.get("Calibration")
+    )
+
+
+def _envelopes(name: str, meta: Mapping[str, Any], repository: Path) -> dict[str, str]:
+    """Return the calibration envelope of each detector."""
+    files = (meta.get("data") or {}).get("calibration") or {}
+    if not files:
+        raise InputError(
+            f"{name}: the ledger asks for calibration uncertainty and has no data: "
+            "calibration (envelope files by detector)"
+        )
+    detectors = list(meta.get("interferometers") or files)
+    if without := [detector for detector in detectors if detector not in files]:
+        raise InputError(f"{name}: the ledger has no calibration envelope of {without[0]}")
+    return {
+        detector: str((repository / _only(files[detector], detector)).absolute())
+        for detector in detectors
+    }
 
 
 def _strain(name: str, meta: Mapping[str, Any], psds: Mapping[str, str]) -> dict[str, Any]:
@@ -242,7 +267,7 @@ def _only(files: Any, detector: str) -> str:
     if isinstance(files, str):
         return files
     if len(files) != 1:
-        raise InputError(f"{detector} has {len(files)} data files, expected one")
+        raise InputError(f"{detector} has {len(files)} files, expected one")
     return str(files[0])
 
 

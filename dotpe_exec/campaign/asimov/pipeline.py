@@ -45,7 +45,10 @@ class DotpeExec(Pipeline):
         production = self.production
         with self._told():
             found = configuration_of(
-                production.event.name, production.meta, production.psds or {}
+                production.event.name,
+                production.meta,
+                production.psds or {},
+                production.event.repository.directory,
             )
         if found.unused_priors:
             self.logger.warning(
