@@ -1,7 +1,8 @@
-"""Runs a stream of tasks on one executor: grouping, back-pressure, retries, errors.
+"""Runs a stream of tasks on one executor: grouping, back-pressure, errors.
 
 Knows nothing of backends but the interface, and nothing of stages. All of it runs in the
-caller's thread; the pools' threads only put finished messages into a queue.
+caller's thread; the pools' threads only put finished messages into a queue. What happens
+when workers die is decided in :mod:`blame`.
 """
 
 from __future__ import annotations
@@ -9,17 +10,16 @@ from __future__ import annotations
 import contextlib
 import math
 import queue
-import signal
 import statistics
-import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import BrokenExecutor, CancelledError, Future
-from dataclasses import dataclass, field
+from concurrent.futures import BrokenExecutor, CancelledError
+from dataclasses import dataclass
 from typing import Any
 
-from ..errors import DotpeExecError, ExecutorError, WorkerCrashError
-from . import pickling, reports, running_task, worker
+from ..errors import DotpeExecError, ExecutorError
+from . import pickling, reports, worker
+from .blame import Blame, Entry, Message
 from .interface import Executor
 from .task import Task
 
@@ -28,39 +28,8 @@ TARGET_SECONDS = 0.25
 
 MAX_TASKS_PER_MESSAGE = 4096
 
-MAX_FAILED_STARTS, MAX_IDLE_KILLS = 3, 30
-"""How many times in a row workers may die without having begun anything: ending on their
-own (they cannot start, and will not the next time) or by a signal (somebody kills them,
-which says nothing about the next time)."""
-
-LOADING_SECONDS, MAX_LOADING_KILLS = 5.0, 30
-"""How long a worker may be at its first task of a phase and be taken for one that still
-loads code, and how often a task may lose such a worker to a kill. Whoever killed it did
-so before the task did anything, so ``max_retries`` does not count it."""
-
 STALL_SECONDS = 2.0
 """How long a dead worker may go unnoticed by its pool before we act."""
-
-
-@dataclass(eq=False)
-class _Entry:
-    """A task on its way."""
-
-    task: Task
-    crashes: int = 0
-    crashes_loading: int = 0
-    suspect: bool = False
-    needs_memory: bool = False
-    message_bytes: int = 0
-
-
-@dataclass(eq=False)
-class _Message:
-    """Tasks that travel together."""
-
-    number: int
-    entries: list[_Entry]
-    future: Future = field(default_factory=Future)
 
 
 @dataclass(frozen=True)
@@ -135,14 +104,11 @@ class Driver:
         self._refresh = refresh
         self._restore = restore
         self._fixed_size = tasks_per_message
-        self._max_retries = max_retries
 
-        self._again: deque[_Entry] = deque()  # innocent, lost with a pool
-        self._suspects: deque[_Entry] = deque()  # run alone
-        self._in_flight: dict[int, _Message] = {}
+        self._blame = Blame(executor, phase, notes_folder, max_retries)
+        self._in_flight: dict[int, Message] = {}
         self._done: queue.SimpleQueue[int] = queue.SimpleQueue()
         self._n_messages = 0
-        self._idle_breaks = 0
         self._seconds_per_task: deque[float] = deque(maxlen=64)
         self._function_bytes: bytes | None = None
         self._local = worker.LocalCalls()
@@ -169,20 +135,20 @@ class Driver:
     def _fill(self) -> Iterator[Finished]:
         """Submit what there is room for; yield what needs no running."""
         while len(self._in_flight) < self._executor.max_in_flight:
-            if self._suspects:
+            if self._blame.suspects:
                 if not self._in_flight:
-                    entry = self._suspects.popleft()
+                    entry = self._blame.suspects.popleft()
                     if entry.needs_memory:
                         self._executor.kill_workers()  # old ones hold what they cached
                     self._submit([entry])
                 return  # alone: before, others drain; afterwards, nothing joins
             if any(m.entries[0].suspect for m in self._in_flight.values()):
                 return
-            entries: list[_Entry] = []
+            entries: list[Entry] = []
             size = self._message_size()
             while len(entries) < size or self._goes_with(entries[-1].task):
-                if self._again:
-                    entries.append(self._again.popleft())
+                if self._blame.again:
+                    entries.append(self._blame.again.popleft())
                     continue
                 task = self._look_ahead()
                 if task is None:
@@ -191,7 +157,7 @@ class Driver:
                 self._n_left -= 1
                 result = self._restore(task) if self._restore else None
                 if result is None:
-                    entries.append(_Entry(task))
+                    entries.append(Entry(task))
                 else:
                     yield Finished(task, result, restored=True)
             if not entries:
@@ -206,7 +172,7 @@ class Driver:
 
     def _goes_with(self, task: Task) -> bool:
         """Say whether the next task must be in the same message as this one."""
-        if not task.group or self._fixed_size is not None or self._again:
+        if not task.group or self._fixed_size is not None or self._blame.again:
             return False
         if self._executor.max_in_flight == 1:
             return False
@@ -223,8 +189,8 @@ class Driver:
         share = math.ceil(max(self._n_left, 1) / self._executor.max_in_flight)
         return max(1, min(int(TARGET_SECONDS / seconds), share, MAX_TASKS_PER_MESSAGE))
 
-    def _submit(self, entries: list[_Entry]) -> None:
-        message = _Message(self._n_messages, entries)
+    def _submit(self, entries: list[Entry]) -> None:
+        message = Message(self._n_messages, entries)
         self._n_messages += 1
         payloads = [
             self._refresh(entry.task.payload) if self._refresh else entry.task.payload
@@ -262,7 +228,7 @@ class Driver:
                 ) from error
         return self._function_bytes
 
-    def _pickled(self, entries: list[_Entry], payloads: list[Any]) -> list[bytes]:
+    def _pickled(self, entries: list[Entry], payloads: list[Any]) -> list[bytes]:
         blobs = []
         for entry, payload in zip(entries, payloads, strict=True):
             try:
@@ -278,7 +244,7 @@ class Driver:
 
     # Receiving
 
-    def _wait(self) -> _Message | None:
+    def _wait(self) -> Message | None:
         """Return a finished message, or None if the executor had to be restarted."""
         while True:
             try:
@@ -287,17 +253,17 @@ class Driver:
                 # A pool can miss a death: its thread may be reading a result that the
                 # dead worker did not finish writing.
                 if self._executor.can_rebuild and self._executor.dead_workers():
-                    self._recover(None)
+                    self._blame.restart(self._in_flight, None)
                     return None
                 continue
             if message is not None:  # else lost with a pool, and under way again
                 return message
 
-    def _settle(self, message: _Message) -> Iterator[Finished]:
+    def _settle(self, message: Message) -> Iterator[Finished]:
         try:
             reply = message.future.result()
         except BrokenExecutor as error:
-            self._recover(error)
+            self._blame.restart(self._in_flight, error)
             return
         except CancelledError:
             raise self._unusable("was shut down while it ran tasks") from None
@@ -306,11 +272,11 @@ class Driver:
         except Exception as error:
             if not self._executor.is_lost(error):
                 raise self._unusable(f"failed ({type(error).__name__}: {error})") from error
-            self._accuse(message, None, running_task.RunningTask())
+            self._blame.lost_call(message)
             del self._in_flight[message.number]
             return
         del self._in_flight[message.number]
-        self._idle_breaks = 0
+        self._blame.worker_lives()
         self._seconds_per_task.append(reply.seconds / len(message.entries))
         failed = []
         for entry, outcome in zip(message.entries, reply.outcomes, strict=True):
@@ -336,14 +302,10 @@ class Driver:
         for entry, failure in failed:
             self._fail(entry, failure)
 
-    def _fail(self, entry: _Entry, failure: worker.Failure) -> None:
+    def _fail(self, entry: Entry, failure: worker.Failure) -> None:
         """Raise what a task raised, or let it run again with the memory to itself."""
-        if failure.out_of_memory and self._executor.can_rebuild:
-            entry.crashes += 1
-            if entry.crashes - entry.crashes_loading <= self._max_retries:
-                entry.needs_memory = True
-                self._isolate(entry)
-                return
+        if failure.out_of_memory and self._blame.out_of_memory(entry):
+            return
         original = failure.exception
         if isinstance(original, bytes):
             original = pickling.loads(original)
@@ -352,108 +314,7 @@ class Driver:
             raise original from report  # already says what is wrong, in its own class
         raise report from original
 
-    # When workers die
-
-    def _recover(self, error: BaseException | None) -> None:
-        """Restart the executor and put back what was lost with its workers."""
-        lost = {
-            number: message
-            for number, message in self._in_flight.items()
-            if not message.future.done() or _is_broken(message.future)
-        }
-        for number in lost:
-            del self._in_flight[number]
-        if not self._executor.can_rebuild:
-            raise self._broken_for_good(lost, error)
-        dead = self._executor.dead_workers()
-        self._executor.kill_workers()
-        trail = running_task.read_local(self._notes_folder)
-        if not any(
-            trail.get(pid, running_task.RunningTask()).message in lost for pid in dead
-        ):
-            self._count_idle_break(dead, error)
-        for pid, exit_code in dead.items():
-            at = trail.get(pid, running_task.RunningTask())
-            if at.message not in lost:
-                continue
-            if at.position >= 0:
-                entry = lost[at.message].entries[at.position]
-                self._charge(entry, exit_code, at)
-            else:
-                self._accuse(lost[at.message], exit_code, at)
-        for message in lost.values():
-            for entry in message.entries:
-                if not entry.suspect:
-                    self._again.append(entry)
-                elif entry not in self._suspects:
-                    self._suspects.append(entry)
-
-    def _count_idle_break(
-        self, dead: dict[int, int | None], error: BaseException | None
-    ) -> None:
-        """Nobody is to blame: a worker died waiting, or never came to life."""
-        self._idle_breaks += 1
-        by_signal = any(code is not None and code < 0 for code in dead.values())
-        if self._idle_breaks > (MAX_IDLE_KILLS if by_signal else MAX_FAILED_STARTS):
-            raise reports.never_started(
-                self._executor.name, self._phase, self._idle_breaks, dead
-            ) from error
-
-    def _accuse(
-        self, message: _Message, exit_code: int | None, at: running_task.RunningTask
-    ) -> None:
-        """A worker died with this message, between its tasks or we cannot know where."""
-        if len(message.entries) == 1:
-            self._charge(message.entries[0], exit_code, at)
-            return
-        for entry in message.entries:
-            self._isolate(entry)
-
-    def _charge(
-        self, entry: _Entry, exit_code: int | None, at: running_task.RunningTask
-    ) -> None:
-        entry.crashes += 1
-        entry.crashes_loading += _killed_while_loading(exit_code, at)
-        charged = entry.crashes - entry.crashes_loading
-        if charged > self._max_retries or entry.crashes_loading > MAX_LOADING_KILLS:
-            raise reports.killed_its_worker(
-                self._phase, entry.task, entry.crashes, exit_code
-            )
-        self._isolate(entry)
-
-    def _isolate(self, entry: _Entry) -> None:
-        entry.suspect = True
-        if entry not in self._suspects:
-            self._suspects.append(entry)
-
-    def _broken_for_good(
-        self, lost: dict[int, _Message], error: BaseException | None
-    ) -> WorkerCrashError:
-        running = [
-            lost[number].entries[index].task.key
-            for number, index, _ in running_task.read(self._notes_folder)
-            if number in lost and index >= 0
-        ]
-        return reports.cannot_restart(self._executor.name, self._phase, running, error)
-
     def _unusable(self, what: str) -> ExecutorError:
         return ExecutorError(
             f"the {self._executor.name} executor {what}, in phase {self._phase!r}"
         )
-
-
-def _killed_while_loading(exit_code: int | None, at: running_task.RunningTask) -> bool:
-    """Whether somebody killed a worker that had hardly begun.
-
-    Nothing else than another process ends one in this way: a task that fails on its own
-    does so with another signal or an exit code. It may still be the system that killed it
-    for the memory that the task took, so this too may not happen forever.
-    """
-    return (
-        exit_code in (-signal.SIGKILL, -signal.SIGTERM)
-        and time.time() - at.loading_since < LOADING_SECONDS
-    )
-
-
-def _is_broken(future: Future) -> bool:
-    return future.cancelled() or isinstance(future.exception(), BrokenExecutor)

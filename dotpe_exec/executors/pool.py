@@ -25,6 +25,10 @@ from .interface import Executor, check_n_workers
 # After the death of its workers, the thread of a pool needs milliseconds.
 _THREAD_SECONDS = 0.3
 
+# A process that dies closes its pipes, which is what a pool notices, before its exit code
+# can be read: a moment, or seconds where it had much memory or others use all cores.
+_EXIT_SECONDS = 10.0
+
 
 class PoolExecutor(Executor):
     """A local pool of worker processes, started when first needed.
@@ -71,6 +75,9 @@ class PoolExecutor(Executor):
                     self._pool = self._start()
                     _end_at_exit(self._pool)
                 future = self._pool.submit(function, *args)
+        except BrokenExecutor:  # the pool has noticed a death, and not yet said so
+            self._note_dead(self._pool)
+            raise
         except OSError as error:
             raise self._cannot_start(error) from error
         future.add_done_callback(functools.partial(self._find_dead, self._pool))
@@ -106,11 +113,12 @@ class PoolExecutor(Executor):
 
     def _find_dead(self, pool: Any, future: Future) -> None:
         """Note who died. Runs in the pool's own thread, before it ends the others."""
-        if future.cancelled() or not isinstance(future.exception(), BrokenExecutor):
-            return
-        # A dying process closes its pipes, which is what the pool notices, a moment
-        # before its exit code can be read.
-        deadline = time.monotonic() + 1.0
+        if not future.cancelled() and isinstance(future.exception(), BrokenExecutor):
+            self._note_dead(pool)
+
+    def _note_dead(self, pool: Any) -> None:
+        """Wait for the exit code of one of those that died, and note all there are."""
+        deadline = time.monotonic() + _EXIT_SECONDS
         while self._pool is pool and (self._dead is None or self._dead[0] is not pool):
             dead = _exited(pool)
             if dead or time.monotonic() > deadline:

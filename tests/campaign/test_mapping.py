@@ -56,7 +56,7 @@ def test_killed_worker_costs_its_own_job_only(tmp_path):
 
 
 def test_job_that_no_worker_survives_ends_alone(tmp_path, monkeypatch):
-    monkeypatch.setattr("dotpe_exec.executors.driver.LOADING_SECONDS", 0.0)
+    monkeypatch.setattr("dotpe_exec.executors.blame.LOADING_SECONDS", 0.0)
     jobs = [Job("deadly", kills=99, folder=str(tmp_path)), Job("a"), Job("b")]
     found = results(jobs, executor="process", n_procs=1)
     assert isinstance(found["deadly"], Crashed)
@@ -65,7 +65,7 @@ def test_job_that_no_worker_survives_ends_alone(tmp_path, monkeypatch):
 
 
 def test_where_no_worker_survives_anything_it_ends(tmp_path, monkeypatch):
-    monkeypatch.setattr("dotpe_exec.executors.driver.LOADING_SECONDS", 0.0)
+    monkeypatch.setattr("dotpe_exec.executors.blame.LOADING_SECONDS", 0.0)
     monkeypatch.setattr("dotpe_exec.campaign.mapping._MAX_RETRIES", 0)
     jobs = [Job(f"deadly{k}", kills=99, folder=str(tmp_path)) for k in range(20)]
     with pytest.raises(WorkerCrashError, match="deadly"):

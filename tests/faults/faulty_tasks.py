@@ -47,6 +47,29 @@ def killed_during(trap: Trap) -> np.ndarray:
     return result
 
 
+@dataclass(frozen=True)
+class InTurn(Trap):
+    """A trap that springs when the one ``before`` it is done, never beside it."""
+
+    done: str = ""
+    before: str = ""
+
+
+def killed_in_turn(trap: InTurn) -> np.ndarray:
+    """Die, and no other task with traps dies or is in a worker that is dying meanwhile.
+
+    Where the trap before has not run to its end when this one begins, it still is to
+    spring, or did and the executor has yet to notice. That ends this worker too, for which
+    this task waits, as a bystander: it comes again when the other is done.
+    """
+    if trap.before and not Path(trap.before).exists():
+        time.sleep(600)
+    result = killed_during(trap)
+    if trap.done:
+        Path(trap.done).touch()
+    return result
+
+
 def killed_after(trap: Trap) -> np.ndarray:
     """Die when the result is on its way, or just was."""
     if trap.springs():

@@ -13,10 +13,12 @@ import numpy as np
 import psutil
 import pytest
 from faulty_tasks import (
+    InTurn,
     Trap,
     exits,
     killed_after,
     killed_during,
+    killed_in_turn,
     killed_while_sending,
     out_of_memory,
     segfaults,
@@ -25,7 +27,7 @@ from faulty_tasks import (
 from toy_tasks import numbered, process_id, results
 
 from dotpe_exec.errors import TaskError, WorkerCrashError
-from dotpe_exec.executors import driver
+from dotpe_exec.executors import blame
 
 EXPECTED = [Trap(number).result() for number in range(40)]
 
@@ -60,24 +62,30 @@ def test_killed_worker_loses_nothing(make_runner, tmp_path, function, tasks_per_
 def test_only_the_task_in_the_dead_worker_is_charged(make_runner, tmp_path):
     # Every crash of one task hits others that run beside it: none may pay, even though
     # together they lose their worker more often than a task is allowed to.
-    runner = make_runner(max_retries=1)
     poison = range(0, 40, 10)
-    found = results(
-        runner,
-        killed_during,
-        traps(tmp_path, sprung=poison, seconds=0.02),
-        tasks_per_message=2,
-    )
+    tasks = [
+        InTurn(
+            number,
+            counter=str(tmp_path / f"count-{number}"),
+            times=1,
+            seconds=0.02,
+            done=str(tmp_path / f"done-{number}"),
+            before=str(tmp_path / f"done-{number - 10}") if number else "",
+        )
+        if number in poison
+        else InTurn(number, seconds=0.02)
+        for number in range(40)
+    ]
+    runner = make_runner(max_retries=1)
+    found = results(runner, killed_in_turn, tasks, tasks_per_message=2)
     assert_same(found)
-    # One that dies while the other worker's death ends the pool may go unnoticed.
-    charged = crashes(runner)
-    assert charged.keys() <= set(poison) and set(charged.values()) == {1}
+    assert crashes(runner) == dict.fromkeys(poison, 1)
 
 
 def test_task_that_always_kills_is_named_with_inputs_and_exit_code(
     make_runner, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(driver, "LOADING_SECONDS", 0.0)  # workers count as loaded
+    monkeypatch.setattr(blame, "LOADING_SECONDS", 0.0)  # workers count as loaded
     runner = make_runner(max_retries=2)
     with pytest.raises(WorkerCrashError) as caught:
         results(runner, killed_during, traps(tmp_path, times=100))
@@ -100,7 +108,7 @@ def test_workers_killed_while_they_load_are_not_charged_to_a_task(make_runner, t
 def test_task_that_kills_every_worker_while_it_loads_is_named_in_the_end(
     make_runner, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(driver, "MAX_LOADING_KILLS", 2)
+    monkeypatch.setattr(blame, "MAX_LOADING_KILLS", 2)
     poison = traps(tmp_path, sprung=(0,), times=100)
     with pytest.raises(WorkerCrashError, match=r"'toy/000000'.* 3 times.*SIGKILL"):
         results(make_runner(max_retries=0), killed_during, poison)
