@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 import mutations
 import pytest
+from rough_extrinsic import roughen_extrinsic
 from small_runs import arguments, infer_arguments, summary_of
 
 from dotpe_exec import infer, run
@@ -48,7 +49,9 @@ class Attack:
     def analyse(self, folder):
         if self.by_infer:
             few = {"n_effective": 2, "max_waveforms": 100, "n_ext": 16}
-            return infer(**infer_arguments(folder, rundir=folder / "run", **few))
+            with pytest.MonkeyPatch.context() as patch:
+                roughen_extrinsic(patch)
+                return infer(**infer_arguments(folder, rundir=folder / "run", **few))
         return run(**arguments(folder, **self.changes))
 
     def tolerance(self):

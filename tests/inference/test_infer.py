@@ -17,6 +17,7 @@ import pandas as pd
 import psutil
 import pytest
 from envelopes import write_envelope
+from rough_extrinsic import roughen_extrinsic
 
 from dotpe_exec import infer, load, run_multicore
 from dotpe_exec.errors import InputError, RunDirectoryError
@@ -62,6 +63,17 @@ def serial_run(tmp_path_factory):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # it is too small to be good
         return infer(**SMALL, rundir=rundir, executor="serial", save_waveforms=True)
+
+
+@pytest.fixture(scope="module")
+def rough_run(tmp_path_factory):
+    """A run whose numbers are worth nothing."""
+    rough = SMALL | {"n_effective": 20, "max_waveforms": 1500, "n_ext": 16}
+    with warnings.catch_warnings(), pytest.MonkeyPatch.context() as patch:
+        warnings.simplefilter("ignore", UserWarning)
+        roughen_extrinsic(patch)
+        rundir = tmp_path_factory.mktemp("rough") / "run"
+        return infer(**rough, rundir=rundir, executor="serial")
 
 
 @pytest.mark.slow
@@ -114,10 +126,10 @@ def test_exact_likelihoods_correct_the_same_samples(serial_run, tmp_path):
     np.testing.assert_array_equal(run.samples["lnl"], binned.samples["lnl"])
 
 
-def test_every_key_of_the_summary_is_documented(serial_run):
+def test_every_key_of_the_summary_is_documented(rough_run):
     page = Path(__file__).parents[2] / "docs" / "howto" / "infer.md"
     documented = set(re.findall(r"`([A-Za-z_0-9]+)`", page.read_text(encoding="utf-8")))
-    adaptive = load(serial_run).summary["adaptive"]
+    adaptive = load(rough_run).summary["adaptive"]
     assert {*adaptive, *adaptive["rounds"][0]} - documented == set()
 
 
