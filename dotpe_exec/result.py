@@ -307,12 +307,17 @@ class Run(StoredRun):
 
     def _prior_of(self, parameters: Sequence[str]) -> pd.DataFrame | None:
         """Return the prior of those columns that it has."""
-        from .derived import standard_parameters
+        from .derived import binary_parameters, standard_parameters
 
-        draws = self.prior()
-        if any(name not in draws and name != "q" for name in parameters):
-            derived = standard_parameters(draws, float(self.event.tgps))
+        draws, tgps = self.prior(), float(self.event.tgps)
+        missing = {name for name in parameters if name not in draws and name != "q"}
+        # The second fits the remnant of each draw, which takes seconds.
+        for derive in (binary_parameters, standard_parameters):
+            if missing.isdisjoint(derive(draws.head(1), tgps)):
+                continue
+            derived = derive(draws, tgps)
             draws = draws.assign(**{name: derived[name] for name in derived})
+            missing -= set(derived)
         return draws
 
     def _truth_of(self, parameters: Sequence[str]) -> Mapping[str, float] | None:

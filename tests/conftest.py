@@ -10,12 +10,14 @@ from __future__ import annotations
 import importlib
 import logging
 import os
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import filelock
 import pytest
 from bench_scripts import FOLDERS
 from rough_skymaps import roughen
@@ -89,12 +91,40 @@ def rough_skymaps(monkeypatch: pytest.MonkeyPatch) -> None:
     roughen(monkeypatch)
 
 
+MakeOnce = Callable[[str, Callable[[Path], Any]], Path]
+
+
 @pytest.fixture(scope="session")
-def finished(golden: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def make_once(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> MakeOnce:
+    """Make a folder of a name by a function of its path, once for all processes of xdist.
+
+    Nobody may change what is in it.
+    """
+    root = tmp_path_factory.getbasetemp()
+    if worker_id != "master":
+        root = root.parent
+
+    def made(name: str, make: Callable[[Path], Any]) -> Path:
+        place = root / "made_once" / name
+        place.mkdir(parents=True, exist_ok=True)
+        folder, done = place / name, place / "done"
+        with filelock.FileLock(place / "lock"):
+            if not done.exists():
+                shutil.rmtree(folder, ignore_errors=True)  # somebody failed at it
+                make(folder)
+                done.touch()
+        return folder
+
+    return made
+
+
+@pytest.fixture(scope="session")
+def finished(golden: Path, make_once: MakeOnce) -> Path:
     """The run directory of a finished run of the reference case, not to be changed."""
     from golden_runs import arguments_of_run
 
     from dotpe_exec import run
 
-    folder = tmp_path_factory.mktemp("finished") / "golden"
-    return run(**arguments_of_run(golden, rundir=folder))
+    return make_once(
+        "golden", lambda folder: run(**arguments_of_run(golden, rundir=folder))
+    )

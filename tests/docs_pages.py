@@ -163,7 +163,7 @@ class PageRunner:
     def _run(self, block: Block, exact: bool) -> str:
         if "setup" in block.comments:
             exec(block.comments["setup"], self.names)
-        code = block.code if exact or self._shows_output() else smaller(block.code)
+        code = block.code if exact or self.shows_output else smaller(block.code)
         if block.language in PYTHON:
             self.n_run += 1
             return self._python(block, code)
@@ -178,7 +178,9 @@ class PageRunner:
             "with `<!-- not run: REASON -->`"
         )
 
-    def _shows_output(self) -> bool:
+    @property
+    def shows_output(self) -> bool:
+        """Whether numbers of a run are on the page, which then must be its own."""
         return any(b.language in TEXT and b.comments["follows"] for b in self.blocks)
 
     def _python(self, block: Block, code: str) -> str:

@@ -8,7 +8,6 @@ import shutil
 from importlib.util import find_spec
 from pathlib import Path
 
-import filelock
 import numpy as np
 import pytest
 from docs_pages import (
@@ -20,10 +19,11 @@ from docs_pages import (
     read_page,
     smaller,
 )
+from rough_extrinsic import roughen_extrinsic
+from rough_reports import roughen_reports
 from rough_skymaps import roughen
 
 from dotpe_exec.events import matched_filter
-from dotpe_exec.report import templates
 
 PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").rglob("*.md"))]
 
@@ -40,18 +40,9 @@ def _with_blocks():
 
 
 @pytest.fixture(scope="session")
-def provided(tmp_path_factory, worker_id) -> Path:
-    """A bank, a run on it, an event and strain files, made once for all processes."""
-    root = tmp_path_factory.getbasetemp()
-    if worker_id != "master":
-        root = root.parent
-    folder = root / "provided_to_docs"
-    with filelock.FileLock(f"{folder}.lock"):
-        if not (folder / "finished").exists():
-            shutil.rmtree(folder, ignore_errors=True)
-            _provide(folder)
-            (folder / "finished").touch()
-    return folder
+def provided(make_once) -> Path:
+    """A bank, a run on it, an event and strain files."""
+    return make_once("provided_to_docs", _provide)
 
 
 def _provide(folder: Path) -> None:
@@ -111,7 +102,7 @@ def in_less_time(monkeypatch):
     search_template = matched_filter.search_template
     monkeypatch.setattr(matched_filter, "search_template", search)
     if not os.environ.get("DOTPE_EXEC_UPDATE_DOCS"):
-        monkeypatch.setattr(templates, "_DPI", 30)
+        roughen_reports(monkeypatch)
         if find_spec("ligo.skymap"):
             roughen(monkeypatch)
 
@@ -130,7 +121,10 @@ def test_blocks_run(page, slow, provided, in_less_time, tmp_path, monkeypatch):
     monkeypatch.setenv("MPLBACKEND", "agg")
     if not slow:  # starting workers would take longer than they work
         monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "1")
-    PageRunner(blocks, slow=slow).run()
+    runner = PageRunner(blocks, slow=slow)
+    if not slow and not runner.shows_output:
+        roughen_extrinsic(monkeypatch)
+    runner.run()
     if os.environ.get("DOTPE_EXEC_UPDATE_DOCS"):
         for name in re.findall(r"\]\(img/(.*?)\)", page.read_text()):
             shutil.copy(name, page.parent / "img")

@@ -52,7 +52,10 @@ def problem(tmp_path_factory):
     reference = find_reference(event, config, n_t=16, par_dic_0=PAR_DIC_0)
     coordinates = PriorCoordinates((29.0, 31.5), 0.5, 50.0)
     table = load_distance_table()
-    with pytest.MonkeyPatch.context() as patch, PhaseRunner(ArrayStore(), "serial") as runner:
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        PhaseRunner(ArrayStore(), "serial") as runner,
+    ):
         roughen_extrinsic(patch)
         model = WaveformModel(
             "IMRPhenomXPHM", config.harmonic_modes, 50.0, "direct",

@@ -14,12 +14,16 @@ from dotpe_exec import run
 
 
 @pytest.fixture(scope="session")
-def undamaged(tmp_path_factory) -> Path:
+def undamaged(make_once) -> Path:
     """Inputs of small runs, not to be changed."""
+    return make_once("attacked", _make_inputs)
+
+
+def _make_inputs(folder: Path) -> None:
     from dotpe_exec.banks.build import build_bank
     from dotpe_exec.events import save_event, simulate_event
 
-    folder = tmp_path_factory.mktemp("attacked")
+    folder.mkdir()
     event = simulate_event(
         "attacked", "HL", duration=4.0, fmax=256.0, injection=PAR_DIC, seed=1
     )
@@ -35,14 +39,14 @@ def undamaged(tmp_path_factory) -> Path:
     for name in ("extrinsic_samples.feather", "run_checksums.json"):
         shutil.copy(drawn / name, folder / "extrinsic")
     shutil.rmtree(drawn)
-    return folder
 
 
 @pytest.fixture(scope="session")
-def undisturbed_run(undamaged, tmp_path_factory) -> Path:
+def undisturbed_run(undamaged, make_once) -> Path:
     """The run that nobody disturbed; not to be changed."""
-    rundir = tmp_path_factory.mktemp("undisturbed") / "run"
-    return run(**arguments(undamaged, rundir=rundir))
+    return make_once(
+        "undisturbed", lambda folder: run(**arguments(undamaged, rundir=folder))
+    )
 
 
 @pytest.fixture(scope="session")

@@ -6,21 +6,25 @@ from pathlib import Path
 
 import pytest
 
-from dotpe_exec.campaign import Analysis, Injections, Settings, make
+from dotpe_exec.campaign import Analysis, Campaign, Injections, Settings, make
 
 # Refining the reference would take longer than all the rest of an analysis.
 SIZES = {"n_ext": 32, "n_phi": 16, "n_t": 32, "refine_reference": False}
 
 
 @pytest.fixture(scope="session")
-def small_bank(tmp_path_factory) -> Path:
+def small_bank(make_once) -> Path:
+    return make_once("campaign_bank", _build_small_bank) / "bank"
+
+
+def _build_small_bank(folder: Path) -> None:
     from dotpe_exec.banks.build import build_bank
     from dotpe_exec.events import save_event, simulate_event
 
-    folder = tmp_path_factory.mktemp("campaign_bank")
+    folder.mkdir()
     event = simulate_event("grid", "HL", duration=4.0, fmax=256.0)
     save_event(event, folder / "grid.npz")
-    return build_bank(
+    build_bank(
         folder / "bank", bank_size=64, mchirp_range=(28, 34), q_min=0.5,
         event=folder / "grid.npz", pn_phase_tol=0.2, seed=1, executor="serial",
         progress=False,
@@ -42,9 +46,11 @@ def settings(small_bank, injections) -> Settings:
 
 
 @pytest.fixture(scope="session")
-def analysed(settings, tmp_path_factory):
+def analysed(settings, make_once):
     """A campaign that is finished, analysed serially. Do not change it."""
-    folder = tmp_path_factory.mktemp("analysed") / "campaign"
-    campaign = make(folder, settings, executor="serial", progress=False)
-    campaign.run(executor="serial", progress=False)
-    return campaign
+
+    def analyse(folder: Path) -> None:
+        campaign = make(folder, settings, executor="serial", progress=False)
+        campaign.run(executor="serial", progress=False)
+
+    return Campaign(make_once("analysed", analyse))

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from click.testing import CliRunner
+from rough_reports import roughen_reports
 
 from dotpe_exec import run
 from dotpe_exec.campaign import Analysis, Campaign, Settings, make
@@ -120,7 +121,8 @@ class TestResults:
         assert "limited indeed" in page and "http" not in page.replace("http-equiv", "")
         assert all(name in page for name in copied.names)
 
-    def test_pages_of_events_are_linked(self, copied, rough_skymaps):
+    def test_pages_of_events_are_linked(self, copied, rough_skymaps, monkeypatch):
+        roughen_reports(monkeypatch)
         (name, *_) = copied.names
         for other in copied.names[1:]:
             copied.files.outcome(other).unlink()

@@ -201,7 +201,8 @@ def test_best_fit_has_the_likelihood_of_its_sample(golden, golden_view):
     assert lnlike == pytest.approx(golden_view.run.samples["lnl"].max(), abs=1.0)
 
 
-def test_waveform_picture_shows_the_merger(golden_view):
+def test_waveform_picture_shows_the_merger(golden_view, monkeypatch):
+    monkeypatch.setattr(figures, "_N_BAND", 5)
     figure = figures.waveform(golden_view)
     begin, end = figure.axes[0].get_xlim()
     best = golden_view.run.samples.loc[golden_view.run.samples["lnl"].idxmax()]
@@ -210,7 +211,8 @@ def test_waveform_picture_shows_the_merger(golden_view):
     assert all(len(panel.collections) == 1 for panel in figure.axes)  # the band
 
 
-def test_band_holds_most_of_the_best_fit(golden_view):
+def test_band_holds_most_of_the_best_fit(golden_view, monkeypatch):
+    monkeypatch.setattr(figures, "_N_BAND", 40)
     times, _, model_dt, _, (low_dt, high_dt) = figures._whitened(golden_view, band=True)
     loud = np.abs(model_dt) > 0.5 * np.abs(model_dt).max()
     inside = (low_dt - 0.2 <= model_dt) & (model_dt <= high_dt + 0.2)

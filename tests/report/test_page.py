@@ -15,12 +15,13 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner
 from report_runs import write_run
+from rough_reports import roughen_reports
 from rough_skymaps import roughen
 
 from dotpe_exec import load
 from dotpe_exec.cli import main
 from dotpe_exec.errors import InputError, MissingFileError, RunDirectoryError
-from dotpe_exec.report import page, templates
+from dotpe_exec.report import page
 from dotpe_exec.report.intervals import weighted_quantiles
 from dotpe_exec.report.page import render, write_report
 from dotpe_exec.report.templates import Picture, held, render_template
@@ -79,7 +80,7 @@ def text(tmp_path_factory, tasks):
     folder = write_run(tmp_path_factory.mktemp("page") / "run", n=100)
     tasks.to_feather(folder / "tasks.feather")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(templates, "_DPI", 20)
+        roughen_reports(patch)
         if find_spec("ligo.skymap"):
             roughen(patch)
         return render(open_views([folder]))
