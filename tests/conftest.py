@@ -91,6 +91,22 @@ def rough_skymaps(monkeypatch: pytest.MonkeyPatch) -> None:
     roughen(monkeypatch)
 
 
+def _limit_threads_of_this_process() -> None:
+    """Load BLAS so that it uses one thread here; processes that tests start decide anew.
+
+    Beside the other processes of xdist, more threads only wait for each other, which
+    doubles the time that some tests take. Tests that need more set their number.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", "1")
+        patch.setenv("OPENBLAS_NUM_THREADS", "1")
+        for module in ("numpy", "scipy.linalg"):
+            importlib.import_module(module)
+
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    _limit_threads_of_this_process()
+
 MakeOnce = Callable[[str, Callable[[Path], Any]], Path]
 
 

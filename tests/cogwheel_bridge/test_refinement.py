@@ -28,7 +28,7 @@ PAR_DIC = {
 @pytest.fixture(scope="module")
 def event():
     """A signal in three detectors; the search does not know it."""
-    settings = {"duration": 8.0, "fmax": 512.0, "injection": SIGNAL, "seed": 4}
+    settings = {"duration": 4.0, "fmax": 512.0, "injection": SIGNAL, "seed": 4}
     event = simulate_event("refined", "HLV", **settings)
     event.injection = None
     return event

@@ -78,12 +78,9 @@ def test_screening_leaves_few_times_to_evaluate():
 
 def test_golden_likelihoods(golden_incoherent):
     amplitudes, phases, summary, expected_di = golden_incoherent
-    np.testing.assert_allclose(
-        incoherent_lnlike_dense(amplitudes, phases, summary, 16),
-        expected_di,
-        rtol=0,
-        atol=1e-6,
-    )
+    some = slice(None, None, 8)  # it is slow, and the same for all
+    dense_di = incoherent_lnlike_dense(amplitudes[some], phases[some], summary, 16)
+    np.testing.assert_allclose(dense_di, expected_di[:, some], rtol=0, atol=1e-6)
     fast_di = incoherent_lnlike(amplitudes, phases, prepare_incoherent(summary, 16))
     np.testing.assert_allclose(fast_di, expected_di, rtol=0, atol=1e-6)
 
