@@ -6,9 +6,13 @@ long as the context lasts.
 
 from __future__ import annotations
 
+import _thread
 import contextlib
+import os
 import signal
+import sys
 import threading
+import time
 from collections.abc import Iterator
 from types import FrameType
 from typing import Any
@@ -16,6 +20,8 @@ from typing import Any
 TERMINATIONS = (signal.SIGTERM, signal.SIGHUP)
 """How batch systems evict a job, and how a terminal that closes takes its jobs along."""
 
+_AGAIN_SECONDS = 0.02
+_NOT_IN = ("<frozen importlib.", f"{os.sep}pandas{os.sep}io{os.sep}parsers{os.sep}")
 
 _came: list[int] = []  # signals since the outermost `terminations_raise` began
 
@@ -38,10 +44,13 @@ def terminations_raise(*, interrupts: bool = False) -> Iterator[None]:
     Only in the main thread, and only for those of the two that nobody handles or ignores
     (``nohup``) already. What was there before is there afterwards. Only the first signal
     counts: a second one must not disturb what the first one set going. What is raised
-    may be swallowed, or come out as another exception: compiled modules that are being
-    imported do that. So any exception that leaves after a signal becomes ``Terminated``,
-    and with ``interrupts``, for programs that own their process, ``KeyboardInterrupt``
-    after a Ctrl-C that Python's own handler would get.
+    may be swallowed, or come out as another exception. So any exception that leaves after
+    a signal becomes ``Terminated``, and with ``interrupts``, for programs that own their
+    process, ``KeyboardInterrupt`` after a Ctrl-C that Python's own handler would get.
+
+    Some code in C does not stand exceptions from nowhere: pandas' reader of text files
+    crashes the process, modules that are being imported stay half made. A signal that
+    comes there comes again a moment later.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -55,8 +64,13 @@ def terminations_raise(*, interrupts: bool = False) -> Iterator[None]:
         yield
         return
     _came.clear()
+    n_before = _n_delicate(sys._getframe())
 
     def end(number: int, frame: FrameType | None) -> None:
+        if _n_delicate(frame) > n_before:
+            # No threading.Thread: this may be in the middle of starting one.
+            _thread.start_new_thread(_send_again, (number,))
+            return
         _came.append(number)
         if number == signal.SIGINT:
             raise KeyboardInterrupt
@@ -78,6 +92,21 @@ def terminations_raise(*, interrupts: bool = False) -> Iterator[None]:
         _came.clear()
         for number, handler in ours.items():
             signal.signal(number, handler)
+
+
+def _n_delicate(frame: FrameType | None) -> int:
+    """Return how many functions that stand no exception are at work, by their files."""
+    n = 0
+    while frame is not None:
+        path = frame.f_code.co_filename
+        n += path.startswith(_NOT_IN[0]) or _NOT_IN[1] in path
+        frame = frame.f_back
+    return n
+
+
+def _send_again(number: int) -> None:
+    time.sleep(_AGAIN_SECONDS)
+    os.kill(os.getpid(), number)
 
 
 def raise_if_terminated() -> None:

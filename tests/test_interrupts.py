@@ -104,3 +104,74 @@ def test_ctrl_c_that_became_another_error_is_one_for_who_owns_the_process():
 def test_others_keep_their_handler_of_ctrl_c():
     with terminations_raise():
         assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+READER = """
+import os, pathlib, signal, sys
+import pandas as pd
+from dotpe_exec.interrupts import terminations_raise
+
+class Slow:
+    # A file whose reading is interrupted.
+    def read(self, n=-1):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return ""
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        raise StopIteration
+
+sys.path.insert(0, sys.argv[1])
+reached = []
+with terminations_raise():
+    if sys.argv[2] == "reader":
+        try:
+            pd.read_csv(Slow())
+        except pd.errors.EmptyDataError:
+            reached.append("the end of the file")
+    else:
+        import interrupted
+        reached.append("the end of the import")
+    print(*reached, flush=True)
+    while True:
+        signal.pause()
+"""
+
+MODULE = """
+import os, signal
+os.kill(os.getpid(), signal.SIGTERM)
+for _ in range(1000):
+    pass
+"""
+
+
+@pytest.mark.parametrize("where", ["reader", "import"])
+def test_signal_waits_for_code_that_stands_no_exception(where, tmp_path):
+    (tmp_path / "interrupted.py").write_text(MODULE)
+    done = subprocess.run(
+        [sys.executable, "-c", READER, tmp_path, where],
+        capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 143, done.stderr
+    assert done.stdout.startswith("the end of the")
+
+
+def test_signal_while_a_module_runs_a_whole_program_is_raised_at_once(tmp_path):
+    program = """
+from dotpe_exec.interrupts import Terminated, terminations_raise
+import os, signal
+try:
+    with terminations_raise():
+        os.kill(os.getpid(), signal.SIGTERM)
+        print("went on")
+except Terminated:
+    print("ended")
+"""
+    (tmp_path / "program.py").write_text(program)
+    done = subprocess.run(
+        [sys.executable, "-c", "import program"],
+        cwd=tmp_path, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert done.stdout == "ended\n"

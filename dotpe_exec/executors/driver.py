@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import DotpeExecError, ExecutorError
+from ..interrupts import raise_if_terminated
 from . import pickling, reports, worker
 from .blame import Blame, Entry, Message
 from .interface import Executor
@@ -117,6 +118,7 @@ class Driver:
         with self._local if self._executor.shares_memory else contextlib.nullcontext():
             try:
                 while True:
+                    raise_if_terminated()  # where what a signal raised got lost
                     yield from self._fill()
                     if not self._in_flight:
                         return
