@@ -33,15 +33,15 @@ class Source:
 @pytest.mark.parametrize("name", ["serial", "loky"])
 def test_results_start_at_once_and_few_tasks_are_taken_ahead(name, store, worker_pool):
     runner = PhaseRunner(store, worker_pool if name == "loky" else name)
-    source = Source(10**9, seconds=0.005)
+    source = Source(10**9, seconds=0.0025)
     stream = runner.map("toy", square, source, n_tasks=source.n)
     next(stream)
     assert source.taken <= 6
     done = 1
     for _ in stream:
         done += 1
-        # A message is about 0.25 s of work, 50 of these tasks; four are in flight.
-        assert source.taken - done < 4 * 100
+        # A message is about 0.25 s of work, 100 of these tasks; four are in flight.
+        assert source.taken - done < 4 * 150
         if done == 600:
             break
     stream.close()

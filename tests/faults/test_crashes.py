@@ -27,7 +27,7 @@ from faulty_tasks import (
 from toy_tasks import numbered, process_id, results
 
 from dotpe_exec.errors import TaskError, WorkerCrashError
-from dotpe_exec.executors import blame
+from dotpe_exec.executors import blame, driver
 
 EXPECTED = [Trap(number).result() for number in range(40)]
 
@@ -202,8 +202,9 @@ def test_workers_killed_from_outside_at_random(make_runner, tmp_path, n_kills, s
     assert rounds
 
 
-def test_worker_killed_while_it_sends_a_large_result(make_runner, tmp_path):
+def test_worker_killed_while_it_sends_a_large_result(make_runner, tmp_path, monkeypatch):
     # The pool's thread then waits for the rest of that result, and notices no death.
+    monkeypatch.setattr(driver, "STALL_SECONDS", 0.5)
     runner = make_runner()
     found = results(
         runner, killed_while_sending, traps(tmp_path, n=6, sprung=(3,)), tasks_per_message=1
@@ -227,6 +228,7 @@ def test_worker_without_any_memory_left_loses_nothing(make_runner, tmp_path):
     assert_same(results(make_runner(), strangled, traps(tmp_path)))
 
 
+@pytest.mark.parametrize("backend", ["loky"])
 def test_mapped_files_do_not_make_loky_replace_workers(make_runner):
     runner = make_runner()
     array = np.ones((45, 1 << 20))  # 380 MB, over loky's own limit of 300
