@@ -58,7 +58,8 @@ SMALLER = [
     )
 ] + [
     (re.compile(r"((?:--n-procs|n_procs)[=\s]+)\d+"), r"\g<1>2"),
-    (re.compile(r"(--injections )\d+"), r"\g<1>1"),
+    # From near by, so that the first draws are loud enough.
+    (re.compile(r"(--injections )\d+"), r"\g<1>1 --d-luminosity-max 1500"),
 ]
 
 _COMMENT = re.compile(r"<!--\s*(.*?)\s*-->\s*", re.DOTALL)
