@@ -80,7 +80,9 @@ class Attacked:
                 return said
             if process.returncode != -signal.SIGKILL:
                 assert self.names_loss and attempt and process.returncode == 1, errors
-                assert re.search(r"ExecutorError: .*(lost|killed it)", errors), errors
+                assert re.search(
+                    r"ExecutorError: .*(lost|killed it|did not start)", errors
+                ), errors
             look()
             n_kills -= attempt
 
