@@ -198,7 +198,10 @@ def _unblock(pool: Any) -> None:
     writer = getattr(getattr(pool, "_result_queue", None), "_writer", None)
     if thread is None or writer is None:
         return
-    thread.join(_THREAD_SECONDS)
+    try:
+        thread.join(_THREAD_SECONDS)
+    except RuntimeError:  # another thread is about to start it: it reads nothing yet
+        return
     if thread.is_alive():
         with contextlib.suppress(OSError), Path(os.devnull).open("wb") as nowhere:
             os.dup2(nowhere.fileno(), writer.fileno(), inheritable=False)

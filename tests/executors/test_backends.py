@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import threading
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +23,7 @@ from toy_tasks import (
 
 from dotpe_exec.errors import DotpeExecError, ExecutorError, InputError, TaskError
 from dotpe_exec.executors.phases import PhaseRunner
+from dotpe_exec.executors.process import ProcessExecutor
 
 
 def matrix(size=96, seed=1):
@@ -173,3 +176,31 @@ def test_what_cannot_be_sent_is_named(what, worker_pool, store):
             results(runner, lambda _: bad, [Number(1)])
     assert isinstance(caught.value, DotpeExecError)
     assert "toy" in str(caught.value)
+
+
+def test_a_pool_that_another_thread_is_just_starting_is_killed(monkeypatch):
+    """The pool's own thread exists and does not run yet."""
+    executor = ProcessExecutor(1)
+    about_to_start, killed = threading.Event(), threading.Event()
+    start = threading.Thread.start
+
+    def slow_start(thread):
+        if type(thread).__name__ == "_ExecutorManagerThread":
+            about_to_start.set()
+            assert killed.wait(20)
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", slow_start)
+
+    def submit():
+        with contextlib.suppress(Exception):
+            executor.submit(os.getpid).result(0.5)
+
+    caller = threading.Thread(target=submit)
+    caller.start()
+    assert about_to_start.wait(20)
+    executor.kill_workers()
+    killed.set()
+    caller.join(30)
+    assert not caller.is_alive()
+    executor.kill_workers()
