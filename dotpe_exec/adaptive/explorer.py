@@ -52,8 +52,8 @@ drawn: with few, the mixture is not yet good, and the next will be better."""
 
 HALF_KNOWN = 1500.0
 """Rounds of production are averaged by their size and by how good their mixture may be
-expected to be: c / (c + HALF_KNOWN) where c points counted when it was fitted. What counts
-in the round itself must not matter: a round that met a rare heavy point would be held in
+expected to be: the square of c / (c + HALF_KNOWN) where c points counted when it was
+fitted. What counts in the round itself must not matter: a round that met a rare heavy point would be held in
 low esteem for it, and the evidence would be too low: by 1% on average over four runs of an
 event with tails, by at most 3%."""
 
@@ -66,8 +66,7 @@ last did."""
 
 LEARNT, LEARNT_SHARE, MOST_LEARNT = 400.0, 0.2, 1000.0
 """Points that are to count at the end of learning: at least, of those wanted in the result,
-and at most. A mixture fitted to 300 is about 15%
-efficient, to 1000 25%, to 3000 33%."""
+and at most. A mixture fitted to 300 is about 15% efficient, to 1000 25%, to 3000 33%."""
 
 COLLAPSE = 0.5
 """If a round of production lowers the number of points that count below this share, the
