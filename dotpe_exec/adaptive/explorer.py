@@ -53,9 +53,9 @@ drawn: with few, the mixture is not yet good, and the next will be better."""
 HALF_KNOWN = 1500.0
 """Rounds of production are averaged by their size and by how good their mixture may be
 expected to be: the square of c / (c + HALF_KNOWN) where c points counted when it was
-fitted. What counts in the round itself must not matter: a round that met a rare heavy point would be held in
-low esteem for it, and the evidence would be too low: by 1% on average over four runs of an
-event with tails, by at most 3%."""
+fitted. What counts in the round itself must not matter: a round that met a rare heavy point
+would be held in low esteem for it, and the evidence would be too low: by 1% on average over
+four runs of an event with tails, by at most 3%."""
 
 MIN_EFFECTIVE = 60.0
 """Points that count in a fit, by tempering."""
