@@ -7,8 +7,10 @@ Compares the kernels' speed relative to their dense references, and relative to 
 product, with those of the last release, whose code is taken from this repository's history
 and measured here, on the same processor, by its own copy of this script (``--update``
 writes what such a comparison reads). These are medians of CPU-time ratios within one run on
-one thread, so they move little with what others do on the machine. A figure that seems lost
-is measured again: only what stays lost counts.
+one thread, so they move little with what others do on the machine. A kernel has become
+slower where all its figures are worse: each is a ratio to another yardstick, and where one
+alone has moved, its yardstick has. What seems lost is measured again: only what stays lost
+counts.
 """
 
 from __future__ import annotations
@@ -53,6 +55,8 @@ def lost(
 ) -> list[str]:
     """Return the names of figures below the baseline by more than a fraction.
 
+    Figures are named ``kernel: yardstick``; those of a kernel count together.
+
     Raises
     ------
     ValueError
@@ -60,7 +64,17 @@ def lost(
     """
     if missing := set(baseline) - set(ratios):
         raise ValueError(f"no longer measured: {', '.join(sorted(missing))}")
-    return [name for name in baseline if ratios[name] < (1 - largest_loss) * baseline[name]]
+    kept = {
+        kernel_of(name)
+        for name in baseline
+        if ratios[name] >= (1 - largest_loss) * baseline[name]
+    }
+    return [name for name in baseline if kernel_of(name) not in kept]
+
+
+def kernel_of(name: str) -> str:
+    """Return the kernel that a figure is of."""
+    return name.partition(":")[0]
 
 
 def best_of_attempts(
