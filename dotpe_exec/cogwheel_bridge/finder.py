@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import operator
 from typing import Any
 
 import numpy as np
@@ -21,9 +22,11 @@ from scipy.optimize import differential_evolution
 
 from ..kernels.proposals import halton
 from ..waveforms.dense import TOLERANCE
+from .climb import Climber, distinct_ends, turned
+from .coordinates import Coordinates, max_mass_difference
 from .generation import delay_on_grid, hplus_hcross_by_m
 from .likelihood import FastRelativeBinningLikelihood
-from .local_search import Climber, PhaseMaximizedLikelihood
+from .local_search import PhaseMaximizedLikelihood
 from .refinement import refine
 from .settling import Settler
 from .sky_search import SkySearch
@@ -49,6 +52,9 @@ _MAX_DROP = 20.0
 # How far within the prior the search's mass ratios end: climbs begin there.
 _WITHIN = 0.01
 
+# Climbs from many places end where a step gains less than this in ln likelihood.
+_LEAST_GAIN = 0.003
+
 # Below, the rule for the range of chirp masses leads beyond its table.
 _LEAST_SNR = 2.0
 
@@ -65,9 +71,9 @@ class FastReferenceWaveformFinder(
 ):
     """Cogwheel's search for a reference waveform, faster and at least as good.
 
-    The restrictions are cogwheel's: (2, 2) mode, aligned and equal spins, inclination
-    1 rad or pi - 1 rad, polarisation 0. Sky position and arrival time are searched
-    together, and at last everything is polished together on the coherent likelihood.
+    The first restrictions are cogwheel's: (2, 2) mode, aligned and equal spins. Sky
+    position, arrival time and orientation are searched together, and from the best of them
+    everything climbs together on the coherent likelihood of all modes.
     """
 
     tolerance = TOLERANCE
@@ -176,11 +182,13 @@ class FastReferenceWaveformFinder(
         kwargs = self.get_coordinate_system_kwargs()
         if not freeze_f_ref:
             self.par_dic_0["f_ref"] = kwargs["f_avg"]
-        places = self._search_skyloc_time_and_inclination(kwargs["ref_det_name"], seed)
+        ref_det_name = kwargs["ref_det_name"]
+        places = self._search_skyloc_time_and_orientation(ref_det_name, seed)
         likelihood = self._all_modes(places[0])
-        best = self._climb(likelihood, places, candidates[1:], kwargs["ref_det_name"])
+        best = self._climb(likelihood, places, candidates[1:], ref_det_name)
         if self.refine:
-            best = refine(likelihood, best, kwargs["ref_det_name"], self.q_min).par_dic
+            likelihood.par_dic_0 = best
+            best = refine(likelihood, best, ref_det_name, self.q_min).par_dic
         self._par_dic_0 = best
         if not self._mchirp_range:
             self.set_mchirp_range()
@@ -263,7 +271,7 @@ class FastReferenceWaveformFinder(
             given_asd_drift=self.given_asd_drift,
             pn_phase_tol=_CLIMB_PN_PHASE_TOL,
             spline_degree=self.spline_degree,
-        )
+        ).with_noise_level_kept()
 
     def _climb(
         self,
@@ -272,21 +280,28 @@ class FastReferenceWaveformFinder(
         others: list[dict],
         ref_det_name: str,
     ) -> dict:
-        """Return the top of the coherent likelihood of all modes, at the search's iota.
+        """Return the highest of the maxima of the coherent likelihood of all modes, nearly.
 
         Parameters
         ----------
         likelihood : PhaseMaximizedLikelihood
         places : list of dict
-            Where to start, with the best intrinsic parameters.
+            Where to start, with the best intrinsic parameters; the best first.
         others : list of dict
-            Other intrinsic parameters, to be tried at the best place.
+            Other intrinsic parameters, to be tried where the best climb ended.
         ref_det_name : str
             The detector in which these are brought to the same time.
         """
         self.asd_drift = likelihood.asd_drift
-        climber = Climber(likelihood, self._bounds())
-        best = max((climber.climb_in_place(place) for place in places), key=climber.lnlike)
+        coordinates = Coordinates(
+            self.event_data.tgps, ref_det_name, max_mass_difference(self.q_min)
+        )
+        climber = Climber(likelihood, coordinates, places[0], two_sided=False)
+        # Of two polarisations at right angles the (2, 2) mode, by which places were found,
+        # does not know which it is.
+        likelier = (max(place, turned(place), key=climber.lnlike) for place in places)
+        ends = [climber.climb(place, _LEAST_GAIN) for place in likelier]
+        best = max(ends, key=operator.itemgetter(1))[0]
         delay = best["t_geocenter"] - self._time_at(places[0], ref_det_name)
         trials = [
             best
@@ -294,11 +309,20 @@ class FastReferenceWaveformFinder(
             | {"t_geocenter": delay + self._time_at(other, ref_det_name)}
             for other in others
         ]
-        best = max([best, *map(climber.climb_in_place, trials)], key=climber.lnlike)
-        if not self.refine:
-            best = climber.climb(best)
-        logger.debug("coherent solution, all modes: lnL = %s", climber.lnlike(best))
-        return climber.at_best_phase_and_distance(best)
+        trials.append(turned(best))
+        ends += [climber.climb(trial, _LEAST_GAIN) for trial in trials]
+        again = []
+        for start in distinct_ends(ends, coordinates):
+            # The value of another maximum is known where the likelihood is centred there.
+            likelihood.par_dic_0 = start
+            again.append(
+                Climber(likelihood, coordinates, start, two_sided=False).climb(
+                    start, _LEAST_GAIN
+                )
+            )
+        best, lnlike = max(again, key=operator.itemgetter(1))
+        logger.debug("coherent solution, all modes: lnL = %s", lnlike)
+        return best
 
     def set_mchirp_range(
         self, lnl_drop: float = 5.0, max_doublings: int = 2, seed: int = 0

@@ -1,4 +1,4 @@
-"""Climb from good places to the top of the coherent likelihood."""
+"""The coherent likelihood of all modes, maximised over phase and distance."""
 
 from __future__ import annotations
 
@@ -8,14 +8,10 @@ from typing import Any
 import numpy as np
 from cogwheel import gw_utils, waveform
 from cogwheel.data import EventData
-from scipy.optimize import minimize
 
 from ..waveforms.dense import TOLERANCE
 from .generation import hplus_hcross_by_m
 from .likelihood import FastRelativeBinningLikelihood
-
-_INTRINSIC = ("mchirp", "eta", "chieff")
-_PLACE = ("ra", "dec", "t_geocenter")
 
 
 class PhaseMaximizedLikelihood(FastRelativeBinningLikelihood):
@@ -50,6 +46,16 @@ class PhaseMaximizedLikelihood(FastRelativeBinningLikelihood):
         if self.given_asd_drift is not None:
             return np.array(self.given_asd_drift, dtype=float)
         return super().compute_asd_drift(par_dic, **kwargs)
+
+    def with_noise_level_kept(self) -> PhaseMaximizedLikelihood:
+        """Return this likelihood, its noise level no longer following the reference.
+
+        Estimates of neighbouring waveforms may jump by a part in a thousand, since samples
+        near a loud one are rejected; likelihoods of maxima can be compared, and climbed
+        to, with the same level only.
+        """
+        self.given_asd_drift = np.array(self.asd_drift)
+        return self
 
     def _set_summary(self) -> None:
         self._same_waveform = None  # Its products were made with the summary of before
@@ -176,80 +182,3 @@ class _Turns:
     def derivatives(self, phi: float, z_k: np.ndarray) -> list[float]:
         """Return the sum at a phase, and its first two derivatives."""
         return (self._powers_rk @ (np.exp(phi * self._ik) * z_k)).real.tolist()
-
-
-class Climber:
-    """Maximises a likelihood over place, time and aligned-spin parameters.
-
-    Parameters
-    ----------
-    likelihood : PhaseMaximizedLikelihood
-    bounds : (3, 2) float
-        Of chirp mass, symmetric mass ratio and effective spin.
-    """
-
-    def __init__(self, likelihood: PhaseMaximizedLikelihood, bounds: np.ndarray):
-        self._likelihood = likelihood
-        self._bounds = bounds
-
-    def lnlike(self, par_dic: dict) -> float:
-        """Return the ln likelihood, maximised over phase and distance."""
-        return self._likelihood.maximize_phase_and_distance(par_dic)[0]
-
-    def at_best_phase_and_distance(self, par_dic: dict) -> dict:
-        """Return the parameters with the phase and distance that fit best."""
-        _, best = self._likelihood.maximize_phase_and_distance(par_dic)
-        return par_dic | best | {"ra": par_dic["ra"] % (2 * np.pi)}
-
-    def climb_in_place(self, start: dict) -> dict:
-        """Climb in sky position and arrival time alone: the waveform stays."""
-        steps = {"ra": 0.03, "dec": 0.03, "t_geocenter": 1e-4}
-        return self._minimize(start, steps, max_evaluations=60)
-
-    def climb(self, start: dict) -> dict:
-        """Climb in everything."""
-        steps = {"mchirp": 1e-3 * _intrinsic(start)["mchirp"], "eta": 0.01, "chieff": 0.03}
-        steps |= {"ra": 0.03, "dec": 0.03, "t_geocenter": 1e-4}
-        return self._minimize(start, steps, max_evaluations=200)
-
-    def _minimize(self, start: dict, steps: dict[str, float], max_evaluations: int) -> dict:
-        coordinates = _intrinsic(start) | {par: start[par] for par in _PLACE}
-
-        def at(y: np.ndarray) -> dict[str, Any]:
-            moved = coordinates.copy()
-            for (name, step), value in zip(steps.items(), y, strict=True):
-                moved[name] += step * value
-            return moved
-
-        def par_dic(moved: dict[str, Any]) -> dict:
-            m1, m2 = gw_utils.mchirpeta_to_m1m2(moved["mchirp"], moved["eta"])
-            spins = {"s1z": moved["chieff"], "s2z": moved["chieff"]}
-            return (
-                start | {par: moved[par] for par in _PLACE} | {"m1": m1, "m2": m2} | spins
-            )
-
-        def loss(y: np.ndarray) -> float:
-            moved = at(y)
-            for name, (low, high) in zip(_INTRINSIC, self._bounds, strict=True):
-                if name in steps and not low <= moved[name] <= high:
-                    return np.inf
-            return -self.lnlike(par_dic(moved))
-
-        options = {
-            "initial_simplex": np.vstack([np.zeros(len(steps)), np.eye(len(steps))]),
-            "maxfev": max_evaluations,
-            "xatol": 0.01,
-            "fatol": 0.02,
-            "adaptive": True,
-        }
-        result = minimize(loss, np.zeros(len(steps)), method="Nelder-Mead", options=options)
-        return par_dic(at(result.x))
-
-
-def _intrinsic(par_dic: dict) -> dict[str, float]:
-    m1, m2 = par_dic["m1"], par_dic["m2"]
-    return {
-        "mchirp": gw_utils.m1m2_to_mchirp(m1, m2),
-        "eta": gw_utils.q_to_eta(m2 / m1),
-        "chieff": par_dic["s1z"],
-    }

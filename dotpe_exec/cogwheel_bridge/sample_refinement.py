@@ -10,19 +10,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from cogwheel import waveform
 
+from .coordinates import Coordinates, SpinCoordinates, max_mass_difference
 from .local_search import PhaseMaximizedLikelihood
-from .refinement import (
-    MAX_SPIN,
-    Coordinates,
-    Refined,
-    climb_and_centre,
-    max_mass_difference,
-)
+from .refinement import Refined, climb_and_centre
 
 logger = logging.getLogger(__name__)
 
@@ -30,8 +25,6 @@ logger = logging.getLogger(__name__)
 _PN_PHASE_TOL = 0.1
 # Climbs whose ends differ by less in ln likelihood have found the same maximum.
 _SAME_MAXIMUM = 0.01
-_SPIN_STEP = 0.1
-_BODIES = ("1", "2")
 
 
 def refine_from_samples(
@@ -66,6 +59,7 @@ def refine_from_samples(
             event,
             generator,
             start,
+            given_asd_drift=likelihood.asd_drift,
             pn_phase_tol=_PN_PHASE_TOL,
             spline_degree=likelihood.spline_degree,
         )
@@ -85,57 +79,6 @@ def refine_from_samples(
             break
     assert best is not None
     return best
-
-
-class SpinCoordinates(Coordinates):
-    """Coordinates without bounds for all parameters but phase and distance.
-
-    A spin is a vector s = MAX_SPIN sin(v) v / |v|: it turns back where it is largest, and
-    where the lighter body would be the heavier the bodies are exchanged with their spins.
-    """
-
-    steps: ClassVar[Mapping[str, float]] = {
-        **{name: step for name, step in Coordinates.steps.items() if name != "chieff"},
-        **{f"spin{body}_{axis}": _SPIN_STEP for body in _BODIES for axis in "xyz"},
-    }
-
-    def of(self, par_dic: Mapping[str, float]) -> np.ndarray:
-        """Return the coordinates (n_k,) of a waveform."""
-        ln_mchirp, difference, _, *others = super().of(par_dic)
-        return np.concatenate(
-            [
-                [ln_mchirp, difference, *others],
-                *(_folded(_spin(par_dic, body)) for body in _BODIES),
-            ]
-        )
-
-    def par_dic(self, place_k: np.ndarray) -> dict[str, float]:
-        """Return the parameters of coordinates, all but phase and distance."""
-        par_dic = super().par_dic(np.insert(place_k[:7], 2, 0.0))
-        folded = [place_k[7:10], place_k[10:]]
-        if place_k[1] < 0:
-            folded.reverse()
-        for body, folded_x in zip(_BODIES, folded, strict=True):
-            # np.sinc(x) is sin(pi x) / (pi x)
-            spin_x = MAX_SPIN * np.sinc(np.linalg.norm(folded_x) / np.pi) * folded_x
-            par_dic |= dict(zip(_spin_names(body), spin_x.tolist(), strict=True))
-        return par_dic
-
-
-def _spin_names(body: str) -> tuple[str, str, str]:
-    return f"s{body}x_n", f"s{body}y_n", f"s{body}z"
-
-
-def _spin(par_dic: Mapping[str, float], body: str) -> np.ndarray:
-    return np.array([par_dic[name] for name in _spin_names(body)])
-
-
-def _folded(spin_x: np.ndarray) -> np.ndarray:
-    """Return the vector v of a spin."""
-    size = float(np.linalg.norm(spin_x))
-    if size == 0:
-        return np.zeros(3)
-    return spin_x * float(np.arcsin(min(size / MAX_SPIN, 1.0)) / size)
 
 
 def _loudest_detector(likelihood: PhaseMaximizedLikelihood) -> str:

@@ -165,6 +165,8 @@ class Settler:
         return power_d / (self._h_h_db @ np.abs(h_b) ** 2) / 2, t_d
 
     def _lnlike(self, x: np.ndarray) -> float:
+        if abs(x[1]) >= 1:
+            return -np.inf  # One of the masses would not be positive
         try:
             lnlike = float(self._peak(x)[0].sum())
         except (RuntimeError, ValueError):
