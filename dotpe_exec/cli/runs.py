@@ -29,6 +29,11 @@ _EXECUTION = ("executor", "n_procs", "progress", "profile", "multicore", "autotu
 _WHERE = ("rundir", "event_dir", "resume", "overwrite", "strict")
 _RESULTS = ("n_draws", "draw_subset", "size_limit", "exact_likelihoods", "save_waveforms")
 
+_ASD_DRIFT = (
+    "Noise level near the event: a number, JSON list, or dictionary by detector; 1 "
+    "switches its estimate off."
+)
+
 
 class RunCommand(SeveralValues, GroupedCommand):
     """``run``, whose options come in groups and take several values."""
@@ -59,7 +64,7 @@ class InferCommand(SeveralValues, GroupedCommand):
         "Prior and waveforms": ("mchirp_range", "q_min", "prior", "approximant", "f_ref",
                                 "pn_phase_tol", "bank_folder"),
         "How finely": ("n_effective", "max_waveforms", "n_ext", "n_phi", "n_t", "seed"),
-        "Reference waveform and noise": ("par_dic_0", "calibration",
+        "Reference waveform and noise": ("par_dic_0", "asd_drift", "calibration",
                                          "calibration_correction",
                                          "coherent_posterior_kwargs"),
         "Results": _RESULTS,
@@ -160,12 +165,7 @@ class InferCommand(SeveralValues, GroupedCommand):
     help="Whether the reference waveform is the likelihood's maximum (default: unless "
     "--par-dic-0 is given).",
 )
-@click.option(
-    "--asd-drift",
-    type=VALUE,
-    help="Noise level near the event: a number, JSON list, or dictionary by detector; 1 "
-    "switches its estimate off.",
-)
+@click.option("--asd-drift", type=VALUE, help=_ASD_DRIFT)
 @calibration_options
 @click.option("--i-batch", type=int, help="Waveforms per incoherent batch.")
 @click.option("--batches-per-task", type=int, help="Incoherent batches per message.")
@@ -272,6 +272,7 @@ def adaptive_options(command: Callable) -> Callable:
                 "--par-dic-0", type=FILE,
                 help="JSON file with the reference waveform's parameters."
             ),
+            click.option("--asd-drift", type=VALUE, help=_ASD_DRIFT),
             click.option(
                 "--coherent-posterior-kwargs", type=VALUE,
                 help="JSON dictionary of arguments for cogwheel's Posterior.from_event.",

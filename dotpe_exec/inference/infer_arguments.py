@@ -48,6 +48,7 @@ class InferArguments:
     event_dir: Any
     rundir: Any
     par_dic_0: Any
+    asd_drift: Any
     coherent_posterior_kwargs: Any
     exact_likelihoods: bool
     save_waveforms: bool

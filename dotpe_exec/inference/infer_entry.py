@@ -26,6 +26,7 @@ from ..profiling import ProfilingRunner
 from ..rundir.directory import RunDirectory, RunState, choose
 from ..rundir.identity import RunIdentity, event_digest
 from ..seeds import draw_seed
+from ..stages.noise_drift import drift_by_detector
 from ..stages.reference import check_reference_arguments
 from ..stages.warmup import compiling_ahead
 from ..validation import flag
@@ -60,6 +61,7 @@ def infer(
     event_dir: types.Path | None = None,
     rundir: types.Path | None = None,
     par_dic_0: Mapping[str, float] | types.Path | None = None,
+    asd_drift: float | Sequence[float] | Mapping[str, float] | None = None,
     coherent_posterior_kwargs: Mapping[str, Any] | None = None,
     exact_likelihoods: bool = False,
     save_waveforms: bool = False,
@@ -126,6 +128,9 @@ def infer(
         ``run_1``, ..., the first that does not exist.
     par_dic_0 : dict, path of a JSON file, optional
         Parameters of the reference waveform; skips the search for one.
+    asd_drift : float, sequence, dict or None
+        The noise level of each detector near the event, as in
+        :func:`dotpe_exec.run_multicore`; 1 switches its estimate off.
     coherent_posterior_kwargs : dict, optional
         Overrides of the arguments of ``cogwheel.posterior.Posterior.from_event``.
     exact_likelihoods : bool
@@ -179,6 +184,7 @@ def infer(
     described = prior_description(arguments)
     bank_config = bank_config_for(event_data, arguments)
     envelopes = gather_envelopes(arguments, event_data)
+    drift_by_detector(arguments.asd_drift, event_data.detector_names)  # or refuse it
     check_reference_arguments(
         bank_config, arguments.par_dic_0, arguments.coherent_posterior_kwargs
     )

@@ -18,6 +18,7 @@ from ..adaptive.tasks import LikelihoodTask
 from ..executors.task import Task
 from ..executors.threads import OneThread
 from ..monitor import Monitor
+from ..stages.noise_drift import drift_by_detector
 from ..stages.reference import Reference, find_reference
 from ..stages.reliability import bestfit_lnlike
 from ..stages.standardize import sidereal_time
@@ -103,6 +104,9 @@ def refined_from_samples(
         n_t=arguments.n_t,
         par_dic_0=found.par_dic,
         par_dic_name="the reference waveform that was refined from samples",
+        asd_drift=drift_by_detector(
+            arguments.asd_drift, likelihood.event_data.detector_names
+        ),
         coherent_posterior_kwargs=arguments.coherent_posterior_kwargs,
     )
     after = bestfit_lnlike(reference.posterior.likelihood, reference.par_dic_0)

@@ -31,6 +31,7 @@ from ..monitor import Monitor
 from ..rundir.directory import RunDirectory
 from ..seeds import generator
 from ..stages.incoherent import Candidates
+from ..stages.noise_drift import drift_by_detector
 from ..stages.reference import Reference, find_reference, save_posterior
 from ..stages.selection import Survivors
 from ..stages.warmup import start_workers
@@ -125,6 +126,7 @@ def infer_stages(
             n_t=arguments.n_t,
             mchirp_guess=None if best is None else best.mchirp,
             par_dic_0=arguments.par_dic_0,
+            asd_drift=drift_by_detector(arguments.asd_drift, event_data.detector_names),
             coherent_posterior_kwargs=arguments.coherent_posterior_kwargs,
             q_min=arguments.q_min,
         )

@@ -249,6 +249,7 @@ def test_killed_tree_goes_on_to_the_same_bits(serial_run, tmp_path, wait):
         ({"save_waveforms": 1}, "save_waveforms"),
         ({"exact_likelihoods": 1}, "exact_likelihoods"),
         ({"par_dic_0": {"m1": 30.0}}, "par_dic_0"),
+        ({"asd_drift": [1.0]}, "asd_drift"),
         ({"resume": True, "overwrite": True}, "resume"),
     ],
 )
@@ -262,6 +263,21 @@ def test_bad_input_is_refused_in_a_sentence(tmp_path, bad, named):
 def test_a_directory_is_needed():
     with pytest.raises(InputError, match="rundir"):
         infer(**SMALL)
+
+
+@pytest.mark.slow
+def test_noise_level_that_is_given_is_used(serial_run, tmp_path):
+    rundir = infer(**SMALL, rundir=tmp_path / "run", executor="serial", asd_drift=1)
+    summary, other = load(rundir).summary, load(serial_run).summary
+    assert set(summary["asd_drift"].values()) == {1.0} and summary["asd_drift_given"]
+    # To first order in the change of the noise level.
+    change = sum(
+        other["d_ln_evidence_d_ln_asd_drift"][name] * -np.log(drift)
+        for name, drift in other["asd_drift"].items()
+    )
+    assert change == pytest.approx(
+        summary["ln_evidence"] - other["ln_evidence"], abs=0.2 * abs(change) + 0.3
+    )
 
 
 @pytest.mark.slow
