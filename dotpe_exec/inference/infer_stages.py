@@ -73,7 +73,10 @@ EDGE, EDGE_SHARE = 0.01, 0.02
 """The posterior reaches an end of a range that was found if more than the second share of
 it lies in the first share of the prior."""
 
-MAX_RANGES, MAX_FINALS = 4, 3
+MAX_RANGES = 4
+MOST_MORE = 1.5
+"""By so much, at most, more effective waveforms are explored for where the final likelihoods
+fall short: what one heavy waveform takes from them, more waveforms may give back."""
 UNINFORMED = 0.5
 """Nats by which the data must have narrowed the prior down for there to be a signal."""
 
@@ -184,7 +187,7 @@ def infer_stages(
     likelihood.keeps_products = True
     target = arguments.n_effective
     n_ext = N_EXT if arguments.n_ext is None else arguments.n_ext
-    for _ in range(MAX_FINALS):
+    while True:
         with monitor.stage("production"):
             produced = _produce(explorer, MARGIN * target)
         with monitor.stage("likelihoods"):
@@ -200,7 +203,7 @@ def infer_stages(
         exhausted = explorer.n_drawn >= arguments.max_waveforms
         if final.n_effective >= arguments.n_effective or exhausted:
             break
-        target *= 1.1 * arguments.n_effective / final.n_effective
+        target *= min(1.1 * arguments.n_effective / final.n_effective, MOST_MORE)
     reached = final.n_effective >= arguments.n_effective
 
     with monitor.stage("results"):
