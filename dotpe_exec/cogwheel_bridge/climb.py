@@ -41,7 +41,7 @@ _FLATTEST = 0.1
 # lower: around another waveform relative binning may be off by as much.
 _SAME_STEPS = 2.0
 _SAME_LNLIKE = 0.1
-_MAX_ENDS = 6
+_MAX_ENDS = 4
 _MAX_DROP = 4.0
 
 
