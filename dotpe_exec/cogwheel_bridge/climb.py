@@ -59,12 +59,14 @@ def distinct_ends(
     Returns
     -------
     list of dict
-        Highest first.
+        Highest first, at least one.
     """
-    ranked = sorted(ends, key=lambda end: -end[1])
+    ranked = sorted(ends, key=lambda end: -np.nan_to_num(end[1], nan=-np.inf))
     chosen: list[tuple[np.ndarray, dict[str, float], float]] = []
     for par_dic, lnlike in ranked:
-        if not lnlike >= ranked[0][1] - _MAX_DROP or len(chosen) == _MAX_ENDS:
+        if chosen and not lnlike >= ranked[0][1] - _MAX_DROP:
+            break
+        if len(chosen) == _MAX_ENDS:
             break
         place_k = coordinates.of(par_dic) / coordinates.steps_k
         if not any(
@@ -98,6 +100,9 @@ class Climber:
     two_sided : bool
         Whether slopes are two-sided differences: twice the cost, and the end is where the
         likelihood is largest, whatever the noise in the data does to one-sided ones.
+    least_distance : float
+        Of the source [Mpc]. Two detectors, nearly deaf to a source that is very near, can
+        have any signal from it; and nearly no source is so near.
     """
 
     def __init__(
@@ -107,8 +112,10 @@ class Climber:
         par_dic: Mapping[str, Any],
         *,
         two_sided: bool,
+        least_distance: float,
     ):
         self._two_sided = two_sided
+        self._least_distance = least_distance
         self._likelihood = likelihood
         self._coordinates = coordinates
         self._fixed = dict(par_dic)
@@ -168,10 +175,12 @@ class Climber:
         return self._fixed | self._coordinates.par_dic(place_k)
 
     def _lnlike(self, place_k: np.ndarray) -> tuple[float, dict]:
+        par_dic = self._par_dic(place_k)
         try:
-            return self._likelihood.maximize_phase_and_distance(self._par_dic(place_k))
+            lnlike, best = self._likelihood.maximize_phase_and_distance(par_dic)
         except (RuntimeError, ValueError):
             return -np.inf, {}  # Outside of the approximant's domain
+        return lnlike if best["d_luminosity"] >= self._least_distance else -np.inf, best
 
     def _moved(
         self,

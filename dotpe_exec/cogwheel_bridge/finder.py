@@ -10,6 +10,7 @@ Index letters as in the package, and n candidate, c central time, k offset from 
 
 from __future__ import annotations
 
+import functools
 import itertools
 import logging
 import operator
@@ -54,6 +55,10 @@ _WITHIN = 0.01
 
 # Climbs from many places end where a step gains less than this in ln likelihood.
 _LEAST_GAIN = 0.003
+
+# Of the distances at which the places that were found would be, the largest, times this is
+# the least: a thousandth of all sources in that volume are nearer.
+_LEAST_DISTANCE = 0.1
 
 # Below, the rule for the range of chirp masses leads beyond its table.
 _LEAST_SNR = 2.0
@@ -185,10 +190,19 @@ class FastReferenceWaveformFinder(
         ref_det_name = kwargs["ref_det_name"]
         places = self._search_skyloc_time_and_orientation(ref_det_name, seed)
         likelihood = self._all_modes(places[0])
-        best = self._climb(likelihood, places, candidates[1:], ref_det_name)
+        coordinates = Coordinates(
+            self.event_data.tgps, ref_det_name, max_mass_difference(self.q_min)
+        )
+        least_distance = _LEAST_DISTANCE * max(
+            likelihood.maximize_phase_and_distance(place)[1]["d_luminosity"]
+            for place in places
+        )
+        best = self._climb(
+            likelihood, places, candidates[1:], ref_det_name, coordinates, least_distance
+        )
         if self.refine:
             likelihood.par_dic_0 = best
-            best = refine(likelihood, best, ref_det_name, self.q_min).par_dic
+            best = refine(likelihood, best, coordinates, least_distance).par_dic
         self._par_dic_0 = best
         if not self._mchirp_range:
             self.set_mchirp_range()
@@ -279,6 +293,8 @@ class FastReferenceWaveformFinder(
         places: list[dict],
         others: list[dict],
         ref_det_name: str,
+        coordinates: Coordinates,
+        least_distance: float,
     ) -> dict:
         """Return the highest of the maxima of the coherent likelihood of all modes, nearly.
 
@@ -291,12 +307,20 @@ class FastReferenceWaveformFinder(
             Other intrinsic parameters, to be tried where the best climb ended.
         ref_det_name : str
             The detector in which these are brought to the same time.
+        coordinates : Coordinates
+            In which to climb.
+        least_distance : float
+            [Mpc]
         """
         self.asd_drift = likelihood.asd_drift
-        coordinates = Coordinates(
-            self.event_data.tgps, ref_det_name, max_mass_difference(self.q_min)
+        make_climber = functools.partial(
+            Climber,
+            likelihood,
+            coordinates,
+            two_sided=False,
+            least_distance=least_distance,
         )
-        climber = Climber(likelihood, coordinates, places[0], two_sided=False)
+        climber = make_climber(places[0])
         # Of two polarisations at right angles the (2, 2) mode, by which places were found,
         # does not know which it is.
         likelier = (max(place, turned(place), key=climber.lnlike) for place in places)
@@ -315,11 +339,7 @@ class FastReferenceWaveformFinder(
         for start in distinct_ends(ends, coordinates):
             # The value of another maximum is known where the likelihood is centred there.
             likelihood.par_dic_0 = start
-            again.append(
-                Climber(likelihood, coordinates, start, two_sided=False).climb(
-                    start, _LEAST_GAIN
-                )
-            )
+            again.append(make_climber(start).climb(start, _LEAST_GAIN))
         best, lnlike = max(again, key=operator.itemgetter(1))
         logger.debug("coherent solution, all modes: lnL = %s", lnlike)
         return best

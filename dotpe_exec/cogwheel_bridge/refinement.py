@@ -20,7 +20,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from .climb import Climber
-from .coordinates import Coordinates, max_mass_difference
+from .coordinates import Coordinates
 from .local_search import PhaseMaximizedLikelihood
 
 logger = logging.getLogger(__name__)
@@ -55,8 +55,8 @@ class Refined:
 def refine(
     likelihood: PhaseMaximizedLikelihood,
     par_dic_0: Mapping[str, float],
-    ref_det_name: str,
-    q_min: float | None = None,
+    coordinates: Coordinates,
+    least_distance: float,
 ) -> Refined:
     """Climb from a waveform to the next maximum for aligned spins.
 
@@ -66,25 +66,25 @@ def refine(
         Of all modes, centred on a waveform near by.
     par_dic_0 : dict
         Where to begin; spins in the plane are set to zero, the others to their mean.
-    ref_det_name : str
-        The detector whose arrival time is a coordinate: the loudest.
-    q_min : float, optional
-        Where mass ratios end.
+    coordinates : Coordinates
+        Of aligned spins.
+    least_distance : float
+        [Mpc]
 
     Returns
     -------
     Refined
     """
-    coordinates = Coordinates(
-        likelihood.event_data.tgps, ref_det_name, max_mass_difference(q_min)
+    return climb_and_centre(
+        likelihood, dict(par_dic_0) | _INPLANE, coordinates, least_distance
     )
-    return climb_and_centre(likelihood, dict(par_dic_0) | _INPLANE, coordinates)
 
 
 def climb_and_centre(
     likelihood: PhaseMaximizedLikelihood,
     par_dic: dict[str, float],
     coordinates: Coordinates,
+    least_distance: float,
 ) -> Refined:
     """Climb from a waveform to the next maximum of the likelihood.
 
@@ -98,6 +98,8 @@ def climb_and_centre(
         Where to begin.
     coordinates : Coordinates
         What may change.
+    least_distance : float
+        See :class:`.climb.Climber`.
 
     Returns
     -------
@@ -106,7 +108,13 @@ def climb_and_centre(
     for attempt in range(_MAX_CENTRED):
         if attempt > 0:
             likelihood.par_dic_0 = par_dic  # Makes the summary anew
-        climber = Climber(likelihood, coordinates, par_dic, two_sided=True)
+        climber = Climber(
+            likelihood,
+            coordinates,
+            par_dic,
+            two_sided=True,
+            least_distance=least_distance,
+        )
         before = climber.lnlike(par_dic)
         par_dic, after = climber.climb(par_dic, _LEAST_GAIN)
         logger.debug("refined reference, climb %s: lnL = %s -> %s", attempt, before, after)

@@ -25,6 +25,8 @@ logger = logging.getLogger(__name__)
 _PN_PHASE_TOL = 0.1
 # Climbs whose ends differ by less in ln likelihood have found the same maximum.
 _SAME_MAXIMUM = 0.01
+# Of the sample's distance: what a climb may not go below.
+_LEAST_DISTANCE = 0.1
 
 
 def refine_from_samples(
@@ -67,7 +69,9 @@ def refine_from_samples(
         coordinates = make(
             event.tgps, _loudest_detector(around), max_mass_difference(q_min)
         )
-        found = climb_and_centre(around, start, coordinates)
+        found = climb_and_centre(
+            around, start, coordinates, _LEAST_DISTANCE * start["d_luminosity"]
+        )
         logger.debug("reference from sample %s: lnL = %s", number, found.lnlike)
         if best is None:
             best = found

@@ -75,8 +75,8 @@ it lies in the first share of the prior."""
 
 MAX_RANGES = 4
 MOST_MORE = 1.5
-"""By so much, at most, more effective waveforms are explored for where the final likelihoods
-fall short: what one heavy waveform takes from them, more waveforms may give back."""
+"""By so much, at most, more effective waveforms are explored for where the final
+likelihoods fall short: what one heavy waveform takes from them, more may give back."""
 UNINFORMED = 0.5
 """Nats by which the data must have narrowed the prior down for there to be a signal."""
 

@@ -75,7 +75,7 @@ class TestRefinedFromSamples:
         monkeypatch.setattr(
             sample_refinement,
             "climb_and_centre",
-            lambda _, par_dic, __: Refined(par_dic, next(tops), 0.0),
+            lambda _, par_dic, *__: Refined(par_dic, next(tops), 0.0),
         )
         assert refine_from_samples(around_aligned, [SIGNAL] * 4).lnlike == 5.0
         assert next(tops) == 9.0

@@ -19,6 +19,8 @@ SIGNAL = {
     "f_ref": 50.0,
 }  # fmt: skip
 
+ANYWHERE = {"least_distance": 0.0}
+
 
 @pytest.fixture(scope="module")
 def event():
@@ -73,7 +75,9 @@ def test_places_are_apart_and_the_best_first():
 class TestClimber:
     def test_slopes_are_those_of_the_likelihood(self, event, likelihood):
         coordinates = Coordinates(event.tgps, "L")
-        climber = Climber(likelihood, coordinates, SIGNAL, two_sided=True)
+        climber = Climber(
+            likelihood, coordinates, SIGNAL, two_sided=True, least_distance=0.0
+        )
         place_k = coordinates.of(SIGNAL | {"m1": 37.0, "iota": 0.9, "ra": 1.22})
         _, best = climber._lnlike(place_k)
         _, gradient_k = climber._slopes(place_k, best)
@@ -89,7 +93,9 @@ class TestClimber:
     @pytest.mark.parametrize("two_sided", [True, False])
     def test_ends_at_the_maximum(self, event, likelihood, two_sided):
         coordinates = Coordinates(event.tgps, "L")
-        climber = Climber(likelihood, coordinates, SIGNAL, two_sided=two_sided)
+        climber = Climber(
+            likelihood, coordinates, SIGNAL, two_sided=two_sided, least_distance=0.0
+        )
         top, lnlike = climber.climb(SIGNAL, 1e-3)
         assert lnlike > climber.lnlike(SIGNAL)
         away = top | {"m1": 37.5, "iota": 0.9, "psi": 0.8, "ra": 1.25, "s1z": 0.3}
@@ -98,9 +104,22 @@ class TestClimber:
         assert again["m1"] == pytest.approx(top["m1"], abs=0.5)
         assert again["ra"] == pytest.approx(top["ra"], abs=0.02)
 
+    def test_stays_where_sources_may_be(self, event, likelihood):
+        coordinates = Coordinates(event.tgps, "L")
+        away = SIGNAL | {"m1": 37.5, "iota": 0.9}
+        options = {"two_sided": False, "least_distance": 300.0}
+        climber = Climber(likelihood, coordinates, SIGNAL, **options)
+        end, lnlike = climber.climb(away, 1e-3)
+        assert lnlike > climber.lnlike(away) and end["d_luminosity"] >= 300
+        options["least_distance"] = 1e4
+        climber = Climber(likelihood, coordinates, SIGNAL, **options)
+        assert climber.climb(away, 1e-3)[1] == -np.inf
+
     def test_last_bits_of_the_start_do_not_matter(self, event, likelihood):
         coordinates = Coordinates(event.tgps, "L")
-        climber = Climber(likelihood, coordinates, SIGNAL, two_sided=False)
+        climber = Climber(
+            likelihood, coordinates, SIGNAL, two_sided=False, least_distance=0.0
+        )
         start = SIGNAL | {"m1": 37.5, "iota": 0.9}
         rough = {name: value * (1 + 1e-13) for name, value in start.items()}
         one, lnlike_one = climber.climb(start, 1e-3)
@@ -118,6 +137,6 @@ def test_ends_of_one_maximum_count_once(event):
 
 def test_turned_polarisation_changes_odd_modes_alone(event, likelihood):
     coordinates = Coordinates(event.tgps, "L")
-    climber = Climber(likelihood, coordinates, SIGNAL, two_sided=False)
+    climber = Climber(likelihood, coordinates, SIGNAL, two_sided=False, **ANYWHERE)
     assert turned(turned(SIGNAL))["psi"] == pytest.approx(SIGNAL["psi"])
     assert climber.lnlike(SIGNAL) - climber.lnlike(turned(SIGNAL)) > 0.1
