@@ -308,11 +308,11 @@ class Rugged(Gaussians):
 
 
 def test_a_peak_that_draws_from_the_prior_do_not_lead_to_is_found_from_a_point():
-    """A posterior e^45 times smaller than the prior."""
-    centre_k = np.linspace(-1, 1, 9)
-    likelihood = Rugged([centre_k], 0.01, ln_height=250.0)
+    """A posterior e^25 times smaller than the prior."""
+    centre_k = np.linspace(-1, 1, 5)
+    likelihood = Rugged([centre_k], 0.01, ln_height=200.0)
     explorer = Explorer(
-        Normal(9),
+        Normal(5),
         likelihood,
         lambda *path: generator(4, *path),
         max_points=40000,
@@ -321,10 +321,10 @@ def test_a_peak_that_draws_from_the_prior_do_not_lead_to_is_found_from_a_point()
     explorer.learn()
     # Draws from the prior led nowhere.
     assert explorer.history[STUCK_ROUNDS - 2].ln_evidence < 50
-    points = explorer.produce(1000)
+    points = explorer.produce(300)
     ln_evidence, error = ln_mean_and_error(points.ln_weights())
     assert ln_evidence == pytest.approx(likelihood.ln_evidence, abs=4 * error)
-    assert error < 0.05
+    assert error < 0.08
 
 
 @pytest.mark.slow

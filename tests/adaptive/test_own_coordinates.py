@@ -64,7 +64,7 @@ def test_the_evidence_is_that_under_the_prior(alpha):
         pilot=coordinates.pilot(1000, np.random.default_rng(1)),
     )  # fmt: skip
     explorer.learn()
-    ln_evidence, error = ln_mean_and_error(explorer.produce(3000).ln_weights())
+    ln_evidence, error = ln_mean_and_error(explorer.produce(1000).ln_weights())
     grid = np.linspace(*RANGE, 4001)
     density = grid**alpha / np.trapezoid(grid**alpha, grid)
     exact = np.trapezoid(density * np.exp(-0.5 * ((grid - 24) / 0.5) ** 2), grid)

@@ -198,6 +198,7 @@ def test_entry_point_names_the_plug_in(environment):
     assert done.stdout.strip().splitlines()[-1:] == ["dotpe-exec"], done.stderr
 
 
+@pytest.mark.slow
 def test_project_from_blueprints_to_samples(small_bank, environment, tmp_path):
     event = simulate_event(
         "SIM1", "HL", duration=4.0, fmax=256.0, injection=PAR_DIC, seed=3
