@@ -30,6 +30,7 @@ _N_TIMES = 33
 _STEPS = np.array([1e-4, 1e-2, 1e-2])
 _ROUND = np.array([1e-5, 1e-3, 1e-3])
 _MAX_RECENTRED = 6
+_MAX_MASS_DIFFERENCE = 0.99
 # Standard deviations within which the best is found for a mass ratio that is only tried.
 _SETTLED_AT = 1e-3
 
@@ -165,8 +166,8 @@ class Settler:
         return power_d / (self._h_h_db @ np.abs(h_b) ** 2) / 2, t_d
 
     def _lnlike(self, x: np.ndarray) -> float:
-        if abs(x[1]) >= 1:
-            return -np.inf  # One of the masses would not be positive
+        if abs(x[1]) > _MAX_MASS_DIFFERENCE:
+            return -np.inf  # Masses that models do not know, or not positive
         try:
             lnlike = float(self._peak(x)[0].sum())
         except (RuntimeError, ValueError):
