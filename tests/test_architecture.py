@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[1] / "dotpe_exec"
 # Rooms (packages and modules of the root) from the ground up: each may import what stands
 # in the layers below its own, and itself.
 LAYERS = (
-    {"gc_pause"},
+    {"freed_memory", "gc_pause"},
     {
         "_lazy",
         "_version",

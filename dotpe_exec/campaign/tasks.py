@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import filecmp
 import gc
 import os
@@ -21,6 +20,7 @@ from typing import Any
 
 from ..atomic import TEMPORARY_PREFIX, sync_folder
 from ..errors import DotpeExecError, RunDirectoryError
+from ..freed_memory import return_freed_memory, return_large_arrays
 from ..interrupts import raise_if_terminated
 from ..warned import collected_warnings
 from .settings import Injections, analysis_function, injection_number
@@ -29,8 +29,6 @@ FINISHED, FAILED, BUSY = "finished", "failed", "busy"
 
 # Campaigns draw a fixed number of samples: repeated ones do no harm to a P-P test.
 _HARMLESS = re.compile(r"\d+ samples are drawn from a posterior").match
-_M_MMAP_THRESHOLD = -3  # of mallopt in glibc's malloc.h
-_LARGE = 1 << 22  # bytes
 
 
 @dataclass(frozen=True)
@@ -168,21 +166,10 @@ def analyse(job: EventJob) -> EventOutcome:
     """Analyse one event, serially, going on where an earlier attempt ended."""
     if os.getpid() != job.campaign_pid:
         _end_when_told()
-        _return_large_arrays()
+        return_large_arrays()
     outcome = outcome_of(job.name, lambda: _analyse(job))
     _give_memory_back()
     return outcome
-
-
-def _return_large_arrays() -> None:
-    """Have the memory of each large array back in the system when the array is gone.
-
-    By itself glibc keeps ever larger ones for itself once some were freed, between others
-    that are in use: a tenth of the most that an event holds.
-    """
-    set_option = getattr(ctypes.CDLL(None), "mallopt", None)  # glibc's alone
-    if set_option is not None:
-        set_option(_M_MMAP_THRESHOLD, _LARGE)
 
 
 def _give_memory_back() -> None:
@@ -191,9 +178,7 @@ def _give_memory_back() -> None:
 
     gc.collect()
     pyarrow.default_memory_pool().release_unused()
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's alone
-    if trim is not None:
-        trim(0)
+    return_freed_memory()
 
 
 def _end_when_told() -> None:

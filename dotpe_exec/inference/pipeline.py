@@ -11,6 +11,7 @@ from ..atomic import write_feather, write_json
 from ..distance_table import load_distance_table
 from ..executors.backends import installed_executors
 from ..executors.phases import PhaseRunner
+from ..freed_memory import return_freed_memory
 from ..kernels.distance import DistanceTable
 from ..machine import describe_machine, driver_threads
 from ..monitor import Monitor
@@ -75,6 +76,7 @@ def run_stages(run: ResolvedRun, runner: PhaseRunner, monitor: Monitor) -> dict[
     monitor.predict_memory(worker_bytes_by_phase(run.size, i_blocksize))
     with monitor.stage("coherent"):
         sets = _accepted_sets(run, runner, reference, survivors, extrinsic, i_blocksize)
+        return_freed_memory()  # samples came in small arrays, and are few large ones now
     with monitor.stage("results"):
         summary = _results(run, runner, reference, extrinsic, sets, table)
     write_feather(run.directory.tasks, monitor.tasks_frame())

@@ -11,11 +11,12 @@ import math
 
 import numpy as np
 
+from ..freed_memory import return_freed_memory
 from .ordering import order_with_ties
 from .threaded_columns import take
 
 # Buffers are cleaned when they hold this much more than what may be kept.
-_SLACK = 1.5
+_SLACK = 1.25
 _SMALLEST_BUFFER = 100_000
 
 
@@ -125,6 +126,7 @@ class AcceptedSet:
                 for lnl_s, code_s, *_ in self._chunks
             ]
         )
+        return_freed_memory()  # as much as is kept, in pieces
         # Others equal to the lowest may still come before the last of them.
         self._floor = max(self._floor, float(np.nextafter(lowest, -np.inf)))
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from ..kernels.importance import effective_size
 from .ordering import stable_order
+from .threaded_columns import ROWS_AT_A_TIME
 
 
 def negligible_below(ln_weights: np.ndarray, share: float) -> float:
@@ -24,12 +25,13 @@ def negligible_below(ln_weights: np.ndarray, share: float) -> float:
     if largest == -np.inf:
         return -np.inf
     n_bins = 16 * 64  # down to e^-64 of the largest
-    terms = ln_weights[ln_weights > -np.inf]
-    terms -= largest
-    depth = (terms * -16).astype(np.int64)
-    np.minimum(depth, n_bins - 1, out=depth)
-    np.exp(terms, out=terms)
-    below = np.cumsum(np.bincount(depth, terms)[::-1])[::-1]
+    held = np.zeros(n_bins)
+    for start in range(0, len(ln_weights), ROWS_AT_A_TIME):
+        terms = ln_weights[start : start + ROWS_AT_A_TIME]
+        terms = terms[terms > -np.inf] - largest
+        depth = np.minimum((terms * -16).astype(np.int64), n_bins - 1)
+        held += np.bincount(depth, np.exp(terms), minlength=n_bins)
+    below = np.cumsum(held[::-1])[::-1]
     first = int(np.argmax(below < share * below[0])) if below[-1] < share * below[0] else 0
     return largest - first / 16 if first else -np.inf
 
@@ -39,7 +41,7 @@ def effective_number(weights: np.ndarray) -> float:
     largest = weights.max(initial=0.0)
     if not largest > 0:
         return 0.0
-    return effective_size(weights / largest)
+    return effective_size(weights if largest == 1 else weights / largest)
 
 
 def effective_number_of(inds: np.ndarray, weights: np.ndarray) -> float:
@@ -249,24 +251,30 @@ def _sum_phases(
     Terms that together cannot matter at single precision are left out.
     """
     floor = ln_scale - 20 - np.log(max(len(terms.ln_posterior), 1))
-    kept = np.flatnonzero(terms.ln_posterior > floor)
-    weights = terms.ln_posterior[kept]
-    weights -= ln_scale
-    np.exp(weights, out=weights)
-    i, e = terms.i[kept], terms.e[kept]
-    del kept
+    i, e, ln_posterior = terms.i, terms.e, terms.ln_posterior
+    if not (ln_posterior > floor).all():  # columns are long, and seldom have to be copied
+        kept = np.flatnonzero(ln_posterior > floor)
+        i, e, ln_posterior = i[kept], e[kept], ln_posterior[kept]
+        del kept
     listed = np.flatnonzero(np.bincount(i))
     number = np.zeros(int(i.max(initial=-1)) + 1, dtype=np.int64)
     number[listed] = np.arange(len(listed))
-    pairs = number[i]
-    pairs *= n_ext
-    pairs += e
-    del i, e
-    if len(listed) * n_ext <= 4 * len(pairs):  # a table of all pairs is no larger
-        sums = np.bincount(pairs, weights, minlength=len(listed) * n_ext)
+
+    def pairs_and_weights(some: slice) -> tuple[np.ndarray, np.ndarray]:
+        pairs = number[i[some]]
+        pairs *= n_ext
+        pairs += e[some]
+        weights = ln_posterior[some] - ln_scale
+        return pairs, np.exp(weights, out=weights)
+
+    if len(listed) * n_ext <= 4 * len(i):  # a table of all pairs is no larger
+        sums = np.zeros(len(listed) * n_ext)
+        for start in range(0, len(i), ROWS_AT_A_TIME):
+            np.add.at(sums, *pairs_and_weights(slice(start, start + ROWS_AT_A_TIME)))
         pairs = np.flatnonzero(sums)
         summed = sums[pairs]
     else:
+        pairs, weights = pairs_and_weights(slice(None))
         order = stable_order(pairs)
         pairs, weights = pairs[order], weights[order]
         starts = np.flatnonzero(np.diff(pairs, prepend=-1))

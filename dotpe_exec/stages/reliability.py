@@ -12,6 +12,7 @@ from ..kernels.masses import chirp_mass
 from ..kernels.pareto import pareto_k
 from .results import CombinedPosterior
 from .sample_rows import weights
+from .threaded_columns import ROWS_AT_A_TIME
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -146,11 +147,13 @@ def distance_edge_share(
 ) -> dict[str, dict[str, float]]:
     """Return the weight of samples whose best distance is near the prior's largest."""
     share = 0.0
-    for k, (bank, rows) in enumerate(zip(posterior.banks, posterior.kept, strict=True)):
+    for k, (bank, kept) in enumerate(zip(posterior.banks, posterior.kept, strict=True)):
         members = bank.coherent_set
-        d_h, h_h = members.d_h[rows], members.h_h[rows]
-        far = rows[h_h > (1 - EDGE_WIDTH) * d_luminosity_max * np.maximum(d_h, 0.0)]
-        share += float(weights(posterior, k, far).sum())
+        for start in range(0, len(kept), ROWS_AT_A_TIME):
+            rows = kept[start : start + ROWS_AT_A_TIME]
+            d_h, h_h = members.d_h[rows], members.h_h[rows]
+            far = rows[h_h > (1 - EDGE_WIDTH) * d_luminosity_max * np.maximum(d_h, 0.0)]
+            share += float(weights(posterior, k, far).sum())
     return {"upper_distance_edge": {"value": float(d_luminosity_max), "share": share}}
 
 

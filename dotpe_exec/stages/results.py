@@ -31,6 +31,9 @@ from .threaded_columns import for_ranges
 if TYPE_CHECKING:
     from .coherent_set import CoherentSet, Probes
 
+ROW_TYPE = np.int32
+"""Of rows of a bank's samples, of which memory holds fewer than 2^31."""
+
 _LOWEST_OVERLAP = -10.0  # of d_h / sqrt(h_h) in cogwheel's table
 
 
@@ -263,10 +266,11 @@ def aggregate(banks: Sequence[BankPosterior], *, size_limit: int) -> CombinedPos
     n_e = max((int(bank.coherent_set.e.max(initial=-1)) + 1 for bank in banks), default=0)
     shares_i, shares_e = [], np.zeros(n_e)
     for bank, rows, first, last in zip(banks, kept, bounds, bounds[1:], strict=False):
-        weights_s = relative[first:last] / total
+        weights_s = relative[first:last]
         members = bank.coherent_set
-        shares_i.append(np.bincount(at_rows(members.i, rows), weights=weights_s))
-        shares_e += np.bincount(at_rows(members.e, rows), weights=weights_s, minlength=n_e)
+        shares_i.append(np.bincount(at_rows(members.i, rows), weights=weights_s) / total)
+        np.add.at(shares_e, at_rows(members.e, rows), weights_s)
+    shares_e /= total
     return CombinedPosterior(
         banks=tuple(banks),
         kept=tuple(kept),
@@ -282,6 +286,11 @@ def at_rows(column: np.ndarray, rows: np.ndarray) -> np.ndarray:
     return column if len(rows) == len(column) else column[rows]
 
 
+def all_rows(n: int) -> np.ndarray:
+    """Return 0 to ``n - 1``, in the short type that rows of tables have."""
+    return np.arange(n, dtype=ROW_TYPE)
+
+
 def joined(columns: Sequence[np.ndarray]) -> np.ndarray:
     """Return columns of floats one after the other; a single one as it is."""
     return columns[0] if len(columns) == 1 else np.concatenate([np.empty(0), *columns])
@@ -289,11 +298,14 @@ def joined(columns: Sequence[np.ndarray]) -> np.ndarray:
 
 def _heaviest(ln_weights: Sequence[np.ndarray], size_limit: int) -> list[np.ndarray]:
     if sum(map(len, ln_weights)) <= size_limit:
-        return [np.arange(len(ln_w)) for ln_w in ln_weights]
+        return [all_rows(len(ln_w)) for ln_w in ln_weights]
     together = np.concatenate(ln_weights)
     lowest = np.partition(together, len(together) - size_limit)[-size_limit]
     keep = together > lowest
     tied = np.flatnonzero(together == lowest)
     keep[tied[: size_limit - np.count_nonzero(keep)]] = True
     bounds = np.cumsum([0, *map(len, ln_weights)])
-    return [np.flatnonzero(keep[start:stop]) for start, stop in itertools.pairwise(bounds)]
+    return [
+        np.flatnonzero(keep[start:stop]).astype(ROW_TYPE)
+        for start, stop in itertools.pairwise(bounds)
+    ]

@@ -10,7 +10,7 @@ import numpy as np
 from ..seeds import generator
 from ..warned import warn
 from .evidence import negligible_below
-from .results import CombinedPosterior, at_rows, joined
+from .results import ROW_TYPE, CombinedPosterior, all_rows, at_rows, joined
 
 FEWEST_WRITTEN = 2**17
 """Tables of samples with weights are written whole up to so many rows."""
@@ -56,21 +56,26 @@ def written_rows(ln_weights: Sequence[np.ndarray]) -> list[np.ndarray]:
     """
     n_rows = sum(map(len, ln_weights))
     if n_rows <= FEWEST_WRITTEN:
-        return [np.arange(len(ln_w)) for ln_w in ln_weights]
+        return [all_rows(len(ln_w)) for ln_w in ln_weights]
     together = joined(ln_weights)
     floor = min(
         negligible_below(together, LEFT_OUT),
         float(np.partition(together, n_rows - FEWEST_WRITTEN)[n_rows - FEWEST_WRITTEN]),
     )
-    return [np.flatnonzero(ln_w >= floor) for ln_w in ln_weights]
+    return [np.flatnonzero(ln_w >= floor).astype(ROW_TYPE) for ln_w in ln_weights]
 
 
 def written_samples(posterior: CombinedPosterior) -> SampleRows:
     """Return the rows of all banks that are written with their weights."""
     ln_weights = [
-        at_rows(bank.ln_posterior, kept) - np.log(bank.n_total)
+        at_rows(bank.ln_posterior, kept)
         for bank, kept in zip(posterior.banks, posterior.kept, strict=True)
     ]
+    if len(ln_weights) > 1:  # else a common factor does not matter
+        ln_weights = [
+            ln_w - np.log(bank.n_total)
+            for bank, ln_w in zip(posterior.banks, ln_weights, strict=True)
+        ]
     rows = [
         kept[some]
         for kept, some in zip(posterior.kept, written_rows(ln_weights), strict=True)
