@@ -37,6 +37,7 @@ def test_executorlib(store, tmp_path, monkeypatch):
         assert executor.submit(abs, -1).result() == 1
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("workers_find_the_tests")
 def test_ipyparallel(store):
     with ipyparallel.Cluster(n=2, log_level=40) as client:
