@@ -69,9 +69,10 @@ SIZE_LIMIT = 10**7
 MARGIN = 1.03
 """Effective waveforms to explore for, over those wanted."""
 
-EDGE, EDGE_SHARE = 0.01, 0.02
+EDGES = ((0.01, 0.02), (0.05, 0.1), (0.2, 0.6))
 """The posterior reaches an end of a range that was found if more than the second share of
-it lies in the first share of the prior."""
+it lies in the first share of the prior, in any of these: where learning ends with few
+points that count, the first alone may hold none of them."""
 
 MAX_RANGES = 4
 MOST_MORE = 1.5
@@ -321,8 +322,8 @@ def _at_edges(coordinates: PriorCoordinates, draws: Draws) -> tuple[bool, bool]:
     share_i = np.exp(ln_i - logsumexp(ln_i))
     quantile_i = coordinates.mchirp_quantiles(draws.z_ik)
     return (
-        bool(share_i[quantile_i < EDGE].sum() > EDGE_SHARE),
-        bool(share_i[quantile_i > 1 - EDGE].sum() > EDGE_SHARE),
+        any(share_i[quantile_i < edge].sum() > share for edge, share in EDGES),
+        any(share_i[quantile_i > 1 - edge].sum() > share for edge, share in EDGES),
     )
 
 
