@@ -11,6 +11,7 @@ import warnings
 from dataclasses import replace
 from inspect import signature
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -25,6 +26,7 @@ from dotpe_exec.events import fbin_from_pn_phase_tol, load_event
 from dotpe_exec.events.matched_filter import BestTemplate
 from dotpe_exec.inference.infer_arguments import InferArguments
 from dotpe_exec.inference.infer_event import bank_config_for
+from dotpe_exec.inference.infer_stages import _at_edges
 from dotpe_exec.kernels.pareto import pareto_k
 from dotpe_exec.loading import load_run
 from dotpe_exec.verdict import judge
@@ -290,3 +292,22 @@ def test_results_are_not_replaced_unasked(serial_run):
     )
     assert finished == serial_run
     assert (serial_run / "summary_results.json").stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize(
+    ("quantiles", "expected"),
+    [
+        (np.linspace(0, 1, 1001), (False, False)),  # nothing was learnt
+        (np.linspace(0.3, 0.7, 101), (False, False)),
+        (np.linspace(0.9, 1.0, 400), (False, True)),
+        ([0.925, 0.941, 0.874, 0.867, 0.696], (False, True)),  # few that count
+        ([0.075, 0.059, 0.126, 0.133, 0.304], (True, False)),
+    ],
+)
+def test_posterior_reaches_an_edge_also_where_few_points_count(quantiles, expected):
+    n = len(quantiles)
+    coordinates = SimpleNamespace(mchirp_quantiles=lambda z_ik: z_ik[:, 0])
+    draws = SimpleNamespace(
+        lnlike_i=np.zeros(n), ln_ratio=lambda: np.zeros(n), z_ik=np.c_[quantiles]
+    )
+    assert _at_edges(coordinates, draws) == expected
