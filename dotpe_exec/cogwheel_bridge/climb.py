@@ -12,7 +12,6 @@ machine's own, would lead a climb another way: every place is rounded.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -22,8 +21,6 @@ from cogwheel import gw_utils
 from .coordinates import Coordinates
 from .generation import hplus_hcross_by_m
 from .local_search import PhaseMaximizedLikelihood
-
-logger = logging.getLogger(__name__)
 
 # Differences are over so much of a coordinate's step, one-sided and two-sided.
 _DIFFERENCE = 0.02

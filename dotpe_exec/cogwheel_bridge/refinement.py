@@ -120,7 +120,9 @@ def climb_and_centre(
         logger.debug("refined reference, climb %s: lnL = %s -> %s", attempt, before, after)
         if attempt > 0 and after - before < LNLIKE_TOLERANCE:
             break
-    # At equal masses there would be nothing to divide modes of odd m by.
-    odd_k = coordinates.with_odd_modes(coordinates.of(par_dic))
-    par_dic = par_dic | coordinates.par_dic(odd_k)
+    place_k = coordinates.of(par_dic)
+    odd_k = coordinates.with_odd_modes(place_k)
+    if odd_k is not place_k:  # at equal masses there is nothing to divide modes of odd m by
+        par_dic = par_dic | coordinates.par_dic(odd_k)
+        par_dic |= likelihood.maximize_phase_and_distance(par_dic)[1]
     return Refined(par_dic, after, after - before)

@@ -7,7 +7,9 @@ import pytest
 
 from dotpe_exec.cogwheel_bridge import generation, make_posterior, weights
 from dotpe_exec.cogwheel_bridge.ascent import newton_maximum
+from dotpe_exec.cogwheel_bridge.climb import Climber
 from dotpe_exec.cogwheel_bridge.coordinates import Coordinates
+from dotpe_exec.cogwheel_bridge.local_search import PhaseMaximizedLikelihood
 from dotpe_exec.events import fbin_from_pn_phase_tol, simulate_event
 from dotpe_exec.waveforms import dense
 
@@ -119,6 +121,31 @@ class TestReference:
         assert 0.9 <= par_dic["m2"] / par_dic["m1"] < 0.99
         drop = refined.lnlike(refined.par_dic_0) - within.lnlike(par_dic)
         assert -0.1 < drop < 20
+
+    def test_no_climb_from_elsewhere_ends_higher(self, event, refined):
+        """Other directions, orientations, mass ratios and spins; no source that is near."""
+        around = PhaseMaximizedLikelihood(
+            event,
+            refined.waveform_generator,
+            refined.par_dic_0,
+            given_asd_drift=refined.asd_drift,
+            pn_phase_tol=0.1,
+        )
+        coordinates = Coordinates(event.tgps, "L")
+        options = {
+            "two_sided": False,
+            "least_distance": 0.1 * refined.par_dic_0["d_luminosity"],
+        }
+        climber = Climber(around, coordinates, refined.par_dic_0, **options)
+        top = climber.lnlike(refined.par_dic_0)
+        top_k, rng = coordinates.of(refined.par_dic_0), np.random.default_rng(5)
+        ends = []
+        for _ in range(16):
+            start_k = top_k + rng.normal(size=8) * [0.01, 0.3, 0.3, 1, 2, 1, 1, 1e-3]
+            start = refined.par_dic_0 | coordinates.par_dic(start_k)
+            ends.append(climber.climb(start, 3e-3)[1])
+        assert np.ptp(ends) > 1  # they did end elsewhere
+        assert max(ends) < top + 0.1
 
     @pytest.mark.slow
     def test_is_better_than_the_unrefined_one(self, event, refined):
