@@ -119,7 +119,7 @@ def worker_bytes(size: ProblemSize, i_blocksize: int) -> int:
 
 def worker_bytes_by_phase(size: ProblemSize, i_blocksize: int) -> dict[str, int]:
     """Return the peak private memory of a worker in each phase [bytes]."""
-    extrinsic = ("proposals", "parent scores", "screening", "scores")
+    extrinsic = ("proposals", "parent scores", "screening", "scout scores", "scores")
     return {
         "incoherent": incoherent_worker_bytes(size),
         **dict.fromkeys(extrinsic, extrinsic_worker_bytes(size)),

@@ -6,7 +6,8 @@ The samples come from a pool of quasi-Monte-Carlo points whose mixture density i
    for the arrival times (one task per waveform);
 2. a pool is drawn afresh from the mixture of all proposals, so that the weights prior /
    mixture owe nothing to the adaptation and are unbiased;
-3. survivors are scored on a part of the pool, those that carry the evidence on all of it
+3. survivors are scored on a part of the pool; of those that carry the evidence a few on
+   all of it, which is thinned out by what they say, and all of them on what is left
    (tasks over batches of waveforms);
 4. samples are drawn from the pool with probability proportional to r_q sum_i pi_i L_iq,
    the density that makes the variance of the evidence small, with a defensive part.
@@ -75,6 +76,9 @@ __all__ = [
 POOL_SIZE, POOL_POINTS_PER_SAMPLE = 2**16, 128
 """Points of the pool: at least, and per sample to be drawn."""
 
+CARRIED, CARRIED_PER_SAMPLE = 2**13, 16
+"""Points of the pool that are scored for all carriers: the same."""
+
 TIME_HALF_RANGE = 0.07
 """Arrival times considered, around that of the reference at geocenter [s]."""
 
@@ -108,7 +112,8 @@ def draw_extrinsic_samples(
     Parameters
     ----------
     runner : PhaseRunner
-        Runs the phases ``"proposals"``, ``"parent scores"``, ``"screening"``, ``"scores"``.
+        Runs the phases ``"proposals"``, ``"parent scores"``, ``"screening"``,
+        ``"scout scores"``, ``"scores"``.
     banks : dict of Bank
     survivors : dict of Survivors
         By bank; some may be empty.
@@ -130,8 +135,8 @@ def draw_extrinsic_samples(
     parent_temperature : float
         Waveforms that make proposals are drawn by likelihood to the power of its inverse.
     pool_size : int, optional
-        Points of the pool, of which half are kept for the carriers; default: ``POOL_SIZE``
-        or ``POOL_POINTS_PER_SAMPLE`` for each sample.
+        Points of the pool; default: ``POOL_SIZE`` or ``POOL_POINTS_PER_SAMPLE`` for each
+        sample.
     n_pool_effective : float, optional
         Points of the pool that are to count: where fewer do, it is drawn anew from refined
         proposals (:mod:`.extrinsic_refinement`). By default it is taken as it is.
@@ -184,14 +189,18 @@ def draw_extrinsic_samples(
         pool_size = max(POOL_SIZE, POOL_POINTS_PER_SAMPLE * n_ext)
     n_grid = filter_data.expand_rt.shape[1]
 
-    def scored_pool(points: Located, n_thinned: int, label: str = "") -> ScoredPool:
+    def scored_pool(
+        points: Located, n_thinned: int, n_carried: int, label: str = ""
+    ) -> ScoredPool:
         return score_pool(
-            runner, candidates, proposals, points.pool(n_grid), data_handle, n_thinned,
+            runner, candidates, proposals, points.pool(n_grid), data_handle,
+            n_thinned, n_carried,
             generator(seed, "extrinsic", "carriers", *([label] if label else [])), label,
         )  # fmt: skip
 
     points = Located.of(_draw_pool(proposals, pool_size, sky, seed), sky)
-    scored = scored_pool(points, pool_size // 2)
+    n_carried = max(CARRIED, CARRIED_PER_SAMPLE * n_ext)
+    scored = scored_pool(points, pool_size // 2, n_carried)
     if n_pool_effective is not None and scored.n_effective < n_pool_effective:
         refinement = Refinement(
             np.array([proposal.prob_dt for _, proposal in proposals]),
@@ -210,7 +219,9 @@ def draw_extrinsic_samples(
             points.some(scored.kept_q), scored.ln_ratio_q, scored.ln_mixture_q, score,
             n_pool_effective,
         )  # fmt: skip
-        scored = scored_pool(points, len(points.psi_q), "refined-")
+        # All that is there: it is of points that count.
+        n_refined = len(points.psi_q)
+        scored = scored_pool(points, n_refined, n_refined, "refined-")
     drawn, weights = draw_from_pool(
         scored.ln_mixture_q, scored.ln_ratio_q, n_ext, generator(seed, "extrinsic", "draw")
     )

@@ -37,17 +37,18 @@ N_SCREENED, SCREEN_DROP, N_SCREEN_POINTS = 1024, 12.0, 1024
 """Survivors whose evidence is estimated: at most, and how far in ln(incoherent likelihood
 times prior weight) below the best; points used for it."""
 
-N_CARRIERS = 128
-"""Waveforms by which samples are drawn."""
+N_CARRIERS, N_SCOUTS = 128, 16
+"""Waveforms by which samples are drawn, and by which points for these are chosen."""
 
-PARENT_BATCH, SCREEN_BATCH, CARRIER_BATCH = 2, 32, 16
+PARENT_BATCH, SCREEN_BATCH, CARRIER_BATCH, SCOUT_BATCH = 2, 32, 16, 2
 """Waveforms per task."""
 
 THINNING_SHARES = {0.25: 0.6, 0.0: 0.4}
-"""The same where the pool is thinned: gently, for the carriers are not known yet."""
+"""Shares of points, by the power of the score by which they are drawn, where the pool is
+thinned: gently, for the carriers are not known yet."""
 
 SCREEN_SHARES = {1.0: 0.4, 0.5: 0.4, 0.0: 0.2}
-"""The same for the points that find the carriers."""
+"""The same for the points that find the carriers, and for those that are left to them."""
 
 
 @dataclass(frozen=True)
@@ -162,13 +163,15 @@ def score_pool(
     pool: Pool,
     filter_data: BundleHandle,
     n_thinned: int,
+    n_carried: int,
     rng: np.random.Generator,
     label: str = "",
 ) -> ScoredPool:
     """Score the pool for the waveforms that carry the evidence.
 
-    All points are scored for the parents; what is negligible for them is thinned out, with
-    weights that make up for it, before the carriers are found and scored.
+    All points are scored for the parents; what is negligible for them is thinned out to
+    ``n_thinned``, with weights that make up for it, before the carriers are found. Of these
+    a few score what is left, which is thinned out to ``n_carried``; then all do.
 
     Of several pools of the same candidates each needs a ``label`` of its own.
     """
@@ -201,22 +204,28 @@ def score_pool(
     ln_share = ln_evidence + candidates.ln_prior_k[screened]
     share = np.exp(ln_share - np.max(ln_share))
     wanted = share / np.sum(share) + np.sqrt(share) / np.sum(np.sqrt(share))
-    counts = expected_counts(wanted, min(N_CARRIERS, int(np.count_nonzero(wanted))))
-    carriers = np.unique(systematic_draw(counts, rng.random()))
-    ln_stand_in = -np.log(counts[carriers])
-    part = pool.part(kept_q, ln_ratio_q, 1)
-    ln_mixture_q, _ = _score(
-        runner,
-        candidates,
-        "scores",
-        screened[carriers],
-        part,
-        filter_data,
-        CARRIER_BATCH,
-        ln_stand_in,
-        label,
-    )
-    return ScoredPool(kept_q, ln_ratio_q, ln_mixture_q, screened[carriers], ln_stand_in)
+
+    def representatives(n: int) -> tuple[np.ndarray, np.ndarray]:
+        counts = expected_counts(wanted, min(n, int(np.count_nonzero(wanted))))
+        drawn = np.unique(systematic_draw(counts, rng.random()))
+        return screened[drawn], -np.log(counts[drawn])
+
+    def score_kept(phase: str, n: int, batch: int) -> tuple[np.ndarray, ...]:
+        chosen, ln_stand_in = representatives(n)
+        part = pool.part(kept_q, ln_ratio_q, 1)
+        ln_mixture_q, _ = _score(
+            runner, candidates, phase, chosen, part, filter_data, batch, ln_stand_in, label
+        )
+        return ln_mixture_q, chosen, ln_stand_in
+
+    if len(kept_q) > n_carried:
+        ln_mixture_q = score_kept("scout scores", N_SCOUTS, SCOUT_BATCH)[0]
+        left, weights_q = draw_from_pool(
+            ln_mixture_q, ln_ratio_q, n_carried, rng, SCREEN_SHARES
+        )
+        kept_q, ln_ratio_q = kept_q[left], np.log(weights_q / n_carried)
+    ln_mixture_q, carriers, ln_stand_in = score_kept("scores", N_CARRIERS, CARRIER_BATCH)
+    return ScoredPool(kept_q, ln_ratio_q, ln_mixture_q, carriers, ln_stand_in)
 
 
 def score_for(

@@ -9,9 +9,17 @@ import numpy as np
 import pytest
 from requirements import needs
 
+from dotpe_exec.executors.threads import one_thread
 from dotpe_exec.report.skymap import credible_areas
 
 RADIUS, WIDTH, LENGTH = np.radians([60.0, 3.0, 40.0])
+
+
+@pytest.fixture(autouse=True)
+def threads_of_a_sky_map():
+    """One, as maps are made: two that wait for each other take twenty times as long."""
+    with one_thread():
+        yield
 
 
 def ring(rng: np.random.Generator, n: int) -> np.ndarray:

@@ -38,6 +38,7 @@ def small(monkeypatch):
     """Smaller pools than in production: what is tested does not depend on size."""
     monkeypatch.setattr(extrinsic, "N_SKY", 2**16)
     monkeypatch.setattr(extrinsic, "POOL_SIZE", 2**14)
+    monkeypatch.setattr(extrinsic, "CARRIED", 2**12)
     monkeypatch.setattr(extrinsic_scoring, "MAX_PROPOSAL_POINTS", 2**13)
     monkeypatch.setattr(extrinsic_refinement, "N_ROUND", 2**11)
     monkeypatch.setattr(extrinsic_refinement, "MAX_POOL", 2**14)
