@@ -215,23 +215,18 @@ def test_infer_whose_processes_are_killed_ends_with_the_same_files(
     assert attacked.n_kills >= 5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    ("words", "name", "n_rounds"),
+    ("words", "name"),
     [
-        (["export", "RUN", "--format", "bilby"], "x_result.json", 1),
-        *(
-            pytest.param(words, name, 6, marks=pytest.mark.slow)
-            for words, name in (
-                (["export", "RUN", "--format", "bilby"], "x_result.json"),
-                (["export", "RUN", "--format", "pesummary"], "x.h5"),
-                (["report", "RUN"], "x.html"),
-                (["plot", "RUN"], "x.png"),
-            )
-        ),
+        (["export", "RUN", "--format", "bilby"], "x_result.json"),
+        (["export", "RUN", "--format", "pesummary"], "x.h5"),
+        (["report", "RUN"], "x.html"),
+        (["plot", "RUN"], "x.png"),
     ],
 )
 def test_file_whose_writing_is_killed_is_the_old_or_the_new_one(
-    words, name, n_rounds, finished, tmp_path
+    words, name, finished, tmp_path
 ):
     words = [str(finished) if word == "RUN" else word for word in words]
     command = [sys.executable, "-m", "dotpe_exec", *words, "-o"]
@@ -240,7 +235,7 @@ def test_file_whose_writing_is_killed_is_the_old_or_the_new_one(
     assert done.exit_code == 0, done.output
     size = (tmp_path / name).stat().st_size
     before = run_files(finished)
-    for number in range(n_rounds):
+    for number in range(6):
         folder = tmp_path / str(number)
         folder.mkdir()
         (folder / name).write_text("old")
@@ -256,5 +251,5 @@ def test_file_whose_writing_is_killed_is_the_old_or_the_new_one(
         attacked.run([*command, str(folder / name)], 3, look)
         look()
         assert (folder / name).read_bytes() != b"old"
-    assert attacked.n_kills >= n_rounds
+    assert attacked.n_kills >= 6
     assert run_files(finished) == before

@@ -197,8 +197,8 @@ def assert_same(evicted, calm) -> None:
 )
 def test_evicted_jobs_lose_nothing(system, analysed, settings, tmp_path):
     campaign = make(tmp_path / "evicted", settings, executor="serial", progress=False)
-    pool = evict(campaign, system, random.Random(), events_per_job=3, most_seconds=5.0,
-                 n_evictions=2, programs=tmp_path / "bin")  # fmt: skip
+    pool = evict(campaign, system, random.Random(), events_per_job=3, most_seconds=4.0,
+                 n_evictions=1, programs=tmp_path / "bin")  # fmt: skip
     assert sum(pool.evicted.values()) >= 1
     assert_same(campaign, analysed)
 
