@@ -68,10 +68,12 @@ LEARNT, LEARNT_SHARE, MOST_LEARNT = 400.0, 0.2, 1000.0
 """Points that are to count at the end of learning: at least, of those wanted in the result,
 and at most. A mixture fitted to 300 is about 15% efficient, to 1000 25%, to 3000 33%."""
 
-COLLAPSE = 0.5
+COLLAPSE, MOST_COLLAPSES = 0.5, 4
 """If a round of production lowers the number of points that count below this share, the
 likelihood adapts anew: it may be far too high where it was not adapted to. Final ones
-alone make the result, so this biases nothing."""
+alone make the result, so this biases nothing. At most so many times: where it helps, once
+does, and where noise has many likely places it happens in every round, each time to
+evaluate all that was drawn."""
 
 STUCK_ROUNDS, STUCK_BETA = 12, 0.3
 """If after so many rounds of learning the likelihood still has to be tempered by more than
@@ -156,6 +158,7 @@ class Explorer:
         self.draws: Draws | None = None
         self._n_learning = 0  # rounds, the pilot among them
         self._known_t = [0.0]  # points that counted before each round
+        self._n_collapses = 0
         self._n_components = 0
         self._beta = 0.0
         self._efficiency = 0.0
@@ -230,10 +233,12 @@ class Explorer:
             most = np.clip(PER_EFFECTIVE * self._n_counting(), N_FIRST, N_PRODUCED)
             self._round(min(int(np.clip(missing, N_FIRST, most)), room))
             ln_weight_i = self._produced().ln_weights()
-            if effective_number_of_ln(ln_weight_i) < COLLAPSE * max(
+            collapsed = effective_number_of_ln(ln_weight_i) < COLLAPSE * max(
                 unbounded, MIN_EFFECTIVE
-            ):
+            )
+            if collapsed and self._n_collapses < MOST_COLLAPSES:
                 # One point outweighs all: a likelihood adapted to it says what it is worth.
+                self._n_collapses += 1
                 self._adapt(self._n_effective())
                 ln_weight_i = self._produced().ln_weights()
             self._report("production", ln_weight_i)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from dotpe_exec.adaptive.explorer import N_FIRST, STUCK_ROUNDS, Explorer
+from dotpe_exec.adaptive.explorer import MOST_COLLAPSES, N_FIRST, STUCK_ROUNDS, Explorer
 from dotpe_exec.adaptive.proposals import PRIOR_SHARE
 from dotpe_exec.kernels.importance import effective_size
 from dotpe_exec.kernels.pareto import pareto_k
@@ -170,6 +170,24 @@ def test_a_likelihood_that_is_far_too_high_at_a_point_is_adapted_to_it():
     assert likelihood.n_spikes and likelihood.n_adapted == likelihood.n_before + 1
     ln_evidence, error = ln_mean_and_error(points.ln_weights())
     assert ln_evidence == pytest.approx(likelihood.ln_evidence, abs=4 * error)
+
+
+def test_spikes_everywhere_are_not_adapted_to_for_ever():
+    class Thorny(Gaussians):
+        height = 0.0
+
+        def __call__(self, z_ik):
+            lnlike_i = super().__call__(z_ik)
+            if self.n_evaluated > 12000:  # a higher one in every call
+                self.height += 20
+                lnlike_i[np.argmax(lnlike_i)] += self.height
+            return lnlike_i
+
+    explorer, _ = explore(Thorny([[1.0, 0]], 0.2), 2, 11, 20000, max_points=36000)
+    rounds = [progress for progress in explorer.history if progress.part == "production"]
+    assert len(rounds) > MOST_COLLAPSES
+    assert explorer._n_collapses == MOST_COLLAPSES
+    assert explorer.n_drawn == 36000  # it went on
 
 
 def test_progress_counts_as_the_end_does():
