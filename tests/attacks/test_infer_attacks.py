@@ -41,7 +41,7 @@ def inferred(adaptive, tmp_path_factory):
     return run_files(infer(**adaptive, rundir=tmp_path_factory.mktemp("inferred") / "run"))
 
 
-def interrupted(adaptive, rundir, monkeypatch, *, before="Final", **changes):
+def interrupted(adaptive, rundir, monkeypatch, *, before="final_likelihoods", **changes):
     """Begin ``infer``, and end it, if nothing is said, before its final likelihoods."""
 
     def stop(*_, **__):
@@ -150,12 +150,12 @@ def test_event_written_again_after_a_kill_is_the_same(
 def test_directory_that_is_moved_away_is_not_made_anew(adaptive, tmp_path, monkeypatch):
     rundir, elsewhere = tmp_path / "run", tmp_path / "elsewhere"
 
-    def move(*arguments):
+    def move(*arguments, **options):
         rundir.rename(elsewhere)
-        return final(*arguments)
+        return final_likelihoods(*arguments, **options)
 
-    final = infer_stages.Final
-    monkeypatch.setattr(infer_stages, "Final", move)
+    final_likelihoods = infer_stages.final_likelihoods
+    monkeypatch.setattr(infer_stages, "final_likelihoods", move)
     with pytest.raises(RunDirectoryError, match="removed, moved or replaced"):
         infer(**adaptive, rundir=rundir)
     assert not rundir.exists() and elsewhere.is_dir()
@@ -190,7 +190,10 @@ infer(**infer_arguments(folder), rundir=rundir, resume=True)
     "before",
     [
         "everything",
-        *(pytest.param(n, marks=pytest.mark.slow) for n in ("find_reference", "Final")),
+        *(
+            pytest.param(name, marks=pytest.mark.slow)
+            for name in ("find_reference", "final_likelihoods")
+        ),
     ],
 )
 def test_directory_that_must_not_be_written_is_named_and_keeps_what_it_has(
