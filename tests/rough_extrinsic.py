@@ -10,11 +10,11 @@ import pytest
 
 def roughen_extrinsic(patch: pytest.MonkeyPatch) -> None:
     """Draw extrinsic samples from small pools until ``patch`` is undone."""
-    from dotpe_exec.adaptive import likelihood
+    from dotpe_exec.adaptive import carriers, likelihood
     from dotpe_exec.stages import extrinsic, extrinsic_refinement, extrinsic_scoring
 
     patch.setattr(likelihood, "FIRST_POOL", 2**12)
-    patch.setattr(likelihood, "N_CARRIERS", 128)
+    patch.setattr(carriers, "N_CARRIERS", 128)
     patch.setattr(extrinsic, "N_SKY", 2**17)
     patch.setattr(extrinsic_refinement, "N_ROUND", 1024)
     patch.setattr(extrinsic_refinement, "MAX_ROUNDS", 3)

@@ -79,6 +79,15 @@ def test_each_number_out_of_bounds_is_found(change, key, status):
     assert verdict.findings[0].title and verdict.findings[0].advice
 
 
+def test_a_peak_that_many_waveforms_do_not_reach_was_missed():
+    below = GOOD | {"reference_bestfit_lnlike": 66.0}
+    (found,) = judge(below | {"adaptive": {}}).findings
+    assert (found.key, found.number, found.threshold) == ("misses_peak", 6.0, 5.0)
+    assert "another seed" in found.advice
+    assert keys(below) == ["bank_misses_peak"]
+    assert "bank_misses_peak" not in keys(below | {"n_effective_i": 60.0})
+
+
 def test_a_weak_signal_may_be_noise():
     """A signal-to-noise ratio of 8 under a wide prior: ln evidence 3."""
     (found,) = judge(GOOD | {"ln_evidence": 3.1, "ln_evidence_discarded": -9.0}).findings

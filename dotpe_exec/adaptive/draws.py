@@ -33,6 +33,13 @@ class Prior(Protocol):
         """Return ln of the density, (n,)."""
 
 
+def mirrored(z_ik: np.ndarray, coordinate: int) -> np.ndarray:
+    """Return points with the sign of a coordinate changed."""
+    mirrored_ik = np.array(z_ik)
+    mirrored_ik[:, coordinate] *= -1
+    return mirrored_ik
+
+
 class Density(Protocol):
     """What points are drawn from."""
 

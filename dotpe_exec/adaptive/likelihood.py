@@ -16,16 +16,15 @@ import numpy as np
 
 from ..atomic import atomic_write, make_folder_of
 from ..banks.waveforms import BankHandle
-from ..errors import SelectionError
 from ..executors.phases import PhaseRunner
 from ..executors.task import Task
 from ..executors.threads import OneThread
 from ..kernels.distance import DistanceTable
-from ..kernels.draws import expected_counts, systematic_draw
 from ..kernels.incoherent import compile_incoherent, prepare_incoherent
 from ..seeds import generator
 from ..stages.extrinsic import ExtrinsicSamples, draw_extrinsic_samples
 from ..stages.selection import Survivors
+from .carriers import choose_carriers
 from .coordinates import PriorCoordinates
 from .placing import Placed, Placing
 from .tasks import (
@@ -47,9 +46,6 @@ if TYPE_CHECKING:
 
 BATCH = 64
 """Waveforms per task: some tens of milliseconds."""
-
-N_CARRIERS = 512
-"""Waveforms, drawn by weight, for which extrinsic samples are drawn."""
 
 N_EXT_EXPLORING = 256
 """Extrinsic samples while exploring."""
@@ -368,24 +364,25 @@ class EventLikelihood:
         """Draw extrinsic samples for waveforms drawn by weight."""
         self._n_placed += 1
         number = self._n_placed
-        chosen, ln_stand_in = _choose_carriers(
-            lnlike_i, ln_weight_i, self._rng("carriers", number)
-        )
+        carriers = choose_carriers(
+            z_ik, lnlike_i, ln_weight_i, self.coordinates.mirrored,
+            self._rng("carriers", number),
+        )  # fmt: skip
+        lnlike_k = carriers.lnlike_k
         bank_id = f"carriers_{self.label}{number}"
-        bank = self._write_bank(bank_id, self.coordinates.parameters(z_ik[chosen]))
-        lnlike_k = lnlike_i[chosen]
+        bank = self._write_bank(bank_id, self.coordinates.parameters(carriers.z_kk))
         try:
             samples = draw_extrinsic_samples(
                 self.runner,
                 {bank_id: bank},  # type: ignore[dict-item]
-                {bank_id: Survivors(np.arange(len(chosen)), lnlike_k[None], lnlike_k)},
+                {bank_id: Survivors(np.arange(len(lnlike_k)), lnlike_k[None], lnlike_k)},
                 self.reference,
                 self.event_data,
                 n_ext=n_ext,
                 n_phi=self.n_phi,
                 seed=int(self._rng("place", number).integers(2**31)),
                 distance_table=self.table,
-                log_prior_weights={bank_id: ln_weight_i[chosen] + ln_stand_in},
+                log_prior_weights={bank_id: carriers.ln_weight_k},
                 n_int={bank_id: len(z_ik)},
                 pool_size=FIRST_POOL,
                 n_pool_effective=counting * n_ext,
@@ -424,31 +421,6 @@ class EventLikelihood:
             with atomic_write(path, sync=False) as temporary:
                 np.save(temporary, array)
         return GeneratedBank(handle)
-
-
-def _choose_carriers(
-    lnlike_i: np.ndarray, ln_weight_i: np.ndarray, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
-    """Draw waveforms by weight, and by its square root.
-
-    Returns
-    -------
-    chosen : (n,) int
-    ln_stand_in : (n,) float
-        ln of how many waveforms each stands for.
-    """
-    ln_share_i = lnlike_i + ln_weight_i
-    if not np.max(ln_share_i, initial=-np.inf) > -np.inf:
-        raise SelectionError(
-            "no waveform has any likelihood: the approximant failed for all that were "
-            "tried; check mchirp_range, q_min and the approximant"
-        )
-    share_i = np.exp(ln_share_i - np.max(ln_share_i))
-    wanted_i = share_i / np.sum(share_i) + np.sqrt(share_i) / np.sum(np.sqrt(share_i))
-    wanted_i[share_i < 1e-12] = 0.0
-    counts_i = expected_counts(wanted_i, min(N_CARRIERS, int(np.count_nonzero(wanted_i))))
-    chosen = np.unique(systematic_draw(counts_i, rng.random()))
-    return chosen, -np.log(counts_i[chosen])
 
 
 def _joined(results: list[FinalResult]) -> FinalResult:

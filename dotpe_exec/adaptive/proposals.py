@@ -17,7 +17,7 @@ from ..kernels.importance import effective_size
 from ..kernels.mixture import combine, fit_mixture, standard_normal
 from ..kernels.shear import ShearedMixture, fit_shear
 from ..kernels.weights import bounded_weights, effective_number_of_ln
-from .draws import Density, Draws, Prior
+from .draws import Density, Draws, Prior, mirrored
 
 COMPONENTS_PER_ROOT, MAX_COMPONENTS = 0.4, 32
 """Components of a mixture: so many times the square root of the points that count."""
@@ -56,16 +56,11 @@ class Mirrored:
 
     def ln_density(self, z_ik: np.ndarray) -> np.ndarray:
         """Return ln of the density, (n,)."""
-        return self.density.ln_density(self._mirror(z_ik))
+        return self.density.ln_density(mirrored(z_ik, self.coordinate))
 
     def draw(self, n: int, rng: np.random.Generator) -> np.ndarray:
         """Return ``n`` draws, (n, n_dim)."""
-        return self._mirror(self.density.draw(n, rng))
-
-    def _mirror(self, z_ik: np.ndarray) -> np.ndarray:
-        mirrored_ik = np.array(z_ik)
-        mirrored_ik[:, self.coordinate] *= -1
-        return mirrored_ik
+        return mirrored(self.density.draw(n, rng), self.coordinate)
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ import pytest
 from rough_extrinsic import roughen_extrinsic
 
 from dotpe_exec.adaptive.coordinates import PriorCoordinates
+from dotpe_exec.adaptive.draws import mirrored
 from dotpe_exec.adaptive.likelihood import EventLikelihood
 from dotpe_exec.adaptive.results import (
     bank_posterior,
@@ -30,6 +31,7 @@ from dotpe_exec.stages.evidence import (
     ln_evidence_error,
 )
 from dotpe_exec.stages.reference import find_reference
+from dotpe_exec.waveforms.parameters import PARAMETERS
 
 PAR_DIC_0 = {
     "m1": 42.3, "m2": 28.2, "s1x_n": 0.0, "s1y_n": 0.0, "s1z": -0.1, "s2x_n": 0.0,
@@ -231,3 +233,22 @@ def test_thinning_keeps_sums_and_most_of_the_effective_number():
     assert np.mean(sums) == pytest.approx(other_i.sum(), abs=4 * error)
     assert np.mean(sizes) < 0.7 * 4000
     assert expected > 0.85 * np.exp(ln_i).sum() ** 2 / np.exp(2 * ln_i).sum()
+
+
+def test_samples_are_drawn_for_both_sides_of_the_orbit(problem):
+    """The likelier one is not overlooked while only the other is known."""
+    likelihood = problem[0]
+    coordinates, other = (
+        likelihood.coordinates,
+        likelihood.around(likelihood.reference, "b"),
+    )
+    reference_k = np.array([PAR_DIC_0[name] for name in PARAMETERS])
+    z_k = coordinates.of_parameters(reference_k[None])[0]
+    wide_k = np.where(np.arange(9) == coordinates.mirrored, 0.3, 0.1)
+    right_ik = z_k + wide_k * np.random.default_rng(2).normal(size=(24, 9))
+    wrong_ik, zero_i = mirrored(right_ik, coordinates.mirrored), np.zeros(24)
+    other.adapt(right_ik, zero_i, zero_i)
+    known = logsumexp(other(right_ik))
+    other.adapt(wrong_ik, zero_i, zero_i)
+    assert known > logsumexp(other(wrong_ik)) + 1
+    assert logsumexp(other(right_ik)) == pytest.approx(known, abs=0.6)

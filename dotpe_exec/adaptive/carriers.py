@@ -1,0 +1,76 @@
+"""The waveforms for which extrinsic samples are drawn."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..errors import SelectionError
+from ..kernels.draws import expected_counts, systematic_draw
+from .draws import mirrored
+
+N_CARRIERS, MIRRORED_STEP = 512, 8
+"""Waveforms, drawn by weight; and of how many of them one is mirrored, too."""
+
+
+@dataclass(frozen=True)
+class Carriers:
+    """Waveforms that stand for all that were drawn so far, and for what is in a mirror.
+
+    Parameters
+    ----------
+    z_kk : (n_k, n_dim) float
+        Coordinates.
+    lnlike_k : (n_k,) float
+        ln likelihoods, as far as known.
+    ln_weight_k : (n_k,) float
+        ln of prior over proposal density, times how many waveforms each stands for.
+    """
+
+    z_kk: np.ndarray
+    lnlike_k: np.ndarray
+    ln_weight_k: np.ndarray
+
+
+def choose_carriers(
+    z_ik: np.ndarray,
+    lnlike_i: np.ndarray,
+    ln_weight_i: np.ndarray,
+    mirrored_coordinate: int,
+    rng: np.random.Generator,
+) -> Carriers:
+    """Draw waveforms by weight and by its square root, and mirror some of them.
+
+    Likelihoods are known at the present extrinsic samples, which lie where the waveforms
+    that matter now have theirs. Seen from the other side of the orbit they may fit as well,
+    or better, with another part of the sky: of two such halves of a posterior, the one that
+    is first found to be likelier would take all samples, and the other would look as if it
+    had no likelihood, for ever. So mirrored ones count for as much until their own
+    likelihoods are known.
+
+    Raises
+    ------
+    SelectionError
+        No waveform has any likelihood.
+    """
+    ln_share_i = lnlike_i + ln_weight_i
+    if not np.max(ln_share_i, initial=-np.inf) > -np.inf:
+        raise SelectionError(
+            "no waveform has any likelihood: the approximant failed for all that were "
+            "tried; check mchirp_range, q_min and the approximant"
+        )
+    share_i = np.exp(ln_share_i - np.max(ln_share_i))
+    wanted_i = share_i / np.sum(share_i) + np.sqrt(share_i) / np.sum(np.sqrt(share_i))
+    wanted_i[share_i < 1e-12] = 0.0
+    counts_i = expected_counts(wanted_i, min(N_CARRIERS, int(np.count_nonzero(wanted_i))))
+    chosen = np.unique(systematic_draw(counts_i, rng.random()))
+    some = np.arange(0, len(chosen), MIRRORED_STEP)
+    z_kk, lnlike_k = z_ik[chosen], lnlike_i[chosen]
+    ln_weight_k = ln_weight_i[chosen] - np.log(counts_i[chosen])
+    for_all = np.log(len(chosen) / len(some))
+    return Carriers(
+        np.concatenate([z_kk, mirrored(z_kk[some], mirrored_coordinate)]),
+        np.concatenate([lnlike_k, lnlike_k[some]]),
+        np.concatenate([ln_weight_k, ln_weight_k[some] + for_all]),
+    )

@@ -1,0 +1,42 @@
+"""The waveforms for which extrinsic samples are drawn."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from dotpe_exec.adaptive.carriers import MIRRORED_STEP, N_CARRIERS, choose_carriers
+from dotpe_exec.errors import SelectionError
+from dotpe_exec.kernels.importance import logsumexp
+
+
+def test_both_sides_of_the_orbit_count_as_much_as_what_was_drawn():
+    rng = np.random.default_rng(1)
+    z_ik = np.abs(rng.normal(size=(20000, 3)))
+    lnlike_i, ln_weight_i = 3 * rng.normal(size=(2, 20000))
+    carriers = choose_carriers(z_ik, lnlike_i, ln_weight_i, 1, rng)
+    ln_share_k = carriers.lnlike_k + carriers.ln_weight_k
+    own = carriers.z_kk[:, 1] > 0
+    assert own.sum() == pytest.approx(N_CARRIERS, rel=0.2)
+    assert (~own).sum() == pytest.approx(own.sum() / MIRRORED_STEP, abs=1)
+    # Systematic draws: the sum over all that was drawn, nearly.
+    assert logsumexp(ln_share_k[own]) == pytest.approx(
+        logsumexp(lnlike_i + ln_weight_i), abs=0.1
+    )
+    assert logsumexp(ln_share_k[~own]) == pytest.approx(logsumexp(ln_share_k[own]), abs=0.7)
+    known = {tuple(z_k) for z_k in z_ik}
+    assert all(tuple(np.abs(z_k)) in known for z_k in carriers.z_kk)
+    assert (carriers.z_kk[:, [0, 2]] > 0).all()
+
+
+def test_a_single_waveform_is_enough_and_none_is_refused():
+    one = choose_carriers(
+        np.ones((3, 2)), np.array([-np.inf, 1.0, -np.inf]), np.zeros(3), 0,
+        np.random.default_rng(1),
+    )  # fmt: skip
+    np.testing.assert_array_equal(one.z_kk, [[1, 1], [-1, 1]])
+    np.testing.assert_array_equal(one.lnlike_k + one.ln_weight_k, [1, 1])
+    with pytest.raises(SelectionError, match="no waveform has any likelihood"):
+        choose_carriers(
+            np.ones((2, 2)), np.full(2, -np.inf), np.zeros(2), 0, np.random.default_rng(1)
+        )
