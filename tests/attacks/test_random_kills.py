@@ -222,7 +222,7 @@ def test_infer_whose_processes_are_killed_ends_with_the_same_files(
         (["export", "RUN", "--format", "bilby"], "x_result.json"),
         (["export", "RUN", "--format", "pesummary"], "x.h5"),
         (["report", "RUN"], "x.html"),
-        (["plot", "RUN"], "x.png"),
+        (["plot", "RUN", "--what", "corner"], "x.png"),
     ],
 )
 def test_file_whose_writing_is_killed_is_the_old_or_the_new_one(
