@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 
+_SPIN_ROUNDING = 1e-12  # nearer to 1 LALSimulation decides
+
 
 @dataclass(frozen=True)
 class Source:
@@ -55,10 +57,18 @@ def generate_modes(frequencies_f: np.ndarray, source: Source) -> np.ndarray:
     frequencies_f : (n_f,) float
         [Hz], above zero.
     source : Source
+
+    Raises
+    ------
+    ValueError
+        A spin is above 1, which LALSimulation would say on the terminal, too.
+    RuntimeError
+        LALSimulation has no waveform.
     """
     import lal
     import lalsimulation
 
+    check_spins(source.parameters)
     approximant = _approximant(source.approximant)
     m_arr = source.m_arr.tolist()
     sequence = lal.CreateREAL8Sequence(len(frequencies_f))
@@ -70,6 +80,14 @@ def generate_modes(frequencies_f: np.ndarray, source: Source) -> np.ndarray:
         )
         h_mpf[m_arr.index(mode[1])] += plus.data.data, cross.data.data
     return h_mpf
+
+
+def check_spins(parameters: Mapping[str, float]) -> None:
+    """Raise ValueError if a spin is above 1, before LALSimulation complains of it."""
+    for body in "12":
+        spin2 = sum(parameters[f"s{body}{end}"] ** 2 for end in ("x_n", "y_n", "z"))
+        if spin2 > 1 + _SPIN_ROUNDING:
+            raise ValueError(f"spin {body} is {spin2**0.5:.6g}, expected at most 1")
 
 
 @functools.cache

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from ..logged_prints import prints_logged
-from .direct import Source, generate_modes
+from .direct import Source, check_spins, generate_modes
 from .parameters import PARAMETERS
 from .xphm import FastGenerator, FastWayError, has_fast_way
 
@@ -113,6 +113,7 @@ class ModeGenerator:
     def _fast(self, parameters: dict[str, float]) -> tuple[np.ndarray, np.ndarray] | None:
         """Return amplitudes and phases, or None where the fast way has none."""
         try:
+            check_spins(parameters)
             if "fast" not in self._made:
                 self._made["fast"] = FastGenerator(
                     self.approximant, self.harmonic_modes, self.f_ref, self.fbin_b

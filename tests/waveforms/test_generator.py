@@ -82,6 +82,18 @@ def test_what_an_approximant_raises_is_named():
         one(draw(1)[0])  # in-plane spins, which it refuses
 
 
+def test_spins_above_one_are_refused_without_a_word_of_lalsimulation(capfd):
+    row = draw(1)[0]
+    row[[PARAMETERS.index(name) for name in ("s2z", "s2x_n", "s2y_n")]] = 0.9, 0.5, 0.0
+    for way in ("direct", "fast"):
+        one = ModeGenerator("IMRPhenomXPHM", ((2, 2), (3, 3)), 50.0, FBIN, way)
+        with pytest.raises(
+            NoWaveformError, match=r"spin 2 is 1\.02956, expected at most 1"
+        ):
+            one(row)
+    assert capfd.readouterr() == ("", "")
+
+
 def test_phases_are_unwrapped_along_frequency():
     phase = np.linspace(0, 40, 30) * np.ones((1, 2, 1))
     amplitude, unwrapped = generator.amplitude_and_phase(3 * np.exp(1j * phase))
