@@ -22,6 +22,8 @@ import pytest
 from bench_scripts import FOLDERS
 from rough_skymaps import roughen
 
+from dotpe_exec.machine import usable_cores
+
 REFERENCE_DATA = Path(
     os.environ.get(
         "DOTPE_EXEC_REFERENCE_DATA", Path(__file__).resolve().parents[2] / "shared"
@@ -40,6 +42,12 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     if config.getoption("dist") != "load":  # somebody asked for another
         return None
     return WorkStealingScheduling(config, log)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Return half as many again as there are cores: tests of processes mostly wait."""
+    return max(3 * usable_cores() // 2, 1)
 
 
 @pytest.fixture(scope="session")

@@ -77,7 +77,10 @@ def test_another_user_opens_no_semaphore_no_pipe_and_no_array(phase):
         paths |= {f"/proc/{process.pid}/mem", f"/proc/{process.pid}/environ"}
         for kind in ("fd", "map_files"):
             for path in Path(f"/proc/{process.pid}/{kind}").iterdir():
-                target = str(path.readlink())
+                try:
+                    target = str(path.readlink())
+                except FileNotFoundError:  # closed meanwhile
+                    continue
                 if kind == "fd" and target.startswith(("pipe:", "socket:")):
                     paths.add(str(path))
                 elif target.startswith("/dev/shm"):

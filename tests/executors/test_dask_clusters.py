@@ -48,6 +48,7 @@ def test_client_is_used_and_left_open(cluster, store):
         assert client.submit(abs, -1).result() == 1
 
 
+@pytest.mark.slow
 def test_workers_that_join_are_used_and_those_that_leave_cost_nothing(cluster, store):
     with distributed.Client(cluster) as client, PhaseRunner(store, client) as runner:
         given = [Number(n, 0.05) for n in range(120)]
@@ -64,6 +65,7 @@ def test_workers_that_join_are_used_and_those_that_leave_cost_nothing(cluster, s
         assert in_flight >= {2, 8}
 
 
+@pytest.mark.slow
 def test_adaptive_cluster_grows_with_the_work_and_shrinks_after_it(cluster, store):
     cluster.adapt(minimum=1, maximum=3, interval="50ms", target_duration="20ms")
     with distributed.Client(cluster) as client, PhaseRunner(store, client) as runner:

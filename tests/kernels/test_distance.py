@@ -103,7 +103,7 @@ def test_table_is_the_integral(table):
         assert lnlike_marginalized(a, b, table) == pytest.approx(expected, abs=1e-5)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(x=st.floats(-7.4, 0), overlap=st.floats(-9.9, 44.9))
 def test_interpolation_is_cogwheels(table, cogwheel_table, x, overlap):
     norm_h = np.exp(x) * table.d_luminosity_max * (10 + abs(overlap))
