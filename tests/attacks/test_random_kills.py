@@ -127,7 +127,6 @@ def is_tracker(process):
     ("executor", "n_rounds"),
     [
         ("loky", 1),
-        ("process", 1),
         *(
             pytest.param(executor, 12, marks=pytest.mark.slow)
             for executor in ("serial", "process", "loky", "dask")

@@ -340,7 +340,10 @@ def fake_runs(bench, monkeypatch, tmp_path):
     return scale, slower
 
 
-@pytest.mark.parametrize(("factor", "verdict"), [(1.0, {""}), (1.3, {"", "off"})])
+@pytest.mark.parametrize(
+    ("factor", "verdict"),
+    [pytest.param(1.0, {""}, marks=pytest.mark.slow), (1.3, {"", "off"})],
+)
 def test_command_checks_the_model_with_what_it_measures(
     fake_runs, bench, monkeypatch, tmp_path, factor, verdict
 ):

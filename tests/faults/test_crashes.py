@@ -228,6 +228,7 @@ def test_worker_without_any_memory_left_loses_nothing(make_runner, tmp_path):
     assert_same(results(make_runner(), strangled, traps(tmp_path)))
 
 
+@pytest.mark.slow  # loky looks at its workers' memory once a second
 @pytest.mark.parametrize("backend", ["loky"])
 def test_mapped_files_do_not_make_loky_replace_workers(make_runner):
     runner = make_runner()

@@ -100,7 +100,9 @@ def test_golden_summary(golden, golden_run):
         )
 
 
-@pytest.mark.parametrize("executor", ["loky", "process"])
+@pytest.mark.parametrize(
+    "executor", ["loky", pytest.param("process", marks=pytest.mark.slow)]
+)
 def test_executors_give_the_same_bits(executor, golden_arguments, golden_run, tmp_path):
     rundir = run_multicore(
         **golden_arguments, rundir=tmp_path / "run", executor=executor, n_procs=2
