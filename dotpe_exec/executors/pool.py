@@ -88,8 +88,10 @@ class PoolExecutor(Executor):
         """Block Ctrl-C in this thread, and so in children that are still importing."""
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
         try:
-            self._start_trackers()  # beforehand, for that unblocks it
-            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+            # They are to outlive what ends us, to clean up, and do not ignore this signal.
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
+            self._start_trackers()  # beforehand, for that unblocks Ctrl-C
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask | {signal.SIGINT})
             yield
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)

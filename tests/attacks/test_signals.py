@@ -69,7 +69,7 @@ def wait_for_results(process, rundir: Path):
 @pytest.mark.parametrize(
     ("executor", "number", "to_all"),
     [
-        ("loky", signal.SIGTERM, False),
+        ("loky", signal.SIGHUP, True),
         *(
             pytest.param(executor, number, to_all, marks=pytest.mark.slow)
             for executor in ("loky", "process", "serial", "dask")
