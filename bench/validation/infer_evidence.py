@@ -174,6 +174,21 @@ def make_event(name: str) -> tuple[Any, tuple[float, float]]:
     return simulate_event(name, injection=par_dic, **options), mchirp_range
 
 
+def cogwheels_likelihood(rundir: Path) -> Any:
+    """Return cogwheel's marginalised likelihood, with a run's reference and bins."""
+    from cogwheel.likelihood import MarginalizedExtrinsicLikelihood
+    from cogwheel.utils import read_json
+
+    likelihood = read_json(rundir / "Posterior.json").likelihood
+    return MarginalizedExtrinsicLikelihood(
+        likelihood.event_data,
+        likelihood.waveform_generator,
+        likelihood.par_dic_0,
+        fbin=likelihood.fbin,
+        pn_phase_tol=None,
+    )
+
+
 def nested(
     rundir: Path, mchirp_range: tuple[float, float], arguments: argparse.Namespace
 ) -> dict[str, Any]:
@@ -181,18 +196,9 @@ def nested(
     import nautilus
     import numpy as np
     from cogwheel.gw_prior import IntrinsicIASPrior
-    from cogwheel.likelihood import MarginalizedExtrinsicLikelihood
-    from cogwheel.utils import read_json
 
     began = core_seconds()
-    likelihood = read_json(rundir / "Posterior.json").likelihood
-    oracle = MarginalizedExtrinsicLikelihood(
-        likelihood.event_data,
-        likelihood.waveform_generator,
-        likelihood.par_dic_0,
-        fbin=likelihood.fbin,
-        pn_phase_tol=None,
-    )
+    oracle = cogwheels_likelihood(rundir)
     prior = IntrinsicIASPrior(mchirp_range=mchirp_range, q_min=Q_MIN, f_ref=F_REF)
     names = prior.sampled_params
 

@@ -19,10 +19,12 @@ from infer_evidence import ALIGNED, F_REF, core_seconds
 # Detector-frame masses, aligned spins, in-plane spins, inclination, signal-to-noise ratio,
 # detectors, duration [s].
 PRECESSING = {"s1x_n": 0.5, "s1y_n": 0.3, "s2x_n": 0.5, "s2y_n": -0.2}
+SLIGHTLY = {"s1x_n": 0.3, "s1y_n": 0.1, "s2x_n": 0.1, "s2y_n": -0.2}
 STRONGLY = {"s1x_n": 0.8, "s1y_n": 0.2, "s2x_n": 0.1, "s2y_n": -0.2}
 SIGNALS: dict[str, tuple] = {
     "GW170608": (11.8, 8.2, (0.05, 0.0), ALIGNED, 2.5, 15, "HL", 32.0),
     "GW170817": (1.6, 1.3, (0.01, 0.0), ALIGNED, 2.6, 32, "HLV", 128.0),
+    "GW190412": (36.0, 10.0, (0.3, 0.1), SLIGHTLY, 0.75, 19, "HLV", 16.0),
     "GW190521": (150.0, 120.0, (0.1, 0.1), PRECESSING, 0.8, 14.5, "HLV", 8.0),
     "GW190814": (24.5, 2.72, (0.0, 0.0), ALIGNED, 0.85, 25, "HLV", 32.0),
     "GW200115": (6.1, 1.5, (-0.1, 0.0), ALIGNED, 0.6, 11, "HL", 64.0),

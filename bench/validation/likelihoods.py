@@ -17,10 +17,10 @@ import json
 import logging
 import tempfile
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
+from infer_evidence import cogwheels_likelihood
 
 from dotpe_exec.adaptive import likelihood as adaptive_likelihood
 from dotpe_exec.adaptive.coordinates import PriorCoordinates
@@ -99,7 +99,7 @@ def own_likelihoods(
     adaptive_likelihood.FIRST_POOL = POOL  # type: ignore[misc]
     extrinsic_scoring.MIN_EFFECTIVE_PRIOR = LEAST_PRIOR  # type: ignore[misc]
     extrinsic_scoring.MAX_PROPOSAL_POINTS = PROPOSAL_POINTS  # type: ignore[misc]
-    cogwheel_likelihood = read_likelihood(rundir)
+    cogwheel_likelihood = cogwheels_likelihood(rundir)
     config = read_config(rundir / "banks" / "adapted" / "bank_config.json")
     summary = json.loads((rundir / "summary_results.json").read_text(encoding="utf-8"))
     arguments = json.loads((rundir / "run_kwargs.json").read_text(encoding="utf-8"))
@@ -144,17 +144,8 @@ def own_likelihoods(
 
 def cogwheels(rundir: Path, parameters_ik: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return cogwheel's ln likelihoods and how many of its points count in each."""
-    from cogwheel.likelihood import MarginalizedExtrinsicLikelihood
-
-    likelihood = read_likelihood(rundir)
-    oracle = MarginalizedExtrinsicLikelihood(
-        likelihood.event_data,
-        likelihood.waveform_generator,
-        likelihood.par_dic_0,
-        fbin=likelihood.fbin,
-        pn_phase_tol=None,
-    )
-    f_ref = likelihood.par_dic_0["f_ref"]
+    oracle = cogwheels_likelihood(rundir)
+    f_ref = oracle.par_dic_0["f_ref"]
     found = []
     for parameters_k in parameters_ik:
         par_dic = dict(zip(PARAMETERS, map(float, parameters_k), strict=True))
@@ -163,13 +154,6 @@ def cogwheels(rundir: Path, parameters_ik: np.ndarray) -> tuple[np.ndarray, np.n
         )
         found.append((lnlike, integral.n_effective))
     return tuple(np.array(found).T)  # type: ignore[return-value]
-
-
-def read_likelihood(rundir: Path) -> Any:
-    """Return the relative-binning likelihood of a run."""
-    from cogwheel.utils import read_json
-
-    return read_json(rundir / "Posterior.json").likelihood
 
 
 if __name__ == "__main__":

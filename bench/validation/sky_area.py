@@ -17,6 +17,7 @@ import io
 from pathlib import Path
 
 import numpy as np
+from infer_evidence import cogwheels_likelihood
 
 from dotpe_exec import load
 from dotpe_exec.report.sky_density import fitted_density
@@ -70,17 +71,7 @@ def edge_of(table, square_degrees: float) -> float:
 
 def cogwheel_directions(run, n: int) -> np.ndarray:
     """Return right ascensions and declinations (n, 2) for waveforms of the posterior."""
-    from cogwheel.likelihood import MarginalizedExtrinsicLikelihood
-    from cogwheel.utils import read_json
-
-    likelihood = read_json(run.files.posterior).likelihood
-    marginalised = MarginalizedExtrinsicLikelihood(
-        likelihood.event_data,
-        likelihood.waveform_generator,
-        likelihood.par_dic_0,
-        fbin=likelihood.fbin,
-        pn_phase_tol=None,
-    )
+    marginalised = cogwheels_likelihood(run.files.path)
     some = run.samples.sample(n, replace=True, weights="weights", random_state=1)
     directions = []
     for waveform in some[marginalised.params].to_dict("records"):

@@ -71,9 +71,9 @@ and at most. A mixture fitted to 300 is about 15% efficient, to 1000 25%, to 300
 COLLAPSE, MOST_COLLAPSES = 0.5, 4
 """If a round of production lowers the number of points that count below this share, the
 likelihood adapts anew: it may be far too high where it was not adapted to. Final ones
-alone make the result, so this biases nothing. At most so many times: where it helps, once
-does, and where noise has many likely places it happens in every round, each time to
-evaluate all that was drawn."""
+alone make the result, so this biases nothing. At most so many times: it is meant
+for single points, and where noise has many likely places it happens in every round, each
+time to evaluate all that was drawn."""
 
 STUCK_ROUNDS, STUCK_BETA = 12, 0.3
 """If after so many rounds of learning the likelihood still has to be tempered by more than
