@@ -146,6 +146,9 @@ def main(n_workers: int, write_end: int) -> None:
         {
             "distributed.scheduler.http.routes": [],
             "distributed.worker.http.routes": [],
+            # Pictures of what threads do, taken a hundred times a second, can stop a
+            # process for good: CPython collects garbage while it holds a lock for them.
+            "distributed.worker.profile.enabled": False,
         }
     )
     security = Security.temporary()

@@ -11,6 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import dask.config
 import distributed
 import psutil
 import pytest
@@ -34,9 +35,13 @@ from dotpe_exec.executors.store import ArrayStore
 @pytest.fixture
 def cluster():
     """A cluster whose workers are threads, which come and go at once."""
-    with distributed.LocalCluster(
-        n_workers=1, threads_per_worker=1, processes=False, dashboard_address=":0"
-    ) as made:
+    # Profiling can stop this process for good, see `dask_local`.
+    with (
+        dask.config.set({"distributed.worker.profile.enabled": False}),
+        distributed.LocalCluster(
+            n_workers=1, threads_per_worker=1, processes=False, dashboard_address=":0"
+        ) as made,
+    ):
         yield made
 
 
@@ -46,6 +51,15 @@ def test_client_is_used_and_left_open(cluster, store):
         assert_same_as_serial(runner)
         runner.close(kill=True)
         assert client.submit(abs, -1).result() == 1
+
+
+def test_workers_of_a_local_cluster_are_not_profiled(tmp_path):
+    def callbacks(dask_worker):
+        return list(dask_worker.periodic_callbacks)
+
+    with PhaseRunner(ArrayStore(tmp_path), "dask", n_procs=1) as runner:
+        (found,) = runner.executor._client.run(callbacks).values()
+    assert "heartbeat" in found and "profile" not in found
 
 
 @pytest.mark.slow
