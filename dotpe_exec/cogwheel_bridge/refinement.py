@@ -10,7 +10,7 @@ Spins in the plane of the orbit are left out at first. With them the likelihood 
 of ordinary strength has dozens of maxima within a few units of each other, which fit noise:
 which one is found depends on the way there, and none is a better estimate of the noise.
 Only where samples fit better than such a waveform can, by more than that, they are freed
-(:mod:`.sample_refinement`).
+(:mod:`.sample_refinement`), to centre binning; the noise level stays.
 """
 
 from __future__ import annotations

@@ -1,13 +1,16 @@
-"""Where the samples of ``infer`` fit far better than its reference waveform: another one.
+"""Where the samples of ``infer`` fit far better than its reference waveform.
 
 The search before any sample is known leaves out spins in the plane of the orbit. Of a
-signal that precesses strongly its waveform explains a part, and the noise level near the
-event is estimated with what it leaves.
+signal that precesses strongly its waveform explains a part, and binning centred on it may
+be off: it is centred on a waveform that samples led to. All else stays that of the waveform
+that was found before: the noise level near the event, of which it gives as good an
+estimate, and ``Posterior.json``. Which waveform samples lead to, and whether they do,
+depends on the seed; the evidence must not.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,7 +21,6 @@ from ..adaptive.tasks import LikelihoodTask
 from ..executors.task import Task
 from ..executors.threads import OneThread
 from ..monitor import Monitor
-from ..stages.noise_drift import drift_by_detector
 from ..stages.reference import Reference, find_reference
 from ..stages.reliability import bestfit_lnlike
 from ..stages.standardize import sidereal_time
@@ -44,10 +46,10 @@ class RefinedReference:
     Parameters
     ----------
     reference : Reference
+        Binning is centred on its waveform; prior and noise level are those of the former.
     lnlike_before, lnlike_of_best_sample, lnlike : float
-        ln likelihoods, maximised over distance: of the reference waveform so far and of
-        the best sample, with the noise level estimated with the first; of the new
-        reference, with its own.
+        ln likelihoods, maximised over distance: of the reference waveform so far, of the
+        best sample, and of the new reference.
     """
 
     reference: Reference
@@ -55,11 +57,11 @@ class RefinedReference:
     lnlike_of_best_sample: float
     lnlike: float
 
-    def to_dict(self) -> dict[str, float]:
-        """Return the numbers, for the summary."""
-        numbers = dict(vars(self))
-        del numbers["reference"]
-        return numbers
+    def to_dict(self) -> dict[str, Any]:
+        """Return the numbers and the waveform's parameters, for the summary."""
+        content = dict(vars(self))
+        content["par_dic"] = content.pop("reference").par_dic_0
+        return content
 
 
 def refined_from_samples(
@@ -104,11 +106,11 @@ def refined_from_samples(
         n_t=arguments.n_t,
         par_dic_0=found.par_dic,
         par_dic_name="the reference waveform that was refined from samples",
-        asd_drift=drift_by_detector(
-            arguments.asd_drift, likelihood.event_data.detector_names
-        ),
+        asd_drift=posterior.likelihood.asd_drift,
         coherent_posterior_kwargs=arguments.coherent_posterior_kwargs,
     )
+    reference.posterior.prior = posterior.prior
+    reference = replace(reference, asd_drift_error_d=likelihood.reference.asd_drift_error_d)
     after = bestfit_lnlike(reference.posterior.likelihood, reference.par_dic_0)
     monitor.say(
         f"the best sample fits better than the reference waveform by {best - before:.1f} "

@@ -180,7 +180,6 @@ def infer_stages(
             break
         refined.append(better.to_dict())
         reference = better.reference
-        save_posterior(reference.posterior, directory.path)
         likelihood = likelihood.around(reference, f"{attempt}-{number}-")
         with monitor.stage("learning"):
             draws = explorer.go_on_with(likelihood, _start(coordinates, reference))

@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 
 from dotpe_exec import infer, run_multicore
+from dotpe_exec.banks.config import read_config
 from dotpe_exec.events import simulate_event
 from dotpe_exec.inference import infer_reference, infer_stages
 from dotpe_exec.loading import load_run
+from dotpe_exec.stages.reference import find_reference
 
 pytestmark = pytest.mark.slow
 
@@ -71,25 +73,43 @@ def test_the_reference_is_refined_from_samples(serial_run):
     assert first["lnlike_of_best_sample"] > first["lnlike_before"] + 5
     assert last["lnlike"] > first["lnlike_of_best_sample"]
     assert summary["reference_bestfit_lnlike"] == pytest.approx(last["lnlike"])
-    assert any(abs(reference_of(serial_run)[name]) > 0.1 for name in INPLANE)
+    assert any(abs(last["par_dic"][name]) > 0.1 for name in INPLANE)
     named = {finding["key"] for finding in summary["diagnostics"]["findings"]}
     assert not {"reference", "relative_binning_error"} & named
 
 
-def test_all_that_is_left_belongs_to_the_new_reference(event, serial_run, tmp_path):
-    """The evidence of the bank, given that reference, is the same."""
+def test_what_is_left_gives_the_same_evidence(event, serial_run, tmp_path):
+    """With the waveform of ``Posterior.json``, of aligned spins, and with the other."""
     summary = load_run(serial_run).summary
-    again = run_multicore(
-        event, serial_run / "banks/adapted", 256, 16, 16, seed=4, executor="serial",
-        rundir=tmp_path / "again", par_dic_0=reference_of(serial_run),
-        max_incoherent_lnlike_drop=40, progress=False,
-    )  # fmt: skip
-    other = load_run(again).summary
-    assert other["asd_drift"] == pytest.approx(summary["asd_drift"], rel=1e-12)
-    errors = [s["ln_evidence_error_parts"]["extrinsic"] for s in (summary, other)]
-    assert other["ln_evidence"] == pytest.approx(
-        summary["ln_evidence"], abs=4 * float(np.hypot(*errors))
-    )
+    refined = summary["adaptive"]["reference_refined"][-1]["par_dic"]
+    assert not any(reference_of(serial_run)[name] for name in INPLANE)
+    for name, given in {
+        "aligned": {"par_dic_0": reference_of(serial_run)},
+        "refined": {"par_dic_0": refined, "asd_drift": summary["asd_drift"]},
+    }.items():
+        again = run_multicore(
+            event, serial_run / "banks/adapted", 256, 16, 16, seed=4, executor="serial",
+            rundir=tmp_path / name, max_incoherent_lnlike_drop=40, progress=False, **given,
+        )  # fmt: skip
+        other = load_run(again).summary
+        assert other["asd_drift"] == pytest.approx(summary["asd_drift"], rel=1e-12)
+        errors = [s["ln_evidence_error_parts"]["extrinsic"] for s in (summary, other)]
+        assert other["ln_evidence"] == pytest.approx(
+            summary["ln_evidence"], abs=4 * float(np.hypot(*errors))
+        ), name
+
+
+def test_the_noise_level_is_what_any_search_gives(event, serial_run):
+    summary = load_run(serial_run).summary
+    bank_config = read_config(serial_run / "banks/adapted" / "bank_config.json")
+    found = find_reference(event, bank_config, n_t=16, mchirp_guess=21.0, q_min=0.15)
+    for values_d, name in (
+        (found.posterior.likelihood.asd_drift, "asd_drift"),
+        (found.asd_drift_error_d, "asd_drift_error"),
+    ):
+        expected = dict(zip("HL", values_d, strict=True))
+        assert summary[name] == pytest.approx(expected, rel=1e-9), name
+    assert not summary["asd_drift_given"]
 
 
 def test_same_bits_on_another_executor(event, serial_run, tmp_path):
@@ -119,7 +139,7 @@ def test_a_run_that_ended_after_it_goes_on_to_the_same_bits(
 
 
 def test_one_that_was_given_stays(event, serial_run, tmp_path):
-    given = reference_of(serial_run) | dict.fromkeys(INPLANE, 0.0)
+    given = reference_of(serial_run)
     rundir = run(event, tmp_path / "run", par_dic_0=given)
     assert load_run(rundir).summary["adaptive"]["reference_refined"] == []
     found = reference_of(rundir) | {"t_geocenter": given["t_geocenter"]}  # moved a little
