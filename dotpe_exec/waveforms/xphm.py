@@ -20,6 +20,9 @@ FAST_MODES = {
     "IMRPhenomXP": ((2, 2),),
 }
 
+# A spin of 1, squared, as LALSimulation multiplies and divides it by masses.
+_MAX_SPIN2 = 1 - 1e-14
+
 
 def has_fast_way(
     approximant: str,
@@ -104,6 +107,8 @@ class FastGenerator:
         if par["m1"] < par["m2"]:
             raise FastWayError("the second mass is the larger")
         spins = [par[s] for s in ("s1x_n", "s1y_n", "s1z", "s2x_n", "s2y_n", "s2z")]
+        if max(sum(s * s for s in spins[:3]), sum(s * s for s in spins[3:])) > _MAX_SPIN2:
+            raise FastWayError("a spin is 1: LALSimulation may round it up, and complain")
         binary = (par["m1"] * self._msun, par["m2"] * self._msun, *spins)
         modes_lb = self._modes(binary, par["iota"])
         # Above the model's last frequency they are zero.

@@ -100,6 +100,7 @@ def test_no_parameters_are_beyond_the_fast_way_and_its_fallback(
         ({"m1": 30.0, "m2": 29.9}, "fast"),
         # Nearly extremal, so that the model ends at a higher frequency.
         (NEARLY_EXTREMAL, "fast"),
+        ({"s1x_n": 0.6, "s1y_n": 0.0, "s1z": 0.8}, "direct"),  # rounded, above 1
         ({"m1": 25.0, "m2": 40.0}, "direct"),
     ],
 )
