@@ -14,6 +14,10 @@ from ..errors import InputError
 from ..logged_prints import prints_logged
 from .weights import FastWeights
 
+# Of detectors' modes, some share of whose amplitude precession takes away at any frequency:
+# what is no more than so much is a hole in the model.
+_HOLE = 1e-3
+
 
 class FastRelativeBinningLikelihood(FastWeights, RelativeBinningLikelihood):
     """Cogwheel's ``RelativeBinningLikelihood``, made in less time."""
@@ -26,6 +30,14 @@ class FastRelativeBinningLikelihood(FastWeights, RelativeBinningLikelihood):
             self._h0_f = self._get_h_f(self.par_dic_0, by_m=True)
             self._h0_fbin = generator.get_strain_at_detectors(
                 self.fbin, self.par_dic_0, by_m=True
+            )
+            self._fill_holes(
+                self._h0_f,
+                self._h0_fbin,
+                lambda some: generator.get_strain_at_detectors(
+                    some, self.par_dic_0, by_m=True
+                ),
+                _HOLE,
             )
         # Without the large time shift h0 is smooth where the ringdown is stalled.
         self._stall_ringdown(self._h0_f, self._h0_fbin, event.tcoarse)

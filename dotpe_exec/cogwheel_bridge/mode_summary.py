@@ -13,7 +13,12 @@ from cogwheel.likelihood.relative_binning import BaseLinearFree, BaseRelativeBin
 from ..errors import InputError
 from ..kernels.summary import IncoherentSummary, LineFit, Summary, mode_pairs
 from ..logged_prints import prints_logged
-from .generation import N_WAVEFORMS, keep_interpolated, share_waveforms
+from .generation import (
+    N_WAVEFORMS,
+    hplus_hcross_by_m,
+    keep_interpolated,
+    share_waveforms,
+)
 from .weights import FastWeights
 
 
@@ -135,11 +140,11 @@ class ModeSummary(FastWeights, BaseLinearFree):
             h0_mpf[..., event.fslice] = generator.get_hplus_hcross(
                 frequencies, par_dic, by_m=True
             )
-        for m, p in zip(*np.nonzero(~np.any(h0_mpf, axis=-1)), strict=True):
-            raise InputError(
-                f"par_dic_0: the mode m = {generator.m_arr[m]} of the reference waveform "
-                f"vanishes in the {('plus', 'cross')[p]} polarisation, so it cannot serve "
-                "as reference; choose one that is neither face-on nor of equal masses"
+            _refuse_vanishing(generator, h0_mpf)
+            self._fill_holes(
+                h0_mpf,
+                h0_mpb,
+                lambda some: hplus_hcross_by_m(generator, some, par_dic),
             )
         self._stall_ringdown(h0_mpf, h0_mpb)
         # Only now the large time shift: the stalling needs a smooth waveform.
@@ -182,6 +187,15 @@ class ModeSummary(FastWeights, BaseLinearFree):
                 weights_b=np.array(self._polyfit_weights),
                 m2_index=list(m_arr).index(2),
             ),
+        )
+
+
+def _refuse_vanishing(generator: waveform.WaveformGenerator, h0_mpf: np.ndarray) -> None:
+    for m, p in zip(*np.nonzero(~np.any(h0_mpf, axis=-1)), strict=True):
+        raise InputError(
+            f"par_dic_0: the mode m = {generator.m_arr[m]} of the reference waveform "
+            f"vanishes in the {('plus', 'cross')[p]} polarisation, so it cannot serve "
+            "as reference; choose one that is neither face-on nor of equal masses"
         )
 
 

@@ -123,6 +123,11 @@ def spline_basis(fbin: bytes, frequencies: bytes, spline_degree: int) -> SplineB
     )
 
 
+# Of a mode over that of m = 2, as a share of the median of this ratio: where a reference
+# waveform has less amplitude it is given so much more.
+_LEAST_AMPLITUDE = 0.1
+
+
 class FastWeights(BaseRelativeBinning):
     """Cogwheel's summary-weight operator W_b: the same numbers, in less time.
 
@@ -168,6 +173,53 @@ class FastWeights(BaseRelativeBinning):
     def _to_weights(self, projected_rb: np.ndarray) -> np.ndarray:
         """Return summary weights from projections on the splines."""
         return 4 * self.event_data.df * projected_rb @ self._coefficients.T
+
+    def _fill_holes(
+        self,
+        h0_mxf: np.ndarray,
+        h0_mxb: np.ndarray,
+        generate: Callable[[np.ndarray], np.ndarray],
+        hole: float = _LEAST_AMPLITUDE,
+    ) -> None:
+        """Give modes that vanish at some frequencies an amplitude there, in place.
+
+        Those of odd m do at some frequency where masses are nearly equal and spins are
+        not: over some Hz a model may have 1e-17 of its amplitude. What weights are divided
+        by needs but the phase of waveforms near by.
+
+        Parameters
+        ----------
+        h0_mxf, h0_mxb : (n_m, n_x, n_f) and (n_m, n_x, n_b) complex
+            Modes by polarisation or detector, on the grid of frequencies and at the bins.
+        generate : callable
+            From frequencies to the modes (n_m, n_x, n), not interpolated: where it has no
+            amplitude an interpolated waveform has no phase.
+        hole : float
+            What a hole is: so much of a mode's typical amplitude, over that of m = 2.
+        """
+        event = self.event_data
+        frequencies = event.frequencies[event.fslice]
+        weight_f = np.sum(event.wht_filter**2, axis=0)
+        weight_b = np.gradient(self.fbin) * np.interp(
+            self.fbin, event.frequencies, weight_f
+        )
+        m2 = list(self.waveform_generator.m_arr).index(2)
+        for m, x in np.ndindex(h0_mxb.shape[:2]):
+            h0_f, h0_b = h0_mxf[m, x, event.fslice], h0_mxb[m, x]
+            # Above, the ringdown is stalled.
+            power_b = np.cumsum(np.abs(h0_b) ** 2 * weight_b)
+            in_band = power_b < 0.99 * power_b[-1]
+            ratio_b = np.abs(h0_b[in_band]) / np.abs(h0_mxb[m2, x, in_band])
+            typical = np.median(ratio_b)
+            if np.all(ratio_b > hole * typical):
+                continue
+            least = _LEAST_AMPLITUDE * typical
+            least_f = least * np.abs(h0_mxf[m2, x, event.fslice])
+            f_99 = self.fbin[in_band][-1]
+            low = (np.abs(h0_f) < least_f) & (frequencies < f_99)
+            h0_f[low] = generate(frequencies[low])[m, x]
+            h0_f += least_f * np.exp(1j * np.angle(h0_f))
+            h0_b += least * np.abs(h0_mxb[m2, x]) * np.exp(1j * np.angle(h0_b))
 
     def _stall_ringdown(
         self, h0_f: np.ndarray, h0_fbin: np.ndarray, time: float = 0.0

@@ -20,7 +20,7 @@ pytestmark = [
 
 N_TRIES = int(os.environ.get("DOTPE_EXEC_FAULT_TRIES", "60"))
 
-IDENTITY = ("run_identity.json", "run_sizes.json")
+IDENTITY = ("run_identity.json", "run_inputs.json", "run_sizes.json")
 
 
 class Stopped(BaseException):
