@@ -13,7 +13,7 @@ from ..logged_prints import prints_logged
 lean_cogwheel()  # before what imports cogwheel
 
 from .arrival import arrival_offset  # noqa: E402
-from .checks import check_waveform, known_keywords  # noqa: E402
+from .checks import check_waveform, known_keywords, with_all_modes  # noqa: E402
 from .drift import asd_drift_error  # noqa: E402
 from .generation import hplus_hcross_by_m, lal_source  # noqa: E402
 from .likelihood import (  # noqa: E402
@@ -50,4 +50,5 @@ __all__ = [
     "refine_from_samples",
     "single_detector_event",
     "whitening_filter",
+    "with_all_modes",
 ]

@@ -7,10 +7,15 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from cogwheel import waveform
+from cogwheel import gw_utils, waveform
 
 from ..errors import InputError
 from ..logged_prints import prints_logged
+
+# How far from face-on [rad], and how different in mass, (m1 - m2) / (m1 + m2), or spin a
+# reference waveform is at least.
+_LEAST_IOTA = 0.01
+_LEAST_DIFFERENCE = 0.002
 
 
 def check_waveform(
@@ -47,6 +52,36 @@ def check_waveform(
             f"frequencies from {frequencies[0]:g} to {frequencies[-1]:g} Hz: "
             f"m1 = {par_dic['m1']:g}, m2 = {par_dic['m2']:g}"
         )
+
+
+def with_all_modes(par_dic: Mapping[str, float], approximant: str) -> dict[str, float]:
+    """Return parameters of nearly the same waveform, of which no mode vanishes everywhere.
+
+    Of equal masses and spins those of odd m do, seen face-on all but those of m = 2, and
+    relative binning divides by them. Masses are moved apart at the same chirp mass.
+
+    Parameters
+    ----------
+    par_dic : dict
+        As :func:`check_par_dic` returns it.
+    approximant : str
+    """
+    changed = dict(par_dic)
+    if {m for _, m in waveform.APPROXIMANTS[approximant].harmonic_modes} == {2}:
+        return changed
+    if np.sin(par_dic["iota"]) < _LEAST_IOTA:
+        nearest = _LEAST_IOTA if par_dic["iota"] < 1 else np.pi - _LEAST_IOTA
+        changed["iota"] = float(nearest)
+    m1, m2 = par_dic["m1"], par_dic["m2"]
+    alike = abs(m1 - m2) / (m1 + m2) < _LEAST_DIFFERENCE
+    if alike and abs(par_dic["s1z"] - par_dic["s2z"]) < _LEAST_DIFFERENCE:
+        difference = _LEAST_DIFFERENCE if m1 >= m2 else -_LEAST_DIFFERENCE
+        # mchirp = total (1 - difference^2)^(3/5) / 2^(6/5)
+        mchirp = gw_utils.m1m2_to_mchirp(m1, m2)
+        total = mchirp * 2**1.2 / (1 - difference**2) ** 0.6
+        changed["m1"] = float(total * (1 + difference) / 2)
+        changed["m2"] = float(total * (1 - difference) / 2)
+    return changed
 
 
 def known_keywords(likelihood_class: Any) -> set[str] | None:

@@ -133,9 +133,11 @@ def find_reference(
     """
     from ..cogwheel_bridge import (
         asd_drift_error,
+        check_par_dic,
         make_incoherent_summary,
         make_posterior,
         make_summary,
+        with_all_modes,
     )
 
     kwargs = posterior_kwargs(bank_config, coherent_posterior_kwargs)
@@ -149,6 +151,20 @@ def find_reference(
             raise InputError(
                 f"mchirp_guess is not given and {event_data.eventname} has no injection: "
                 "give an estimate of the detector-frame chirp mass"
+            )
+    if par_dic_0 is not None and not refine_reference:
+        f_ref = kwargs["ref_wf_finder_kwargs"].get("f_ref")
+        given = check_par_dic(
+            ({"f_ref": f_ref} if f_ref else {}) | dict(par_dic_0), par_dic_name
+        )
+        par_dic_0 = with_all_modes(given, kwargs["approximant"])
+        changed = [name for name, value in par_dic_0.items() if value != given[name]]
+        if changed:
+            values = ", ".join(f"{name} = {par_dic_0[name]:.6g}" for name in changed)
+            warn(
+                f"{par_dic_name}: modes of this waveform vanish, and binning cannot be "
+                f"relative to them; {values} is used instead",
+                stacklevel=2,
             )
     # The same bits everywhere, and the threads of BLAS would but wait for each other.
     with OneThread():

@@ -122,6 +122,42 @@ class TestGivenReference:
         save_posterior(golden_reference.posterior, tmp_path)
         assert json.loads((tmp_path / "Posterior.json").read_text())
 
+    @pytest.mark.parametrize(
+        ("degenerate", "changed"),
+        [
+            ({"m1": 30.0, "m2": 30.0, "s2z": 0.3}, {"m1", "m2"}),
+            ({"iota": 0.0}, {"iota"}),
+            ({"m1": 30.0, "m2": 30.0, "s1z": 0.0, "s2z": 0.0, "iota": np.pi},
+             {"m1", "m2", "iota"}),
+            ({"m1": 30.0, "m2": 30.0}, set()),  # its spins differ
+        ],
+    )  # fmt: skip
+    def test_one_whose_modes_vanish_is_replaced_by_a_neighbour(
+        self, two_detectors, degenerate, changed, recwarn
+    ):
+        given = ALIGNED | degenerate
+        config = config_for(two_detectors)
+        found = find_reference(two_detectors, config, n_t=8, par_dic_0=given)
+        assert {name for name in given if found.par_dic_0[name] != given[name]} == changed
+        told = [str(one.message) for one in recwarn if "used instead" in str(one.message)]
+        assert all(name in told[0] for name in changed) if changed else not told
+        for weights in (found.summary, found.incoherent.summary):
+            assert np.isfinite(weights.dh_weights_dmpb).all()
+            assert np.isfinite(weights.hh_weights_dmppb).all()
+        likelihood = found.posterior.likelihood
+        asked = {name: given.get(name, 0.0) for name in likelihood.params}
+        # LALSimulation's waveforms of masses that are equal to 1e-8 have another phase.
+        asked["m1"] *= 1 + 1e-6
+        exact = likelihood.lnlike_fft(asked)
+        assert likelihood.lnlike_fft(found.par_dic_0) == pytest.approx(exact, rel=1e-3)
+        assert likelihood.lnlike(asked) == pytest.approx(exact, rel=1e-3)
+
+    def test_of_a_model_without_these_modes_it_stays(self, two_detectors):
+        given = ALIGNED | {"m1": 30.0, "m2": 30.0, "s2z": 0.3, "iota": 0.0}
+        config = config_for(two_detectors, "IMRPhenomXAS", [(2, 2)])
+        found = find_reference(two_detectors, config, n_t=8, par_dic_0=given)
+        assert {name: found.par_dic_0[name] for name in given} == given
+
     def test_summaries_have_the_grids_asked_for(self, golden_reference):
         assert golden_reference.incoherent.times_dt.shape == (3, 64)
         assert golden_reference.summary.dh_weights_dmpb.shape == (3, 4, 2, 96)
