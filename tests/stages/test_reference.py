@@ -147,7 +147,7 @@ class TestGivenReference:
         likelihood = found.posterior.likelihood
         asked = {name: given.get(name, 0.0) for name in likelihood.params}
         # LALSimulation's waveforms of masses that are equal to 1e-8 have another phase.
-        asked["m1"] *= 1 + 1e-6
+        asked["m1"] *= 1 + 1e-6 * ("m1" in changed)
         exact = likelihood.lnlike_fft(asked)
         assert likelihood.lnlike_fft(found.par_dic_0) == pytest.approx(exact, rel=1e-3)
         assert likelihood.lnlike(asked) == pytest.approx(exact, rel=1e-3)
