@@ -209,6 +209,8 @@ class FastWeights(BaseRelativeBinning):
             # Above, the ringdown is stalled.
             power_b = np.cumsum(np.abs(h0_b) ** 2 * weight_b)
             in_band = power_b < 0.99 * power_b[-1]
+            if not np.any(in_band):
+                continue  # it vanishes everywhere
             ratio_b = np.abs(h0_b[in_band]) / np.abs(h0_mxb[m2, x, in_band])
             typical = np.median(ratio_b)
             if np.all(ratio_b > hole * typical):
