@@ -8,15 +8,19 @@ import numpy as np
 
 from ..errors import SelectionError
 from ..kernels.draws import expected_counts, systematic_draw
+from ..kernels.importance import logsumexp
 from .draws import mirrored
 
 N_CARRIERS, MIRRORED_STEP = 512, 8
 """Waveforms, drawn by weight; and of how many of them one is mirrored, too."""
 
+FOUND_SHARE = 0.125
+"""What a waveform that was found otherwise counts, over all that were drawn."""
+
 
 @dataclass(frozen=True)
 class Carriers:
-    """Waveforms that stand for all that were drawn so far, and for what is in a mirror.
+    """Waveforms that stand for all that were drawn so far, and for what else there may be.
 
     Parameters
     ----------
@@ -39,6 +43,7 @@ def choose_carriers(
     ln_weight_i: np.ndarray,
     mirrored_coordinate: int,
     rng: np.random.Generator,
+    found_k: np.ndarray | None = None,
 ) -> Carriers:
     """Draw waveforms by weight and by its square root, and mirror some of them.
 
@@ -47,7 +52,9 @@ def choose_carriers(
     or better, with another part of the sky: of two such halves of a posterior, the one that
     is first found to be likelier would take all samples, and the other would look as if it
     had no likelihood, for ever. So mirrored ones count for as much until their own
-    likelihoods are known.
+    likelihoods are known. The same holds along a ridge on which polarisation and sky change
+    with masses and spins: what is next to the part that is known is hardly seen. A waveform
+    that fits as no other does, and was ``found_k`` without extrinsic samples, is there too.
 
     Raises
     ------
@@ -69,8 +76,13 @@ def choose_carriers(
     z_kk, lnlike_k = z_ik[chosen], lnlike_i[chosen]
     ln_weight_k = ln_weight_i[chosen] - np.log(counts_i[chosen])
     for_all = np.log(len(chosen) / len(some))
-    return Carriers(
-        np.concatenate([z_kk, mirrored(z_kk[some], mirrored_coordinate)]),
-        np.concatenate([lnlike_k, lnlike_k[some]]),
-        np.concatenate([ln_weight_k, ln_weight_k[some] + for_all]),
-    )
+    z_kk = np.concatenate([z_kk, mirrored(z_kk[some], mirrored_coordinate)])
+    lnlike_k = np.concatenate([lnlike_k, lnlike_k[some]])
+    ln_weight_k = np.concatenate([ln_weight_k, ln_weight_k[some] + for_all])
+    if found_k is not None:
+        highest = np.max(lnlike_k)
+        ln_weight = np.log(FOUND_SHARE) + logsumexp(lnlike_k + ln_weight_k) - highest
+        z_kk = np.concatenate([z_kk, found_k[np.newaxis]])
+        lnlike_k = np.append(lnlike_k, highest)
+        ln_weight_k = np.append(ln_weight_k, ln_weight)
+    return Carriers(z_kk, lnlike_k, ln_weight_k)

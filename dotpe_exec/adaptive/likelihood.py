@@ -24,6 +24,7 @@ from ..kernels.incoherent import compile_incoherent, prepare_incoherent
 from ..seeds import generator
 from ..stages.extrinsic import ExtrinsicSamples, draw_extrinsic_samples
 from ..stages.selection import Survivors
+from ..waveforms.parameters import PARAMETERS
 from .carriers import choose_carriers
 from .coordinates import PriorCoordinates
 from .placing import Placed, Placing
@@ -90,6 +91,8 @@ class EventLikelihood:
 
     Attributes
     ----------
+    reference_k : (n_dim,) float or None
+        Coordinates of the reference waveform; None if the prior excludes it.
     keeps_products : bool
         Whether products of waveforms with the data are kept for :meth:`final`: not while
         learning, which is no part of the result.
@@ -112,6 +115,7 @@ class EventLikelihood:
         self.runner = runner
         self.coordinates = coordinates
         self.reference = reference
+        self.reference_k = _coordinates_of(reference, coordinates)
         self.event_data = event_data
         self.model = model
         self.table = table
@@ -366,7 +370,7 @@ class EventLikelihood:
         number = self._n_placed
         carriers = choose_carriers(
             z_ik, lnlike_i, ln_weight_i, self.coordinates.mirrored,
-            self._rng("carriers", number),
+            self._rng("carriers", number), self.reference_k,
         )  # fmt: skip
         lnlike_k = carriers.lnlike_k
         bank_id = f"carriers_{self.label}{number}"
@@ -421,6 +425,14 @@ class EventLikelihood:
             with atomic_write(path, sync=False) as temporary:
                 np.save(temporary, array)
         return GeneratedBank(handle)
+
+
+def _coordinates_of(
+    reference: Reference, coordinates: PriorCoordinates
+) -> np.ndarray | None:
+    par_dic = reference.par_dic_0
+    z_k = coordinates.of_parameters(np.array([[par_dic[name] for name in PARAMETERS]]))[0]
+    return z_k if np.isfinite(z_k).all() else None
 
 
 def _joined(results: list[FinalResult]) -> FinalResult:

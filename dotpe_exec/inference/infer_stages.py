@@ -38,7 +38,6 @@ from ..stages.warmup import start_workers
 from ..verdict import MAX_PARETO_K, judge
 from ..warned import warn
 from ..waveforms import generation_way
-from ..waveforms.parameters import PARAMETERS
 from .bank_pilot import BankPilot
 from .infer_arguments import BANK_ID, InferArguments
 from .infer_event import (
@@ -182,7 +181,7 @@ def infer_stages(
         reference = better.reference
         likelihood = likelihood.around(reference, f"{attempt}-{number}-")
         with monitor.stage("learning"):
-            draws = explorer.go_on_with(likelihood, _start(coordinates, reference))
+            draws = explorer.go_on_with(likelihood, _start(likelihood))
 
     likelihood.keeps_products = True
     target = arguments.n_effective
@@ -289,19 +288,15 @@ def _explorer(
         max_points=arguments.max_waveforms,
         n_effective=arguments.n_effective,
         pilot=first,
-        start_k=_start(coordinates, likelihood.reference),
+        start_k=_start(likelihood),
         report=tell,
     )
 
 
-def _start(coordinates: PriorCoordinates, reference: Reference) -> np.ndarray | None:
-    """Return the coordinates of the reference waveform; None if the prior excludes it."""
-    par_dic = reference.par_dic_0
-    parameters_k = np.array([par_dic[name] for name in PARAMETERS])
-    start_k = coordinates.of_parameters(parameters_k[None])[0]
-    if not np.isfinite(start_k).all():
-        return None
-    return np.clip(start_k, -REACH, REACH)
+def _start(likelihood: EventLikelihood) -> np.ndarray | None:
+    """Return where to look around if learning is stuck: at the reference waveform."""
+    start_k = likelihood.reference_k
+    return None if start_k is None else np.clip(start_k, -REACH, REACH)
 
 
 def _produce(explorer: Explorer, n_effective: float) -> Produced:

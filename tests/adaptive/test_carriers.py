@@ -5,7 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dotpe_exec.adaptive.carriers import MIRRORED_STEP, N_CARRIERS, choose_carriers
+from dotpe_exec.adaptive.carriers import (
+    FOUND_SHARE,
+    MIRRORED_STEP,
+    N_CARRIERS,
+    choose_carriers,
+)
 from dotpe_exec.errors import SelectionError
 from dotpe_exec.kernels.importance import logsumexp
 
@@ -40,3 +45,18 @@ def test_a_single_waveform_is_enough_and_none_is_refused():
         choose_carriers(
             np.ones((2, 2)), np.full(2, -np.inf), np.zeros(2), 0, np.random.default_rng(1)
         )
+
+
+def test_a_waveform_that_was_found_otherwise_counts_for_a_part_of_all():
+    rng = np.random.default_rng(1)
+    z_ik, found_k = rng.normal(size=(2000, 3)), np.full(3, 9.0)
+    lnlike_i, ln_weight_i = 3 * rng.normal(size=(2, 2000))
+    drawn = choose_carriers(z_ik, lnlike_i, ln_weight_i, 1, np.random.default_rng(2))
+    carriers = choose_carriers(
+        z_ik, lnlike_i, ln_weight_i, 1, np.random.default_rng(2), found_k
+    )
+    np.testing.assert_array_equal(carriers.z_kk, [*drawn.z_kk, found_k])
+    ln_share_k = carriers.lnlike_k + carriers.ln_weight_k
+    np.testing.assert_array_equal(ln_share_k[:-1], drawn.lnlike_k + drawn.ln_weight_k)
+    expected = np.log(FOUND_SHARE) + logsumexp(ln_share_k[:-1])
+    assert ln_share_k[-1] == pytest.approx(expected)
