@@ -135,6 +135,7 @@ def own_likelihoods(
                 load_distance_table(), n_phi=arguments["n_phi"], seed=seed,
                 folder=Path(folder), label=f"{i}-",
             )  # fmt: skip
+            likelihood.reference_k = None  # samples for this waveform alone
             _, result, _ = likelihood.final(
                 z_k[None], shared_i[[i]], np.zeros(1), n_ext=N_EXT, n_draws=1
             )

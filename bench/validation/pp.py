@@ -112,17 +112,14 @@ def simulate(
     k: int,
     first_seed: int = FIRST_SEED,
     draw: Callable[[int], dict[str, float]] = draw_parameters,
-    *,
-    duration: float = DURATION,
-    fmax: float = FMAX,
 ) -> Signal:
     """Return signal ``k``."""
     from dotpe_exec.events import simulate_event
 
     parameters = draw(first_seed + k)
     event = simulate_event(
-        f"signal_{k}", DETECTORS[k % len(DETECTORS)], duration=duration, fmin=FMIN,
-        fmax=fmax, tgps=FIRST_TGPS + TGPS_STEP * k, injection=parameters,
+        f"signal_{k}", DETECTORS[k % len(DETECTORS)], duration=DURATION, fmin=FMIN,
+        fmax=FMAX, tgps=FIRST_TGPS + TGPS_STEP * k, injection=parameters,
         seed=first_seed + k,
     )  # fmt: skip
     q = parameters["m2"] / parameters["m1"]

@@ -109,6 +109,7 @@ def refined_from_samples(
         asd_drift=posterior.likelihood.asd_drift,
         coherent_posterior_kwargs=arguments.coherent_posterior_kwargs,
     )
+    # Its coordinates are relative to the waveform in Posterior.json, which stays.
     reference.posterior.prior = posterior.prior
     reference = replace(reference, asd_drift_error_d=likelihood.reference.asd_drift_error_d)
     after = bestfit_lnlike(reference.posterior.likelihood, reference.par_dic_0)

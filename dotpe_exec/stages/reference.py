@@ -133,7 +133,6 @@ def find_reference(
     """
     from ..cogwheel_bridge import (
         asd_drift_error,
-        check_par_dic,
         make_incoherent_summary,
         make_posterior,
         make_summary,
@@ -153,10 +152,7 @@ def find_reference(
                 "give an estimate of the detector-frame chirp mass"
             )
     if par_dic_0 is not None and not refine_reference:
-        f_ref = kwargs["ref_wf_finder_kwargs"].get("f_ref")
-        given = check_par_dic(
-            ({"f_ref": f_ref} if f_ref else {}) | dict(par_dic_0), par_dic_name
-        )
+        given = _checked(par_dic_0, kwargs, par_dic_name)
         par_dic_0 = with_all_modes(given, kwargs["approximant"])
         changed = [name for name, value in par_dic_0.items() if value != given[name]]
         if changed:
@@ -277,7 +273,7 @@ def check_reference_arguments(
     with no_collection():
         from cogwheel.gw_prior import prior_registry
 
-    from ..cogwheel_bridge import check_approximant, check_par_dic, check_waveform
+    from ..cogwheel_bridge import check_approximant, check_waveform
 
     kwargs = posterior_kwargs(bank_config, coherent_posterior_kwargs)
     check_approximant(kwargs["approximant"])
@@ -290,15 +286,23 @@ def check_reference_arguments(
     _refuse_unknown_keys(kwargs)
     if par_dic_0 is None:
         return
+    checked = _checked(par_dic_0, kwargs, "par_dic_0")
     f_ref = kwargs["ref_wf_finder_kwargs"].get("f_ref")
-    checked = check_par_dic(
-        ({"f_ref": f_ref} if f_ref else {}) | dict(par_dic_0), "par_dic_0"
-    )
     if f_ref and not np.isclose(checked["f_ref"], f_ref):
         raise InputError(
             f"par_dic_0: f_ref is {checked['f_ref']} Hz, expected the bank's, {f_ref} Hz"
         )
     check_waveform(checked, kwargs["approximant"], bank_config.fbin, "par_dic_0")
+
+
+def _checked(
+    par_dic_0: Mapping[str, float], kwargs: Mapping[str, Any], name: str
+) -> dict[str, float]:
+    """Return all parameters of a given waveform, at the bank's reference frequency."""
+    from ..cogwheel_bridge import check_par_dic
+
+    f_ref = kwargs["ref_wf_finder_kwargs"].get("f_ref")
+    return check_par_dic(({"f_ref": f_ref} if f_ref else {}) | dict(par_dic_0), name)
 
 
 def _refuse_unknown_keys(kwargs: Mapping[str, Any]) -> None:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from rough_extrinsic import roughen_extrinsic
 
+from dotpe_exec.adaptive import likelihood as adaptive_likelihood
 from dotpe_exec.adaptive.coordinates import PriorCoordinates
 from dotpe_exec.adaptive.draws import mirrored
 from dotpe_exec.adaptive.likelihood import EventLikelihood
@@ -79,6 +80,28 @@ def problem(tmp_path_factory):
             z_ik, rough_i, zero_i, n_ext=N_EXT, n_draws=3
         )
         yield likelihood, z_ik, rough_i, extrinsic, result, ln_scale
+
+
+class Stop(Exception):
+    """What was looked for has been seen."""
+
+
+def test_extrinsic_samples_are_drawn_for_the_reference_waveform_too(problem, monkeypatch):
+    likelihood, z_ik, rough_i, *_ = problem
+    chosen = []
+
+    def draw(_, banks, *args, **kwargs):
+        (bank,) = banks.values()
+        chosen.append(np.load(bank.handle.block_path("phase", 0))[-1])
+        raise Stop
+
+    monkeypatch.setattr(adaptive_likelihood, "draw_extrinsic_samples", draw)
+    monkeypatch.setattr(likelihood, "_n_placed", likelihood._n_placed)
+    with pytest.raises(Stop):
+        likelihood._place(z_ik, rough_i, np.zeros(len(z_ik)), N_EXT, 0.5)
+    reference_ik = [[PAR_DIC_0[name] for name in PARAMETERS]]
+    _, phases = likelihood.waveforms("test", np.array(reference_ik))
+    np.testing.assert_allclose(chosen[0], phases[0], atol=1e-2)
 
 
 def dense(problem):

@@ -75,3 +75,25 @@ def test_binning_does_not_suffer_from_it(event, function, changes):
     with_hole = errors(event, REFERENCE | changes, function)
     without = errors(event, WITHOUT_HOLE | changes, function)
     np.testing.assert_allclose(with_hole, without, atol=0.03)
+
+
+@pytest.mark.slow
+def test_no_reference_makes_it_fail():
+    """Whatever cancels: nearly equal masses, any spins, any inclination."""
+    rng = np.random.default_rng(1)
+    for _ in range(60):
+        total, q = rng.uniform(30, 90), rng.uniform(0.75, 0.99)
+        spins = dict(zip(("s1z", "s2z"), rng.uniform(-0.9, 0.9, 2).tolist(), strict=True))
+        par_dic_0 = REFERENCE | spins | {
+            "m1": total / (1 + q), "m2": q * total / (1 + q), "s1x_n": 0.1, "s1y_n": 0.0,
+            "s2x_n": 0.0, "s2y_n": 0.0, "iota": float(rng.uniform(0.2, 2.9)),
+        }  # fmt: skip
+        settings = {"duration": 8.0, "fmax": 512.0, "injection": par_dic_0, "seed": 1}
+        likelihood = likelihood_around(simulate_event("any", "HL", **settings), par_dic_0)
+        snr2 = float(np.sum(likelihood.event_data.injection["h_h"]))
+        others = [par_dic_0, par_dic_0 | {name: 0.7 * spins[name] for name in spins}]
+        for function in (by_polarisation, lambda made: made.lnlike):
+            lnlike = function(likelihood)
+            for par_dic in others:
+                error = lnlike(par_dic) - likelihood.lnlike_fft(par_dic)
+                assert abs(error) < 2e-3 * snr2, (par_dic_0, par_dic)

@@ -233,7 +233,7 @@ def test_a_pesummary_file_holds_what_its_reader_asks_for(finished, tmp_path):
 
 @pytest.mark.slow
 def test_pesummary_renders_its_pages(copy, tmp_path):
-    pytest.importorskip("pesummary", reason="PESummary is not installed")
+    pytest.importorskip("pesummary", reason="needs pip install '.[interop]'")
     from pesummary.io import read
 
     # The run has 8 samples, too few for PESummary's densities: more around them.
@@ -290,7 +290,6 @@ def test_a_sky_map_is_read_back(copy, tmp_path, rough_skymaps):
 
 
 def test_arviz_gets_one_chain(finished):
-    pytest.importorskip("arviz", reason="ArviZ is not installed")
     data = load(finished).to_arviz()
     samples = equal_weight_samples(load(finished).samples)
     assert data.posterior.sizes == {"chain": 1, "draw": len(samples)}
