@@ -70,7 +70,8 @@ def test_golden_waveforms_are_reproduced(golden, make_task, k):
     ("approximant", "modes", "m_arr"),
     [
         ("IMRPhenomXAS", ((2, 2),), [2]),
-        ("IMRPhenomXODE", XPHM_MODES, [2, 1, 3, 4]),
+        # It integrates the spins' motion for each call.
+        pytest.param("IMRPhenomXODE", XPHM_MODES, [2, 1, 3, 4], marks=pytest.mark.slow),
         ("IMRPhenomXPHM", ((3, 3), (2, 2)), [3, 2]),
     ],
 )
@@ -78,7 +79,7 @@ def test_other_approximants_and_modes(make_task, approximant, modes, m_arr):
     from cogwheel.waveform import WaveformGenerator
 
     aligned = approximant == "IMRPhenomXAS"
-    # Heavy, and one alone: IMRPhenomXODE integrates the spins' motion for each call.
+    # Heavy, and one alone, for IMRPhenomXODE's sake.
     proposal = Proposal((50.0, 60.0), 0.2, -1.7, aligned_spins=aligned)
     rows = proposal.draw(1, np.random.default_rng(0))
     task = make_task(rows, approximant, modes)

@@ -32,9 +32,8 @@ def simulated(m1, m2, snr):
     return simulate_event("light", injection=par_dic, **options)
 
 
-@pytest.mark.parametrize(
-    ("m1", "m2"), [(1.7, 1.3), pytest.param(5.9, 1.6, marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("m1", "m2"), [(1.7, 1.3), (5.9, 1.6)])
 def test_light_binaries_are_found_in_data_that_are_long_enough(m1, m2):
     event = simulated(m1, m2, snr=15)
     assert lightest_in(event) == LIGHTEST
