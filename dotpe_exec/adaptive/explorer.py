@@ -16,7 +16,9 @@ weighted by the prior over the density of the very mixture that it was drawn fro
 was fitted before. The mean of weight times likelihood of each round is then the evidence,
 without bias, whatever was learnt; rounds are averaged by what was known before each. A
 part of each mixture is the prior itself, and a tempered posterior, so that weights are
-bounded (Owen & Zhou 2000). Rounds of learning are not part of the result.
+bounded (Owen & Zhou 2000). Rounds of learning are not part of the result. Where production
+meets a part of the posterior that learning had missed, it is learning that was not at its
+end: it goes on, around what was met, and production begins anew.
 """
 
 from __future__ import annotations
@@ -74,6 +76,12 @@ likelihood adapts anew: it may be far too high where it was not adapted to. Fina
 alone make the result, so this biases nothing. At most so many times: it is meant
 for single points, and where noise has many likely places it happens in every round, each
 time to evaluate all that was drawn."""
+
+MOST_BEGUN_ANEW = 2
+"""How often production begins anew, at most, and what was produced so far is learnt from.
+Where a point outweighs the others even when the likelihood was adapted to it, proposals
+miss a part of the posterior: with them it would take ten times as many points until that
+one does not decide. What comes after the last time is kept whatever it meets."""
 
 STUCK_ROUNDS, STUCK_BETA = 12, 0.3
 """If after so many rounds of learning the likelihood still has to be tempered by more than
@@ -159,6 +167,7 @@ class Explorer:
         self._n_learning = 0  # rounds, the pilot among them
         self._known_t = [0.0]  # points that counted before each round
         self._n_collapses = 0
+        self._n_begun_anew = 0
         self._n_components = 0
         self._beta = 0.0
         self._efficiency = 0.0
@@ -227,21 +236,19 @@ class Explorer:
             room = self.max_points - self.n_drawn
             if counting >= n_effective or room <= 0:
                 return done
-            unbounded = effective_number_of_ln(done.ln_weights())
+            least = COLLAPSE * max(effective_number_of_ln(done.ln_weights()), MIN_EFFECTIVE)
             missing = 1.02 * (n_effective - counting) / max(self._efficiency, 0.05)
             # As many as the mixture deserves, as in learning.
             most = np.clip(PER_EFFECTIVE * self._n_counting(), N_FIRST, N_PRODUCED)
             self._round(min(int(np.clip(missing, N_FIRST, most)), room))
-            ln_weight_i = self._produced().ln_weights()
-            collapsed = effective_number_of_ln(ln_weight_i) < COLLAPSE * max(
-                unbounded, MIN_EFFECTIVE
-            )
-            if collapsed and self._n_collapses < MOST_COLLAPSES:
+            if self._collapsed(least) and self._n_collapses < MOST_COLLAPSES:
                 # One point outweighs all: a likelihood adapted to it says what it is worth.
                 self._n_collapses += 1
                 self._adapt(self._n_effective())
-                ln_weight_i = self._produced().ln_weights()
-            self._report("production", ln_weight_i)
+                if self._collapsed(least) and self._may_begin_anew():
+                    self._begin_anew()
+                    continue
+            self._report("production", self._produced().ln_weights())
 
     def _produced(self) -> Produced:
         draws = self.draws
@@ -262,6 +269,27 @@ class Explorer:
         return Produced(
             draws.z_ik[first:], draws.lnlike_i[first:], ln_ratio_i, draws.failed_i[first:]
         )
+
+    def _collapsed(self, least: float) -> bool:
+        """Return whether fewer points of production count than that."""
+        return effective_number_of_ln(self._produced().ln_weights()) < least
+
+    def _may_begin_anew(self) -> bool:
+        return self._n_begun_anew < MOST_BEGUN_ANEW and self._room_to_learn() >= N_FIRST
+
+    def _begin_anew(self) -> None:
+        """Learn from what was produced, and around its heaviest point, and discard it."""
+        draws = self.draws
+        assert draws is not None
+        self._n_begun_anew += 1
+        heaviest = self._produced().ln_weights().argmax()
+        start_k = draws.z_ik[sum(draws.sizes[: self._n_learning]) + heaviest]
+        with OneThread():
+            proposal = proposals_around(self.likelihood, start_k)
+        if proposal is not None:
+            self._draw_and_evaluate(proposal, N_FIRST)
+        self._n_learning = len(draws.sizes)
+        self._report("learning", draws.lnlike_i + draws.ln_ratio())
 
     def _adapt_if_due(self, counting: float) -> None:
         if counting > ADAPT_FACTOR * self._adapted_at:

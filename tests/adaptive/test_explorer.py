@@ -4,8 +4,14 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from dotpe_exec.adaptive.explorer import MOST_COLLAPSES, N_FIRST, STUCK_ROUNDS, Explorer
-from dotpe_exec.adaptive.proposals import PRIOR_SHARE
+from dotpe_exec.adaptive.explorer import (
+    MOST_BEGUN_ANEW,
+    MOST_COLLAPSES,
+    N_FIRST,
+    STUCK_ROUNDS,
+    Explorer,
+)
+from dotpe_exec.adaptive.proposals import PRIOR_SHARE, MixedProposal
 from dotpe_exec.kernels.importance import effective_size
 from dotpe_exec.kernels.pareto import pareto_k
 from dotpe_exec.kernels.weights import (
@@ -170,6 +176,75 @@ def test_a_likelihood_that_is_far_too_high_at_a_point_is_adapted_to_it():
     assert likelihood.n_spikes and likelihood.n_adapted == likelihood.n_before + 1
     ln_evidence, error = ln_mean_and_error(points.ln_weights())
     assert ln_evidence == pytest.approx(likelihood.ln_evidence, abs=4 * error)
+
+
+class TwoWidths(Gaussians):
+    """A wide peak and one so narrow that nothing leads to it, with a tenth of the other."""
+
+    def __init__(self, n_dim):
+        super().__init__([np.full(n_dim, -0.6), np.full(n_dim, 0.8)], None)
+        self.parts = [
+            Gaussians(self.centres[[j]], width, 0.0) for j, width in enumerate((0.3, 0.08))
+        ]
+        self.ln_share_j = np.log([1.0, 0.1]) - [part.ln_evidence for part in self.parts]
+
+    def __call__(self, z_ik):
+        parts = zip(self.ln_share_j, self.parts, strict=True)
+        return 50 + np.logaddexp.reduce([ln + part(z_ik) for ln, part in parts])
+
+
+def test_a_part_that_production_meets_is_learnt_and_production_begins_anew(monkeypatch):
+    likelihood = TwoWidths(6)
+    explorer = Explorer(
+        Normal(6), likelihood, lambda *path: generator(5, *path), max_points=60000
+    )
+    explorer.learn()
+    _, points = explore(likelihood, 6, seed=5, n_effective=500)
+    missed, error = ln_mean_and_error(points.ln_weights())
+    assert missed == pytest.approx(50, abs=4 * error)  # without the narrow one
+    draw = MixedProposal.draw
+
+    def draw_by_chance(proposal, n, rng):
+        monkeypatch.undo()
+        z_ik = draw(proposal, n, rng)
+        z_ik[0] = likelihood.centres[1] + 0.05
+        return z_ik
+
+    monkeypatch.setattr(MixedProposal, "draw", draw_by_chance)
+    points = explorer.produce(500)
+    assert explorer._n_begun_anew == 1
+    ln_weight_i = points.ln_weights()
+    ln_evidence, error = ln_mean_and_error(ln_weight_i)
+    assert ln_evidence == pytest.approx(50 + np.log(1.1), abs=4 * error)
+    assert error < 0.04
+    assert effective_number_of_ln(ln_weight_i) > 300
+    assert explorer.n_drawn < 20000
+
+
+def test_production_begins_anew_a_few_times_only():
+    class Growing(Gaussians):
+        """Higher at the heaviest point of each call, for ever."""
+
+        def __init__(self):
+            super().__init__([[1.0, 0.0]], 0.2)
+            self.raised = {}
+
+        def __call__(self, z_ik):
+            lnlike_i = super().__call__(z_ik)
+            if self.n_evaluated > 8000 and len(z_ik) >= N_FIRST:
+                heaviest = z_ik[np.argmax(lnlike_i)].tobytes()
+                self.raised[heaviest] = 20.0 * (len(self.raised) + 1)
+            return lnlike_i + [self.raised.get(z_k.tobytes(), 0.0) for z_k in z_ik]
+
+    explorer = Explorer(
+        Normal(2), Growing(), lambda *path: generator(11, *path), max_points=36000
+    )
+    explorer.learn()
+    explorer._learn_budget = 0.9
+    points = explorer.produce(20000)
+    assert explorer._n_begun_anew == MOST_BEGUN_ANEW
+    assert explorer.n_drawn == 36000
+    assert 5000 < len(points) < 36000
 
 
 def test_spikes_everywhere_are_not_adapted_to_for_ever():
