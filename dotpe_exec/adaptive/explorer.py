@@ -282,12 +282,8 @@ class Explorer:
         draws = self.draws
         assert draws is not None
         self._n_begun_anew += 1
-        heaviest = self._produced().ln_weights().argmax()
-        start_k = draws.z_ik[sum(draws.sizes[: self._n_learning]) + heaviest]
-        with OneThread():
-            proposal = proposals_around(self.likelihood, start_k)
-        if proposal is not None:
-            self._draw_and_evaluate(proposal, N_FIRST)
+        produced = self._produced()
+        self._draw_around(produced.z_ik[produced.ln_weights().argmax()])
         self._n_learning = len(draws.sizes)
         self._report("learning", draws.lnlike_i + draws.ln_ratio())
 
@@ -351,12 +347,18 @@ class Explorer:
             np.concatenate([draws.lnlike_i, rough_i]),
             np.concatenate([draws.ln_ratio(), np.zeros(1)]),
         )
-        with OneThread():
-            proposal = proposals_around(self.likelihood, start_k)
-        if proposal is not None:
+        if self._draw_around(start_k):
             self._tempers_weights = True
-            self._draw_and_evaluate(proposal, N_FIRST)
             self._adapt(self._n_effective())
+
+    def _draw_around(self, centre_k: np.ndarray) -> bool:
+        """Draw a round of points around one, if it has a likelihood; return whether."""
+        with OneThread():
+            proposal = proposals_around(self.likelihood, centre_k)
+        if proposal is None:
+            return False
+        self._draw_and_evaluate(proposal, N_FIRST)
+        return True
 
     def _adapt(self, counting: float) -> None:
         """Let the likelihood adapt, and evaluate the points that may matter again."""
