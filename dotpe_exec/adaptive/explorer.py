@@ -81,7 +81,8 @@ MOST_BEGUN_ANEW = 2
 """How often production begins anew, at most, and what was produced so far is learnt from.
 Where a point outweighs the others even when the likelihood was adapted to it, proposals
 miss a part of the posterior: with them it would take ten times as many points until that
-one does not decide. What comes after the last time is kept whatever it meets."""
+one does not decide. What comes after the last time is kept whatever it meets. This biases
+the mean over runs, by what those miss that never meet the part; no single run is worse."""
 
 STUCK_ROUNDS, STUCK_BETA = 12, 0.3
 """If after so many rounds of learning the likelihood still has to be tempered by more than
