@@ -2,6 +2,7 @@
 
 ``np.load`` reserves whatever memory a header asks for and reads a file that is too short
 as far as it goes. Here shape, kind and length are compared with what is expected first.
+Headers are read in any number of threads at the same time.
 """
 
 from __future__ import annotations
@@ -11,17 +12,29 @@ import io
 import json
 import math
 import os
+import re
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, BinaryIO
+from typing import IO, Any, BinaryIO, Literal
 
 import numpy as np
 
 from .errors import BankError, DotpeExecError, MissingFileError
 
 _PIECE = 1 << 23  # bytes
+
+# Headers are Python literals, which NumPy evaluates. Threads that evaluate some at the same
+# time now and then end in a SystemError of CPython 3.11 (its issue 106905); and what NumPy
+# writes for arrays of numbers always has this form.
+_HEADER = re.compile(
+    r"\{'descr': '(?P<dtype>[^']*)', 'fortran_order': (?P<fortran>True|False), "
+    r"'shape': \((?P<shape>(?:-?\d+(?:, -?\d+)*,?)?)\),? *\}\s*"
+)
+_LENGTH_BYTES = {(1, 0): 2, (2, 0): 4}
+"""Of the number before the header, by version of the format."""
+_LONGEST_HEADER = 1 << 16
 
 
 @contextlib.contextmanager
@@ -95,20 +108,23 @@ def read_header(file: IO[bytes]) -> NpyHeader:
     """
     try:
         version = np.lib.format.read_magic(file)
-        if version == (1, 0):
-            shape, fortran_order, dtype = np.lib.format.read_array_header_1_0(file)
-        elif version == (2, 0):
-            shape, fortran_order, dtype = np.lib.format.read_array_header_2_0(file)
-        else:
+        if version not in _LENGTH_BYTES:
             raise ValueError(f"format {version[0]}.{version[1]} of .npy files")
+        length = int.from_bytes(file.read(_LENGTH_BYTES[version]), "little")
+        text = file.read(min(length, _LONGEST_HEADER)).decode("latin-1")
+        found = _HEADER.fullmatch(text) if len(text) == length else None
+        if found is None:
+            raise ValueError(f"header {text[:80]!r}")
+        dtype = np.dtype(found["dtype"])
+        shape = tuple(int(n) for n in found["shape"].split(",") if n.strip())
     except OSError:
         raise
     except Exception as error:
-        # NumPy evaluates the header as a Python literal: a damaged one raises anything.
+        # Of a damaged file; a dtype that is none raises errors of several classes.
         raise ValueError(f"not a NumPy array file ({error})") from error
     if dtype.hasobject or any(n < 0 for n in shape):
         raise ValueError(f"dtype {dtype} and shape {shape}")
-    return NpyHeader(tuple(int(n) for n in shape), dtype, bool(fortran_order), file.tell())
+    return NpyHeader(shape, dtype, found["fortran"] == "True", file.tell())
 
 
 def check_array_file(path: Path, shape: tuple[int, ...], dtype: np.dtype) -> None:
@@ -148,6 +164,32 @@ def check_header(file: IO[bytes], shape: tuple[int, ...], dtype: np.dtype) -> Np
         cut = "truncated: " if size < header.nbytes else ""
         raise ValueError(f"{cut}{size} bytes, expected {header.nbytes}")
     return header
+
+
+def mapped_array(path: str | os.PathLike) -> np.ndarray:
+    """Return the array of a ``.npy`` file, read-only and memory-mapped.
+
+    Raises
+    ------
+    FileNotFoundError
+    ValueError
+        It is damaged or truncated.
+    """
+    with open(path, "rb") as file:  # noqa: PTH123 (one call for each array of a task)
+        header = read_header(file)
+    order: Literal["C", "F"] = "F" if header.fortran_order else "C"
+    mapped = np.memmap(
+        path, header.dtype, mode="r", offset=header.offset, shape=header.shape, order=order
+    )
+    # A plain array: each part of one of this class, and each result, costs more.
+    return mapped.view(np.ndarray)
+
+
+def array_of_bytes(content: bytes) -> np.ndarray:
+    """Return the array that a complete ``.npy`` file holds; ValueError as for maps."""
+    header = read_header(io.BytesIO(content))
+    values = np.frombuffer(content, header.dtype, offset=header.offset)
+    return values.reshape(header.shape, order="F" if header.fortran_order else "C")
 
 
 def array_rows(

@@ -82,7 +82,7 @@ MOST_BEGUN_ANEW = 2
 Where a point outweighs the others even when the likelihood was adapted to it, proposals
 miss a part of the posterior: with them it would take ten times as many points until that
 one does not decide. What comes after the last time is kept whatever it meets. This biases
-the mean over runs, by what those miss that never meet the part; no single run is worse."""
+the mean over runs, by what those miss that never meet the part."""
 
 STUCK_ROUNDS, STUCK_BETA = 12, 0.3
 """If after so many rounds of learning the likelihood still has to be tempered by more than

@@ -14,7 +14,6 @@ import dataclasses
 import fcntl
 import glob
 import hashlib
-import io
 import math
 import os
 import shutil
@@ -32,6 +31,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import ExecutorError
+from ..npy_files import array_of_bytes, mapped_array
 
 SCRATCH_VARIABLE = "DOTPE_EXEC_SCRATCH"
 """Environment variable that names the folder under which stores are made."""
@@ -109,9 +109,7 @@ KEPT_STORES = 2
 
 def _open(path: str) -> np.ndarray:
     try:
-        mapped = np.load(path, mmap_mode="r", allow_pickle=False)
-        # A plain array: each part of one of this class, and each result, costs more.
-        return mapped.view(np.ndarray)
+        return mapped_array(path)
     except FileNotFoundError as error:
         absent = getattr(_call, "absent", None)
         if absent is not None:
@@ -152,8 +150,7 @@ def accept(files: Mapping[str, bytes]) -> None:
     for path, content in files.items():
         array = _accepted.pop(path, None)
         if array is None:
-            file = io.BytesIO(content)
-            array = _aligned(np.lib.format.read_array(file, allow_pickle=False))
+            array = _aligned(array_of_bytes(content))
         _accepted[path] = array  # last: the latest
     stores = dict.fromkeys(os.path.dirname(path) for path in reversed(_accepted))  # noqa: PTH120
     for path in list(_accepted):

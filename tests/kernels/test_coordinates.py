@@ -149,11 +149,13 @@ def test_coordinates_lead_back_to_the_parameters(prior, seed):
     }
     row = samples.iloc[0]
     back = prior.transform(**ours, psi=row["psi"])
-    for name in ("m1", "m2", "s1z", "s2z", "t_geocenter", "d_luminosity"):
+    for name in ("m1", "m2", "s1z", "s2z", "t_geocenter"):
         assert back[name] == pytest.approx(row[name], rel=1e-9, abs=1e-9), name
     for name in ("iota", "s1x_n", "s1y_n", "s2x_n", "s2y_n", "dec"):
         # Cogwheel's map of the disk loses half of the digits near its axes.
         assert back[name] == pytest.approx(row[name], abs=1e-4), name
+    # How loud it is depends on the inclination.
+    assert back["d_luminosity"] == pytest.approx(row["d_luminosity"], rel=1e-3)
 
 
 def test_network_axes_are_orthonormal_and_right_handed():
