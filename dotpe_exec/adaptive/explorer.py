@@ -77,12 +77,13 @@ alone make the result, so this biases nothing. At most so many times: it is mean
 for single points, and where noise has many likely places it happens in every round, each
 time to evaluate all that was drawn."""
 
-MOST_BEGUN_ANEW = 2
+MOST_BEGUN_ANEW = 3
 """How often production begins anew, at most, and what was produced so far is learnt from.
-Where a point outweighs the others even when the likelihood was adapted to it, proposals
-miss a part of the posterior: with them it would take ten times as many points until that
-one does not decide. What comes after the last time is kept whatever it meets. This biases
-the mean over runs, by what those miss that never meet the part."""
+Where a point outweighs the others even when the likelihood was adapted to it, or by its
+final likelihood, proposals miss a part of the posterior: with them it would take ten times
+as many points until that one does not decide. What comes after the last time is kept
+whatever it meets. This biases the mean over runs, by what those miss that never meet the
+part."""
 
 STUCK_ROUNDS, STUCK_BETA = 12, 0.3
 """If after so many rounds of learning the likelihood still has to be tempered by more than
@@ -247,9 +248,42 @@ class Explorer:
                 self._n_collapses += 1
                 self._adapt(self._n_effective())
                 if self._collapsed(least) and self._may_begin_anew():
-                    self._begin_anew()
+                    done = self._produced()
+                    self._begin_anew(done.z_ik[done.ln_weights().argmax()])
                     continue
             self._report("production", self._produced().ln_weights())
+
+    def begins_anew(self, inds: np.ndarray, lnlike_i: np.ndarray) -> bool:
+        """Learn from better likelihoods of what was produced, if one outweighs the others.
+
+        Production then begins anew.
+
+        Parameters
+        ----------
+        inds : (n,) int
+            Points, counted as :meth:`produce` returned them.
+        lnlike_i : (n,) float
+            Their ln likelihoods, -inf where there is no model.
+
+        Returns
+        -------
+        bool
+            Whether it begins anew: not where many points count, nor for ever.
+        """
+        draws = self.draws
+        assert draws is not None
+        first = len(draws) - len(self._produced())
+        before_i = draws.lnlike_i.copy()
+        draws.lnlike_i[first + inds] = lnlike_i
+        ln_weight_i = self._produced().ln_weights()
+        least = COLLAPSE * _bounded_effective(ln_weight_i)
+        if not (self._collapsed(least) and self._may_begin_anew()):
+            draws.lnlike_i = before_i
+            return False
+        heaviest_k = draws.z_ik[first + ln_weight_i.argmax()]
+        self._adapt(self._n_effective())
+        self._begin_anew(heaviest_k)
+        return True
 
     def _produced(self) -> Produced:
         draws = self.draws
@@ -278,13 +312,12 @@ class Explorer:
     def _may_begin_anew(self) -> bool:
         return self._n_begun_anew < MOST_BEGUN_ANEW and self._room_to_learn() >= N_FIRST
 
-    def _begin_anew(self) -> None:
+    def _begin_anew(self, heaviest_k: np.ndarray) -> None:
         """Learn from what was produced, and around its heaviest point, and discard it."""
         draws = self.draws
         assert draws is not None
         self._n_begun_anew += 1
-        produced = self._produced()
-        self._draw_around(produced.z_ik[produced.ln_weights().argmax()])
+        self._draw_around(heaviest_k)
         self._n_learning = len(draws.sizes)
         self._report("learning", draws.lnlike_i + draws.ln_ratio())
 

@@ -202,7 +202,14 @@ def infer_stages(
         exhausted = explorer.n_drawn >= arguments.max_waveforms
         if final.n_effective >= arguments.n_effective or exhausted:
             break
-        target *= min(1.1 * arguments.n_effective / final.n_effective, MOST_MORE)
+        with monitor.stage("learning"):
+            begins_anew = explorer.begins_anew(
+                final.valid[final.inds], final.result.lnlike_i
+            )
+        if begins_anew:
+            target = arguments.n_effective
+        else:
+            target *= min(1.1 * arguments.n_effective / final.n_effective, MOST_MORE)
     reached = final.n_effective >= arguments.n_effective
 
     with monitor.stage("results"):

@@ -221,6 +221,68 @@ def test_a_part_that_production_meets_is_learnt_and_production_begins_anew(monke
     assert explorer.n_drawn < 20000
 
 
+class Overlooked(TwoWidths):
+    """Of which the narrow peak is not seen until the likelihood adapts to it."""
+
+    def __init__(self, n_dim):
+        super().__init__(n_dim)
+        self.seen = False
+
+    def in_truth(self, z_ik):
+        return super().__call__(z_ik)
+
+    def __call__(self, z_ik):
+        if self.seen:
+            return self.in_truth(z_ik)
+        return 50 + self.ln_share_j[0] + self.parts[0](z_ik)
+
+    def adapt(self, z_ik, lnlike_i, ln_weight_i):
+        super().adapt(z_ik, lnlike_i, ln_weight_i)
+        heaviest = np.argmax(lnlike_i + ln_weight_i)
+        self.seen = self.seen or lnlike_i[heaviest] > self(z_ik[[heaviest]])[0] + 5
+
+
+def test_a_part_that_only_final_likelihoods_see_is_learnt_and_production_begins_anew(
+    monkeypatch,
+):
+    likelihood = Overlooked(6)
+    explorer = Explorer(
+        Normal(6), likelihood, lambda *path: generator(5, *path), max_points=60000
+    )
+    explorer.learn()
+    draw = MixedProposal.draw
+
+    def draw_by_chance(proposal, n, rng):
+        monkeypatch.undo()
+        z_ik = draw(proposal, n, rng)
+        z_ik[7] = likelihood.centres[1] + 0.05
+        return z_ik
+
+    monkeypatch.setattr(MixedProposal, "draw", draw_by_chance)
+    points = explorer.produce(500)
+    assert not likelihood.seen and explorer._n_begun_anew == 0
+    inds = np.arange(5, len(points), 2)  # those that carry weight, say
+    assert explorer.begins_anew(inds, likelihood.in_truth(points.z_ik[inds]))
+    assert likelihood.seen
+    points = explorer.produce(500)
+    ln_weight_i = points.ln_weights()
+    ln_evidence, error = ln_mean_and_error(ln_weight_i)
+    assert ln_evidence == pytest.approx(50 + np.log(1.1), abs=4 * error)
+    assert error < 0.04
+    assert effective_number_of_ln(ln_weight_i) > 300
+    assert not explorer.begins_anew(np.arange(len(points)), points.lnlike_i)
+
+
+def test_production_goes_on_where_final_likelihoods_are_lower_for_many():
+    explorer, points = explore(Gaussians([[1.0, 0.0]], 0.2), 2, seed=13)
+    before_i = explorer.draws.lnlike_i.copy()
+    worse_i = points.lnlike_i + np.random.default_rng(0).normal(0, 1, len(points))
+    assert not explorer.begins_anew(np.arange(len(points)), worse_i)
+    np.testing.assert_array_equal(explorer.draws.lnlike_i, before_i)
+    more = explorer.produce(1500)
+    assert len(more) > len(points) and explorer._n_begun_anew == 0
+
+
 def test_production_begins_anew_a_few_times_only():
     class Growing(Gaussians):
         """Higher at the heaviest point of each call, for ever."""
