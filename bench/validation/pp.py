@@ -46,6 +46,8 @@ from typing import Any
 
 import numpy as np
 
+from dotpe_exec.executors.worker import initialize
+
 FIRST_SEED = 20260314
 MCHIRP_RANGE = (32.0, 42.0)
 Q_MIN = 0.3
@@ -285,7 +287,12 @@ def run_all(
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ[name] = "1"
     spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(n_procs, mp_context=spawn) as pool:
+    with ProcessPoolExecutor(
+        n_procs,
+        mp_context=spawn,
+        initializer=initialize,  # they end when this process is gone, however it ended
+        initargs=(os.getpid(),),
+    ) as pool:
         futures = {pool.submit(analyse_one, k): k for k in missing}
         for future in as_completed(futures):
             k = futures[future]
