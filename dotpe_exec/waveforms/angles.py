@@ -114,13 +114,18 @@ class EulerAngles:
         inds, n_compared = choose_frequencies(
             own_jf[3], *choice, _LARGEST_ROUNDING, n_compared
         )
-        given_jf, same_f = self._lal_angles(binary, iota, cubes_f[inds], pi_gm)
+        # What rounding hardly moves may be compared at velocities that differ in it.
+        exact_f = own_jf[3, inds] >= _LARGEST_ROUNDING
+        given_jf, same_f = self._lal_angles(binary, iota, cubes_f[inds], pi_gm, exact_f)
         alpha, epsilon, error = compare_angles(own_jf, given_jf, inds, n_compared)
         if n_compared and not error < _LARGEST_ERROR:
             # Near equal masses and for small spins the constants amplify rounding.
             inds, _ = choose_frequencies(own_jf[3], *choice, 0.0, _N_COMPARED)
-            given_jf, same_f = self._lal_angles(binary, iota, cubes_f[inds], pi_gm)
-        differs = inds[~same_f]
+            exact_f = np.ones(len(inds), dtype=bool)
+            given_jf, same_f = self._lal_angles(
+                binary, iota, cubes_f[inds], pi_gm, exact_f
+            )
+        differs = inds[exact_f & ~same_f]
         if len(differs) and not own_jf[3, differs].max() <= _LARGEST_ERROR:
             raise FastWayError("the angles amplify rounding")
         angles_jf = np.empty((3, len(cubes_f)))
@@ -128,17 +133,23 @@ class EulerAngles:
         return angles_jf.reshape(3, n_u, n_b)
 
     def _lal_angles(
-        self, binary: tuple[float, ...], iota: float, cubes_f: np.ndarray, pi_gm: float
+        self,
+        binary: tuple[float, ...],
+        iota: float,
+        cubes_f: np.ndarray,
+        pi_gm: float,
+        exact_f: np.ndarray,
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return LALSimulation's alpha, gamma and cos(beta), (3, n_f).
 
         The velocities are cbrt(f pi_gm 2 / m) there, and where it twists up they are the
         cube roots of what is given here. Also returned is whether they are the same to
-        the bit; if no f has them for one m, one may for another.
+        the bit; if no f has them for one m, one may for another, which is tried where
+        they are to be exact.
         """
         angles_jf, same_f = self._lal_angles_of_mode(2, binary, iota, cubes_f, pi_gm)
         for m in (3, 5, 7):
-            inds = np.flatnonzero(~same_f)
+            inds = np.flatnonzero(exact_f & ~same_f)
             if not len(inds):
                 break
             angles_jf[:, inds], same_f[inds] = self._lal_angles_of_mode(
