@@ -245,10 +245,12 @@ def _waveform_weights(summary: Mapping[str, Any]) -> Iterator[Finding]:
 
 
 def _edges(summary: Mapping[str, Any]) -> Iterator[Finding]:
-    advice = (
-        "The posterior may go on beyond: a bank or a prior that reaches further shows "
-        "whether it does."
-    )
+    reaching = "a bank or a prior that reaches further shows whether it does."
+    wider = {
+        "lower_q_edge": "a smaller q_min",
+        "lower_mchirp_edge": "a wider mchirp_range",
+        "upper_mchirp_edge": "a wider mchirp_range",
+    }
     for key, edge in (summary.get("edges") or {}).items():
         share, value = _number(edge.get("share")), _number(edge.get("value"))
         if share is None or value is None:
@@ -256,6 +258,10 @@ def _edges(summary: Mapping[str, Any]) -> Iterator[Finding]:
         if key == "lower_q_edge" and value <= SMALLEST_Q:
             continue
         name = f"{key.replace('_', ' ')}, {value:.4g}"
+        further = reaching
+        if "adaptive" in summary and key in wider:
+            further = f"{wider[key]} shows whether it does."
+        advice = f"The posterior may go on beyond: {further}"
         density = _number(edge.get("density")) or 0.0
         error = _number(edge.get("density_error")) or 0.0
         if share > MAX_EDGE_SHARE:

@@ -104,6 +104,18 @@ def test_what_is_not_known_is_not_judged():
     assert keys(GOOD | {"pareto_k": float("nan"), "edges": {"x": {}}}) == []
 
 
+@pytest.mark.parametrize(
+    ("edge", "argument"),
+    [("upper_mchirp_edge", "a wider mchirp_range"), ("lower_q_edge", "a smaller q_min")],
+)
+def test_where_the_run_chose_its_waveforms_the_argument_is_named(edge, argument):
+    at_edge = {"edges": {edge: {"value": 0.1, "share": 0.2}}}
+    (finding,) = judge(GOOD | at_edge).findings
+    assert "a bank or a prior that reaches further" in finding.advice
+    (finding,) = judge(GOOD | at_edge | {"adaptive": {}}).findings
+    assert argument in finding.advice
+
+
 @pytest.mark.parametrize("edge", ["upper_mchirp_edge", "lower_q_edge"])
 def test_a_posterior_that_is_dense_at_an_edge_goes_on_beyond(edge):
     thin = {"value": 0.5, "share": 0.005, "density": 0.09, "density_error": 0.001}
