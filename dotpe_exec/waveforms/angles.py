@@ -122,9 +122,7 @@ class EulerAngles:
             # Near equal masses and for small spins the constants amplify rounding.
             inds, _ = choose_frequencies(own_jf[3], *choice, 0.0, _N_COMPARED)
             exact_f = np.ones(len(inds), dtype=bool)
-            given_jf, same_f = self._lal_angles(
-                binary, iota, cubes_f[inds], pi_gm, exact_f
-            )
+            given_jf, same_f = self._lal_angles(binary, iota, cubes_f[inds], pi_gm, exact_f)
         differs = inds[exact_f & ~same_f]
         if len(differs) and not own_jf[3, differs].max() <= _LARGEST_ERROR:
             raise FastWayError("the angles amplify rounding")
