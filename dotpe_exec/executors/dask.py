@@ -24,6 +24,8 @@ logger = logging.getLogger(__name__)
 
 CONNECT_SECONDS = 30.0
 _COUNT_SECONDS = 1.0
+# After so long it is asked whether the connection is still there, then after twice as long.
+_RESULT_SECONDS = 2.0
 
 
 class DaskExecutor(Executor):
@@ -170,7 +172,7 @@ def _concurrent_future(dask_future: Any) -> Future:
     def finish(finished: Any) -> None:
         # In a thread for callbacks; a result that was lost meanwhile is computed anew.
         try:
-            result = finished.result()
+            result = _outcome(finished)
         except (CancelledError, asyncio.CancelledError):
             future.cancel()
             future.set_running_or_notify_cancel()
@@ -188,6 +190,29 @@ def _concurrent_future(dask_future: Any) -> Future:
     future.add_done_callback(cancel_too)  # which also keeps dask's future alive
     dask_future.add_done_callback(finish)
     return future
+
+
+def _outcome(finished: Any) -> Any:
+    """Return the result of a dask future that is done, or raise its error.
+
+    dask waits for the loop of the client to fetch it, for ever if that was closed at that
+    very moment; and the process does not end before the thread that waits.
+
+    Raises
+    ------
+    CancelledError
+        The client was closed.
+    """
+    seconds = _RESULT_SECONDS
+    while True:
+        try:
+            return finished.result(timeout=seconds)
+        except (TimeoutError, asyncio.TimeoutError):
+            if finished.status == "error":  # it is what the task raised
+                raise
+            if finished.client.status != "running":
+                raise CancelledError from None
+            seconds *= 2  # one that is large takes its time
 
 
 def _call(

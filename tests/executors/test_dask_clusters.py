@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import dask.config
 import distributed
@@ -280,8 +281,11 @@ class EndedCall:
 
     def __init__(self, status, outcome):
         self.status, self.outcome, self.is_cancelled = status, outcome, False
+        self.client = SimpleNamespace(status="running")
+        self.seconds = []
 
-    def result(self):
+    def result(self, timeout):
+        self.seconds.append(timeout)
         if isinstance(self.outcome, BaseException):
             raise self.outcome
         return self.outcome
@@ -320,6 +324,39 @@ def test_call_that_dask_gave_up_is_cancelled(error):
     assert future.cancelled()
     with pytest.raises(concurrent.futures.CancelledError):
         future.result(timeout=0)
+
+
+@pytest.mark.parametrize("status", ["closing", "closed", "connecting"])
+def test_result_that_a_closed_client_never_fetches_is_not_waited_for(status):
+    """The thread that waited for it kept the process from ending."""
+    ended = EndedCall("finished", TimeoutError())
+    ended.client.status = status
+    future = dask_executor._concurrent_future(ended)
+    ended.finish()
+    assert future.cancelled()
+
+
+def test_result_that_takes_its_time_is_waited_for():
+    class Large(EndedCall):
+        def result(self, timeout):
+            super().result(timeout)
+            if timeout < 10:
+                raise TimeoutError
+            return self.outcome
+
+    ended = Large("finished", 42)
+    future = dask_executor._concurrent_future(ended)
+    ended.finish()
+    assert future.result(timeout=0) == 42
+    assert ended.seconds == [2, 4, 8, 16]
+
+
+def test_time_out_of_a_call_is_its_error():
+    error = TimeoutError("its own")
+    ended = EndedCall("error", error)
+    future = dask_executor._concurrent_future(ended)
+    ended.finish()
+    assert future.exception(timeout=0) is error
 
 
 @pytest.mark.parametrize(("status", "reaches"), [("pending", True), ("finished", False)])

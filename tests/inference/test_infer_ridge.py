@@ -6,9 +6,8 @@ import warnings
 
 import pytest
 
-from dotpe_exec import infer
+from dotpe_exec import infer, load
 from dotpe_exec.events import simulate_event
-from dotpe_exec.loading import load_run
 
 SIGNAL = {
     "m1": 26.4222, "m2": 4.468, "s1x_n": -0.6899, "s1y_n": 0.1833, "s1z": -0.4121,
@@ -37,6 +36,6 @@ def test_seeds_find_the_same_evidence(tmp_path):
                 event, n_effective=300, mchirp_range=(6.0, 15.0), q_min=0.125, f_ref=50.0,
                 seed=seed, rundir=tmp_path / str(seed), executor="serial", progress=False,
             )  # fmt: skip
-        found.append(load_run(rundir).ln_evidence)
+        found.append(load(rundir).ln_evidence)
     # Their stated errors are 0.05; the ends of the ridge are met more or less.
     assert found[0] == pytest.approx(found[1], abs=0.5)
