@@ -193,6 +193,19 @@ class TwoWidths(Gaussians):
         return 50 + np.logaddexp.reduce([ln + part(z_ik) for ln, part in parts])
 
 
+def draw_by_chance(monkeypatch, number, point_k):
+    """Let the next draw from a proposal have a point that it would hardly have."""
+    draw = MixedProposal.draw
+
+    def draw_it(proposal, n, rng):
+        monkeypatch.undo()
+        z_ik = draw(proposal, n, rng)
+        z_ik[number] = point_k
+        return z_ik
+
+    monkeypatch.setattr(MixedProposal, "draw", draw_it)
+
+
 def test_a_part_that_production_meets_is_learnt_and_production_begins_anew(monkeypatch):
     likelihood = TwoWidths(6)
     explorer = Explorer(
@@ -202,15 +215,7 @@ def test_a_part_that_production_meets_is_learnt_and_production_begins_anew(monke
     _, points = explore(likelihood, 6, seed=5, n_effective=500)
     missed, error = ln_mean_and_error(points.ln_weights())
     assert missed == pytest.approx(50, abs=4 * error)  # without the narrow one
-    draw = MixedProposal.draw
-
-    def draw_by_chance(proposal, n, rng):
-        monkeypatch.undo()
-        z_ik = draw(proposal, n, rng)
-        z_ik[0] = likelihood.centres[1] + 0.05
-        return z_ik
-
-    monkeypatch.setattr(MixedProposal, "draw", draw_by_chance)
+    draw_by_chance(monkeypatch, 0, likelihood.centres[1] + 0.05)
     points = explorer.produce(500)
     assert explorer._n_begun_anew == 1
     ln_weight_i = points.ln_weights()
@@ -250,18 +255,10 @@ def test_a_part_that_only_final_likelihoods_see_is_learnt_and_production_begins_
         Normal(6), likelihood, lambda *path: generator(5, *path), max_points=60000
     )
     explorer.learn()
-    draw = MixedProposal.draw
-
-    def draw_by_chance(proposal, n, rng):
-        monkeypatch.undo()
-        z_ik = draw(proposal, n, rng)
-        z_ik[7] = likelihood.centres[1] + 0.05
-        return z_ik
-
-    monkeypatch.setattr(MixedProposal, "draw", draw_by_chance)
+    draw_by_chance(monkeypatch, 7, likelihood.centres[1] + 0.05)
     points = explorer.produce(500)
     assert not likelihood.seen and explorer._n_begun_anew == 0
-    inds = np.arange(5, len(points), 2)  # those that carry weight, say
+    inds = np.arange(5, len(points), 2)  # some of them, as of the result; number 7, too
     assert explorer.begins_anew(inds, likelihood.in_truth(points.z_ik[inds]))
     assert likelihood.seen
     points = explorer.produce(500)
