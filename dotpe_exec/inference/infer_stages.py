@@ -202,7 +202,7 @@ def infer_stages(
         exhausted = explorer.n_drawn >= arguments.max_waveforms
         if final.n_effective >= arguments.n_effective or exhausted:
             break
-        with monitor.stage("learning"):
+        with monitor.stage("production"):
             begins_anew = explorer.begins_anew(
                 final.valid[final.inds], final.result.lnlike_i
             )
