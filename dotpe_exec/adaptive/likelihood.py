@@ -7,8 +7,8 @@ move to where the weighted waveforms are.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,12 +27,12 @@ from ..stages.selection import Survivors
 from ..waveforms.parameters import PARAMETERS
 from .carriers import choose_carriers
 from .coordinates import PriorCoordinates
+from .kept import KeptProducts
 from .placing import Placed, Placing
 from .tasks import (
     FinalResult,
     FinalTask,
     LikelihoodTask,
-    Products,
     RoughTask,
     WaveformModel,
     WaveformTask,
@@ -57,9 +57,6 @@ FIRST_POOL = 2**14
 COUNTING_EXPLORING, COUNTING = 4.0, 8.0
 """Points that are to count in the pool from which extrinsic samples are drawn, for each of
 these: while exploring, and at the end."""
-
-MAX_KEPT_BYTES = 300e6
-"""Of waveforms' products with the data that are kept: some 5 kB each."""
 
 
 @dataclass(frozen=True)
@@ -93,9 +90,6 @@ class EventLikelihood:
     ----------
     reference_k : (n_dim,) float or None
         Coordinates of the reference waveform; None if the prior excludes it.
-    keeps_products : bool
-        Whether products of waveforms with the data are kept for :meth:`final`: not while
-        learning, which is no part of the result.
     """
 
     def __init__(
@@ -129,9 +123,7 @@ class EventLikelihood:
         self._n_calls = 0
         self._n_placed = 0
         self._placed: Placed | None = None
-        self.keeps_products = False
-        self._kept: dict[bytes, tuple[Products, int]] = {}
-        self._kept_bytes = 0
+        self._kept: KeptProducts | None = None
 
     @property
     def placed(self) -> Placed:
@@ -174,15 +166,16 @@ class EventLikelihood:
 
     def __call__(self, z_ik: np.ndarray) -> np.ndarray:
         """Return ln likelihoods over the present extrinsic samples, (n,)."""
-        placed = self.placed
-        keep = self.keeps_products and self._kept_bytes < MAX_KEPT_BYTES
+        placed, kept = self.placed, self._kept
+        assert kept is not None
+        keep = kept.has_room
         self.n_likelihoods += len(z_ik)
         return self._map(
             "likelihoods",
             likelihoods,
             z_ik,
             lambda parameters_ik: LikelihoodTask(
-                self.model, parameters_ik, placed.filter.handle, placed.points, keep
+                self.model, parameters_ik, placed.filter.handle, placed.points, keep=keep
             ),
         )
 
@@ -199,11 +192,12 @@ class EventLikelihood:
         ln_weight_i : (n,) float
             ln of prior over proposal density.
         """
-        self._kept.clear()
-        self._kept_bytes = 0
+        before = self._placed
         self._placed = self._place(
             z_ik, lnlike_i, ln_weight_i, N_EXT_EXPLORING, COUNTING_EXPLORING
         )
+        if before is None or self._placed.filter is not before.filter:
+            self._kept = KeptProducts(self._placed.filter.data)
 
     # What the result is made of
 
@@ -236,7 +230,6 @@ class EventLikelihood:
             What was taken off ``ln_weight_i`` for the sums in it.
         """
         placed = self._place(z_ik, lnlike_i, ln_weight_i, n_ext, COUNTING)
-        same_filter = self._placed is not None and placed.filter is self._placed.filter
         store = self.runner.store
         handles = {
             "response_dpe": store.put(placed.samples.response_dpe),
@@ -248,10 +241,6 @@ class EventLikelihood:
         uniforms_ijx = rng.random((len(z_ik), n_draws, 2))
         parameters_ik = self.coordinates.parameters(z_ik)
         self._n_calls += 1
-        kept = [
-            self._products(z_ik[start : start + BATCH]) if same_filter else None
-            for start in range(0, len(z_ik), BATCH)
-        ]
         tasks = [
             Task(
                 f"{self.label}{self._n_calls:03d}/{start // BATCH:06d}",
@@ -264,7 +253,6 @@ class EventLikelihood:
                     ),
                     ln_weight_i=ln_weight_i[start : start + BATCH] - ln_scale,
                     uniforms_ijx=uniforms_ijx[start : start + BATCH],
-                    products=kept[start // BATCH],
                     **handles,
                 ),
             )
@@ -278,11 +266,12 @@ class EventLikelihood:
             n_tasks=len(tasks),
             work=lambda payload: len(payload.ln_weight_i),
             unit="waveform",
+            refresh=lambda payload: replace(
+                payload, likelihood=self._with_products(payload.likelihood)
+            ),
         ):
             results[task.key] = result
-        self.n_waveforms += sum(
-            len(task.payload.ln_weight_i) for task in tasks if task.payload.products is None
-        )
+        self._count(task.payload.likelihood for task in tasks)
         self.n_likelihoods += len(z_ik)
         return placed.samples, _joined([results[task.key] for task in tasks]), ln_scale
 
@@ -302,7 +291,7 @@ class EventLikelihood:
         ):
             results[task.key] = result
         made = [results[task.key] for task in tasks]
-        self.n_waveforms += len(parameters_ik)
+        self._count(task.payload for task in tasks)
         return (
             np.concatenate([some.amplitudes_impb for some in made]),
             np.concatenate([some.phases_impb for some in made]),
@@ -322,6 +311,7 @@ class EventLikelihood:
     ) -> np.ndarray:
         parameters_ik = self.coordinates.parameters(z_ik)
         tasks = self._tasks(parameters_ik, make)
+        self._count(task.payload for task in tasks)
         lnlike_i = np.full(len(z_ik), np.nan)
         for task, result in self.runner.map(
             phase,
@@ -330,19 +320,36 @@ class EventLikelihood:
             n_tasks=len(tasks),
             work=lambda payload: len(payload.parameters_ik),
             unit="waveform",
+            refresh=self._with_products,
+            to_keep=lambda result: replace(result, products=None),
         ):
             start = int(task.key.rsplit("/", 1)[1]) * BATCH
             lnlike_i[start : start + len(result.lnlike_i)] = np.where(
                 result.ok_i, result.lnlike_i, np.nan
             )
-            if result.products is not None:
-                self._kept |= {
-                    z_ik[start + i].tobytes(): (result.products, i)
-                    for i in range(len(result.ok_i))
-                }
-                self._kept_bytes += result.products.n_bytes
-        self.n_waveforms += len(z_ik)
+            kept = self._kept_for(task.payload)
+            if kept is not None and task.payload.keep:
+                kept.add(task.payload.parameters_ik, result.products)
         return lnlike_i
+
+    def _kept_for(self, payload: Any) -> KeptProducts | None:
+        """Return what is kept of products, if a task is about those."""
+        if self._placed is None or not isinstance(payload, LikelihoodTask):
+            return None
+        return self._kept if payload.filter_data is self._placed.filter.handle else None
+
+    def _with_products(self, payload: Any) -> Any:
+        """Return the payload with the products of its waveforms, if they are at hand."""
+        kept = self._kept_for(payload)
+        products = None if kept is None else kept.of(payload.parameters_ik)
+        return payload if products is None else replace(payload, products=products)
+
+    def _count(self, payloads: Iterable[Any]) -> None:
+        """Count the waveforms that tasks have to generate."""
+        for payload in payloads:
+            kept = self._kept_for(payload)
+            if kept is None or not kept.knows(payload.parameters_ik):
+                self.n_waveforms += len(payload.parameters_ik)
 
     def _tasks(
         self, parameters_ik: np.ndarray, make: Callable[[np.ndarray], Any]
@@ -395,19 +402,6 @@ class EventLikelihood:
         finally:
             shutil.rmtree(bank.handle.folder, ignore_errors=True)
         return self._placing.place(samples, self._placed)
-
-    def _products(self, z_ik: np.ndarray) -> Products | None:
-        """Return the products of some waveforms, if those of all were kept."""
-        found = [self._kept.get(z_k.tobytes()) for z_k in z_ik]
-        if any(some is None for some in found):
-            return None
-        rows = [some.rows(np.array([i])) for some, i in found]  # type: ignore[misc]
-        return Products(
-            *(
-                np.concatenate([getattr(row, item.name) for row in rows])
-                for item in fields(Products)
-            )
-        )
 
     def _write_bank(self, bank_id: str, parameters_ik: np.ndarray) -> GeneratedBank:
         amplitudes_impb, phases_impb = self.waveforms("carriers", parameters_ik)

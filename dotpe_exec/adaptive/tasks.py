@@ -149,14 +149,17 @@ class LikelihoodTask:
         See :class:`WaveformTask`.
     filter_data, points : BundleHandle
         Of :class:`.FilterData` and, for the extrinsic samples, :class:`.Pool`.
+    products : Products, optional
+        Of the waveforms with the same :class:`.FilterData`, if they were kept.
     keep : bool
-        Whether the products are wanted too.
+        Whether the products are wanted, if they have to be made.
     """
 
     model: WaveformModel
     parameters_ik: np.ndarray
     filter_data: BundleHandle
     points: BundleHandle
+    products: Products | None = None
     keep: bool = False
 
 
@@ -177,8 +180,6 @@ class FinalTask:
         Of a :class:`.DistanceTable`.
     uniforms_ijx : (n_i, n_j, 2) float
         Random numbers that choose extrinsic sample and phase of ``n_j`` draws.
-    products : Products, optional
-        Of the waveforms with the same :class:`.FilterData`, if they were kept.
     """
 
     likelihood: LikelihoodTask
@@ -187,14 +188,13 @@ class FinalTask:
     expand_dre: ArrayHandle
     table: BundleHandle
     uniforms_ijx: np.ndarray
-    products: Products | None = None
 
 
 @dataclass(frozen=True)
 class Likelihoods:
     """ln likelihoods (n_i,) of waveforms; -inf, and not ``ok_i``, where there is none.
 
-    ``products`` are there if they were asked for.
+    ``products`` are there if they were asked for and made.
     """
 
     lnlike_i: np.ndarray
@@ -258,12 +258,13 @@ def likelihoods(task: LikelihoodTask) -> Likelihoods:
     """Return likelihoods marginalised over the extrinsic samples, phase and distance."""
     data: FilterData = task.filter_data.load()
     points: Pool = task.points.load()
-    made = waveform_products(task.model, task.parameters_ik, data)
+    made = _products(task, data)
     lnlike_i = np.full(len(made.ok_i), -np.inf)
     ok = np.flatnonzero(made.ok_i)
     for i, ln_terms_q in zip(ok, _ln_terms(made.rows(ok), data, points), strict=True):
         lnlike_i[i] = logsumexp(ln_terms_q) - np.log(points.n_total)
-    return Likelihoods(lnlike_i, made.ok_i, made if task.keep else None)
+    keep = task.keep and task.products is None
+    return Likelihoods(lnlike_i, made.ok_i, made if keep else None)
 
 
 def final_likelihoods(task: FinalTask) -> FinalResult:
@@ -273,9 +274,7 @@ def final_likelihoods(task: FinalTask) -> FinalResult:
     points: Pool = given.points.load()
     table: DistanceTable = task.table.load()
     response_dpe, expand_dre = task.response_dpe.load(), task.expand_dre.load()
-    made = task.products
-    if made is None:
-        made = waveform_products(given.model, given.parameters_ik, data)
+    made = _products(given, data)
     n_i, n_j = task.uniforms_ijx.shape[:2]
     n_e = len(points.ln_ratio_q)
     lnlike_i = np.full(n_i, -np.inf)
@@ -312,6 +311,13 @@ def final_likelihoods(task: FinalTask) -> FinalResult:
 
 def _generate(model: WaveformModel, parameters_ik: np.ndarray) -> WaveformSet:
     return generate_waveform_set(model.generator(), parameters_ik)
+
+
+def _products(task: LikelihoodTask, data: FilterData) -> Products:
+    """Return the products of a task's waveforms: those given, or made anew."""
+    if task.products is not None:
+        return task.products
+    return waveform_products(task.model, task.parameters_ik, data)
 
 
 def waveform_products(

@@ -136,6 +136,7 @@ class PhaseRunner:
         tasks_per_message: int | None = None,
         work: Callable[[Any], int] | None = None,
         unit: str = "task",
+        to_keep: Callable[[Any], Any] | None = None,
     ) -> Iterator[tuple[Task, Any]]:
         """Yield ``(task, function(task.payload))`` as tasks finish, in any order.
 
@@ -157,6 +158,9 @@ class PhaseRunner:
             From payload to its amount of work, in ``unit``; default 1.
         unit : str
             What ``work`` counts.
+        to_keep : callable, optional
+            From a result to what of it the checkpoint keeps: that is what an attempt which
+            resumes this one gets. By default all.
 
         Raises
         ------
@@ -187,7 +191,8 @@ class PhaseRunner:
             )
             for done in driver:
                 if self.checkpoint is not None and not done.restored:
-                    self.checkpoint.save(phase, done.task.key, done.result)
+                    kept = done.result if to_keep is None else to_keep(done.result)
+                    self.checkpoint.save(phase, done.task.key, kept)
                 if self.monitor is not None:
                     amount = work(done.task.payload) if work else 1
                     self.monitor.task_finished(

@@ -183,7 +183,6 @@ def infer_stages(
         with monitor.stage("learning"):
             draws = explorer.go_on_with(likelihood, _start(likelihood))
 
-    likelihood.keeps_products = True
     target = arguments.n_effective
     n_ext = N_EXT if arguments.n_ext is None else arguments.n_ext
     while True:

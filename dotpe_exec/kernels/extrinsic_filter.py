@@ -246,9 +246,10 @@ def mode_norms(h_impb: np.ndarray, data: FilterData) -> np.ndarray:
     for x, (m, mprime) in enumerate(zip(*mode_pairs(len(data.m_arr)), strict=True)):
         products_ppib = h_mpib[m][:, None] * h_mpib[mprime].conj()[None, :]
         weights_ppbd = np.moveaxis(data.hh_weights_dmppb[:, x], 0, -1)
+        # A product for each waveform: the same bits whichever others come with it.
         terms_ppid = np.matmul(
-            products_ppib.reshape(4, n_i, n_b), weights_ppbd.reshape(4, n_b, n_d)
-        )
+            products_ppib.reshape(4, n_i, 1, n_b), weights_ppbd.reshape(4, 1, n_b, n_d)
+        )[:, :, 0]
         terms_ids = np.stack(
             [terms_ppid[0], terms_ppid[1] + terms_ppid[2], terms_ppid[3]], axis=-1
         )

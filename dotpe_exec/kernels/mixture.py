@@ -70,8 +70,8 @@ class GaussianMixture:
         # One product for all components.
         y_ix = z_ik @ inverse_ckl.reshape(n_c * n_k, n_k).T
         y_ix -= np.einsum("ckl,cl->ck", inverse_ckl, self.mean_ck).ravel()
-        np.square(y_ix, out=y_ix)
-        ln_ic = -0.5 * y_ix.reshape(len(z_ik), n_c, n_k).sum(axis=2)
+        y_ick = y_ix.reshape(len(z_ik), n_c, n_k)
+        ln_ic = -0.5 * np.einsum("ick,ick->ic", y_ick, y_ick)
         ln_det_c = np.log(np.diagonal(inverse_ckl, axis1=1, axis2=2)).sum(axis=1)
         with np.errstate(divide="ignore"):
             return ln_ic + (ln_det_c + np.log(self.share_c) - 0.5 * n_k * _LN_2PI)
@@ -161,19 +161,20 @@ def _maximize(
         centre_ck,
         np.broadcast_to(np.linalg.cholesky(prior_kl), (n_c, n_k, n_k)),
     )
-    square_ix = (y_ik[:, :, None] * y_ik[:, None, :]).reshape(len(y_ik), -1)
+    monomial_ix = _monomials(y_ik)
     last = -np.inf
     for _ in range(MAX_ITERATIONS):
-        ln_ic = mixture._ln_terms(y_ik)
-        ln_i = _ln_sum(ln_ic)
-        mean = float(weight_i @ ln_i)
+        part_ic = monomial_ix @ _polynomials(mixture)
+        largest_i = part_ic.max(axis=1)
+        part_ic -= largest_i[:, None]
+        np.exp(part_ic, out=part_ic)
+        sum_i = part_ic.sum(axis=1)
+        mean = float(weight_i @ (largest_i + np.log(sum_i)))
         if mean - last < TOLERANCE:
             break
         last = mean
-        part_ic = np.exp(ln_ic - ln_i[:, None]) * weight_i[:, None]
-        share_c = part_ic.sum(axis=0) + 1e-12
-        mean_ck = (part_ic.T @ y_ik) / share_c[:, None]
-        second_ckl = (part_ic.T @ square_ix).reshape(n_c, n_k, n_k)
+        part_ic *= (weight_i / sum_i)[:, None]
+        share_c, mean_ck, second_ckl = _moments(part_ic.T @ monomial_ix, n_k)
         scatter_ckl = second_ckl - share_c[:, None, None] * (
             mean_ck[:, :, None] * mean_ck[:, None, :]
         )
@@ -184,6 +185,45 @@ def _maximize(
             share_c / share_c.sum(), mean_ck, np.linalg.cholesky(covariance_ckl)
         )
     return mixture
+
+
+def _monomials(y_ik: np.ndarray) -> np.ndarray:
+    """Return 1, y_k and y_k y_l, k <= l, in a row: (n, n_x).
+
+    The ln of a Gaussian is a polynomial of these, and its moments are sums of them: each
+    step of the fit is two matrix products.
+    """
+    rows, columns = np.triu_indices(y_ik.shape[1])
+    square_ix = y_ik[:, rows] * y_ik[:, columns]
+    return np.concatenate([np.ones((len(y_ik), 1)), y_ik, square_ix], axis=1)
+
+
+def _polynomials(mixture: GaussianMixture) -> np.ndarray:
+    """Return the coefficients of ln of share times density, (n_x, n_c).
+
+    Terms cancel: digits are lost as many as the condition number of the covariances has,
+    which ``PSEUDO_COUNTS`` bounds.
+    """
+    n_k = mixture.mean_ck.shape[1]
+    rows, columns = np.triu_indices(n_k)
+    inverse_ckl = np.linalg.inv(mixture.factor_ckl)
+    precision_ckl = inverse_ckl.transpose(0, 2, 1) @ inverse_ckl
+    slope_ck = np.einsum("ckl,cl->ck", precision_ckl, mixture.mean_ck)
+    ln_c = np.log(np.diagonal(inverse_ckl, axis1=1, axis2=2)).sum(axis=1)
+    ln_c += np.log(mixture.share_c) - 0.5 * n_k * _LN_2PI
+    ln_c -= 0.5 * np.einsum("ck,ck->c", slope_ck, mixture.mean_ck)
+    square_cx = np.where(rows == columns, -0.5, -1.0) * precision_ckl[:, rows, columns]
+    return np.concatenate([ln_c[:, None], slope_ck, square_cx], axis=1).T
+
+
+def _moments(sum_cx: np.ndarray, n_k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return weight, mean and sum of products (c, k, l) from sums of :func:`_monomials`."""
+    rows, columns = np.triu_indices(n_k)
+    share_c = sum_cx[:, 0] + 1e-12
+    second_ckl = np.empty((len(sum_cx), n_k, n_k))
+    second_ckl[:, rows, columns] = sum_cx[:, 1 + n_k :]
+    second_ckl[:, columns, rows] = sum_cx[:, 1 + n_k :]
+    return share_c, sum_cx[:, 1 : 1 + n_k] / share_c[:, None], second_ckl
 
 
 def _ln_sum(ln_ic: np.ndarray) -> np.ndarray:

@@ -1,12 +1,16 @@
 """Likelihood tasks against the coherent likelihood written out, on real data."""
 
+from dataclasses import fields
+
 import numpy as np
 import pytest
 from rough_extrinsic import roughen_extrinsic
 
+from dotpe_exec.adaptive import kept as kept_module
 from dotpe_exec.adaptive import likelihood as adaptive_likelihood
 from dotpe_exec.adaptive.coordinates import PriorCoordinates
 from dotpe_exec.adaptive.draws import mirrored
+from dotpe_exec.adaptive.kept import KeptProducts
 from dotpe_exec.adaptive.likelihood import EventLikelihood
 from dotpe_exec.adaptive.results import (
     bank_posterior,
@@ -15,7 +19,12 @@ from dotpe_exec.adaptive.results import (
     evidence_sums,
     thin,
 )
-from dotpe_exec.adaptive.tasks import LikelihoodTask, WaveformModel, likelihoods
+from dotpe_exec.adaptive.tasks import (
+    LikelihoodTask,
+    WaveformModel,
+    likelihoods,
+    waveform_products,
+)
 from dotpe_exec.banks.config import BankConfig, approximant_modes, first_appearance
 from dotpe_exec.distance_table import load_distance_table
 from dotpe_exec.events import load_event
@@ -60,6 +69,7 @@ def problem(tmp_path_factory):
         PhaseRunner(ArrayStore(), "serial") as runner,
     ):
         roughen_extrinsic(patch)
+        patch.setattr(adaptive_likelihood, "BATCH", 8)
         model = WaveformModel(
             "IMRPhenomXPHM", config.harmonic_modes, 50.0, "direct",
             runner.store.put(config.fbin),
@@ -73,9 +83,7 @@ def problem(tmp_path_factory):
         rough_i = likelihood.rough(z_ik)
         zero_i = np.zeros(len(z_ik))
         likelihood.adapt(z_ik, rough_i, zero_i)
-        likelihood(z_ik[-8:])  # of these nothing is kept
-        likelihood.keeps_products = True
-        likelihood(z_ik[:-8])
+        likelihood(z_ik[:-8])  # of the others nothing is kept
         extrinsic, result, ln_scale = likelihood.final(
             z_ik, rough_i, zero_i, n_ext=N_EXT, n_draws=3
         )
@@ -158,21 +166,57 @@ def test_exploring_and_final_likelihoods_agree(problem):
     np.testing.assert_allclose(explored.lnlike_i, result.lnlike_i, atol=2e-2)
 
 
-def test_kept_products_are_as_good_as_waveforms_made_anew(problem):
+def test_kept_products_are_as_good_as_waveforms_made_anew(problem, monkeypatch):
+    """To the bit, also where they are lost, as after an interruption, or only some are."""
     likelihood, z_ik, rough_i, extrinsic, result, _ = problem
-    assert len(likelihood._kept) == len(z_ik) - 8
-    before = likelihood.n_waveforms
-    likelihood._n_placed -= 1  # the same extrinsic samples once more
-    others = {**likelihood._kept}
-    likelihood._kept.clear()
-    again, made_anew, _ = likelihood.final(
-        z_ik, rough_i, np.zeros(len(z_ik)), n_ext=N_EXT, n_draws=3
-    )
-    likelihood._kept.update(others)
-    assert likelihood.n_waveforms >= before + len(z_ik)
-    np.testing.assert_array_equal(again.response_dpe, extrinsic.response_dpe)
-    np.testing.assert_allclose(made_anew.lnlike_i, result.lnlike_i, atol=1e-4)
-    np.testing.assert_allclose(made_anew.dt_i, result.dt_i, rtol=1e-9)
+    parameters_ik = likelihood.coordinates.parameters(z_ik)
+    kept = likelihood._kept
+    assert len(kept) == len(z_ik) - 8
+    assert kept.of(parameters_ik[:20]) is not None and kept.of(parameters_ik) is None
+    explored_i = likelihood(z_ik[:-8])
+    for lost, n_made in ((True, 0), (False, len(z_ik) - 8)):
+        others = [KeptProducts(likelihood.placed.filter.data) for _ in range(2)]
+        if lost:
+            for other in others:
+                other.add(parameters_ik[:-8], None)
+        monkeypatch.setattr(likelihood, "_kept", others[0])
+        before = likelihood.n_waveforms
+        np.testing.assert_array_equal(likelihood(z_ik[:-8]), explored_i)
+        assert likelihood.n_waveforms == before + n_made
+        assert others[0].of(parameters_ik[5:9]) is not None  # it was made, so it was kept
+        monkeypatch.setattr(likelihood, "_kept", others[1])
+        monkeypatch.setattr(likelihood, "_n_placed", likelihood._n_placed - 1)
+        again, made_anew, _ = likelihood.final(
+            z_ik, rough_i, np.zeros(len(z_ik)), n_ext=N_EXT, n_draws=3
+        )
+        np.testing.assert_array_equal(again.response_dpe, extrinsic.response_dpe)
+        np.testing.assert_array_equal(made_anew.lnlike_i, result.lnlike_i)
+        np.testing.assert_array_equal(made_anew.dt_i, result.dt_i)
+        np.testing.assert_array_equal(made_anew.dh_ij, result.dh_ij)
+
+
+def test_products_are_the_same_bits_in_any_company(problem):
+    """Whether products are kept, and with which others they are made, must not show."""
+    likelihood, z_ik, *_ = problem
+    parameters_ik = likelihood.coordinates.parameters(z_ik)
+    data = likelihood.placed.filter.data
+    together = waveform_products(likelihood.model, parameters_ik, data)
+    for some in (slice(0, 1), slice(3, 5), slice(7, 30)):
+        alone = waveform_products(likelihood.model, parameters_ik[some], data)
+        for item in fields(alone):
+            np.testing.assert_array_equal(
+                getattr(alone, item.name), getattr(together, item.name)[some]
+            )
+
+
+def test_few_are_kept_where_there_is_little_room(problem, monkeypatch):
+    likelihood, z_ik, *_ = problem
+    monkeypatch.setattr(kept_module, "MAX_BYTES", 1e5)
+    monkeypatch.setattr(likelihood, "_kept", KeptProducts(likelihood.placed.filter.data))
+    for start in range(0, len(z_ik), 4):
+        likelihood(z_ik[start : start + 4])
+    products = likelihood._kept.of(likelihood.coordinates.parameters(z_ik[:4]))
+    assert 4 <= len(likelihood._kept) <= 4 + 1e5 / (products.n_bytes / 4) < len(z_ik)
 
 
 def test_rough_likelihoods_bound_the_others(problem):

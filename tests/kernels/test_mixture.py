@@ -92,3 +92,28 @@ def test_many_points_are_thinned_without_bias(monkeypatch):
     np.testing.assert_allclose(
         fitted.mean_ck[0], weight_i @ z_ik / weight_i.sum(), atol=0.1
     )
+
+
+@given(n_k=st.integers(1, 9), n_c=st.integers(1, 12), seed=st.integers(0, 99))
+@settings(max_examples=30, deadline=None)
+def test_products_of_a_step_are_densities_and_moments(n_k, n_c, seed):
+    """Against the written-out sums; components as narrow as a fit may make them."""
+    rng = np.random.default_rng(seed)
+    factor_ckl = 0.05 * np.tril(rng.normal(size=(n_c, n_k, n_k)))
+    factor_ckl[:, np.arange(n_k), np.arange(n_k)] = rng.uniform(0.02, 1.0, size=(n_c, n_k))
+    mixture = GaussianMixture(
+        rng.dirichlet(np.ones(n_c)), rng.normal(size=(n_c, n_k)), factor_ckl
+    )
+    y_ik = 3 * rng.normal(size=(50, n_k))
+    monomial_ix = module._monomials(y_ik)
+    np.testing.assert_allclose(
+        monomial_ix @ module._polynomials(mixture), mixture._ln_terms(y_ik),
+        rtol=1e-9, atol=1e-8,
+    )  # fmt: skip
+    part_ic = rng.dirichlet(np.ones(n_c), size=50)
+    share_c, mean_ck, second_ckl = module._moments(part_ic.T @ monomial_ix, n_k)
+    np.testing.assert_allclose(share_c, part_ic.sum(axis=0))
+    np.testing.assert_allclose(share_c[:, None] * mean_ck, part_ic.T @ y_ik, atol=1e-9)
+    np.testing.assert_allclose(
+        second_ckl, np.einsum("ic,ik,il->ckl", part_ic, y_ik, y_ik), atol=1e-9
+    )
