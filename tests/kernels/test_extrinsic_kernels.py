@@ -196,3 +196,8 @@ def test_tabulated_distance_integral_is_zero_at_most_and_finite(table):
     ln_distance_xy = tabulate_distance(table)
     assert np.all(np.isfinite(ln_distance_xy))
     assert np.max(ln_distance_xy) < 0.01
+
+
+def test_distance_integral_is_tabulated_once(table):
+    np.testing.assert_array_equal(table.grid_xy, tabulate_distance(table))
+    assert table.grid_xy is table.grid_xy
