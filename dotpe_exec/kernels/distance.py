@@ -16,7 +16,6 @@ sources nearer than about 10 Mpc or around the prior's end, overlaps above
 
 from __future__ import annotations
 
-import functools
 import math
 from dataclasses import dataclass
 
@@ -57,7 +56,7 @@ _MAX_LOG_CELLS = 1024
 _N_NEWTON = 6
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # hashed as the object that it is
 class DistanceTable:
     """ln F as a bicubic tensor spline.
 
@@ -75,13 +74,6 @@ class DistanceTable:
     knots_y: np.ndarray
     coefficients_xy: np.ndarray
     d_luminosity_max: float
-
-    @functools.cached_property
-    def grid_xy(self) -> np.ndarray:
-        """ln F where :func:`.tabulate_distance` has it; made once, for it takes 0.1 s."""
-        from .distance_grid import tabulate_distance
-
-        return tabulate_distance(self)
 
 
 def table_coordinates(

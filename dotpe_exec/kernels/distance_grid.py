@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 
 from .distance import OVERLAP_SCALE, SIGMAS, DistanceTable, lnlike_marginalized
@@ -12,6 +14,7 @@ X_MIN, X_MAX, _N_X = -10.0, 0.0, 400
 Y_MIN, Y_MAX, _N_Y = -0.5, 1.0, 600
 
 
+@functools.lru_cache(maxsize=2)  # it takes 0.1 s, and `infer` asks again and again
 def tabulate_distance(table: DistanceTable) -> np.ndarray:
     """Return ln(L / max over distance of L), evenly spaced in the table's coordinates.
 

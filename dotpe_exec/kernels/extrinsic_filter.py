@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .distance import DistanceTable
+from .distance_grid import tabulate_distance
 from .summary import LineFit, Summary, mode_pairs
 
 # Of the polarisations' products, relative: below, they are one and the same.
@@ -44,7 +45,7 @@ class FilterData:
     cos_ko, sin_ko : (n_k, n_phi) float
         Of k phi_o, k = 0, 1, ... largest azimuthal number.
     ln_distance_xy : (n_x, n_y) float
-        :func:`.tabulate_distance`.
+        :func:`tabulate_distance`.
     d_luminosity_max : float
         Upper end of the distance prior [Mpc].
     """
@@ -114,7 +115,7 @@ def prepare_filter(
         start_b=shift_b,
         cos_ko=np.cos(phase_ko),
         sin_ko=np.sin(phase_ko),
-        ln_distance_xy=table.grid_xy,
+        ln_distance_xy=tabulate_distance(table),
         d_luminosity_max=float(table.d_luminosity_max),
     )
 
