@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,20 +42,22 @@ def choose_carriers(
     z_ik: np.ndarray,
     lnlike_i: np.ndarray,
     ln_weight_i: np.ndarray,
-    mirrored_coordinate: int,
+    mirrors: Sequence[tuple[int, ...]],
     rng: np.random.Generator,
     found_k: np.ndarray | None = None,
 ) -> Carriers:
     """Draw waveforms by weight and by its square root, and mirror some of them.
 
     Likelihoods are known at the present extrinsic samples, which lie where the waveforms
-    that matter now have theirs. Seen from the other side of the orbit they may fit as well,
-    or better, with another part of the sky: of two such halves of a posterior, the one that
-    is first found to be likelier would take all samples, and the other would look as if it
-    had no likelihood, for ever. So mirrored ones count for as much until their own
-    likelihoods are known. The same holds along a ridge on which polarisation and sky change
-    with masses and spins: what is next to the part that is known is hardly seen. A waveform
-    that fits as no other does, and was ``found_k`` without extrinsic samples, is there too.
+    that matter now have theirs. Seen from the other side of the orbit, or with the spins in
+    its plane turned, they may fit as well, or better, with another part of the sky: of two
+    such parts of a posterior, the one that is first found to be likelier would take all
+    samples, and the other would look as if it had no likelihood, for ever. So mirrored ones
+    count for as much until their own likelihoods are known: half of them by the first of
+    ``mirrors``, sets of coordinates that change sign, the others by the rest in turn. The
+    same holds along a ridge on which polarisation and sky change with masses and spins:
+    what is next to the part that is known is hardly seen. A waveform that fits as no other
+    does, and was ``found_k`` without extrinsic samples, is there too.
 
     Raises
     ------
@@ -76,7 +79,14 @@ def choose_carriers(
     z_kk, lnlike_k = z_ik[chosen], lnlike_i[chosen]
     ln_weight_k = ln_weight_i[chosen] - np.log(counts_i[chosen])
     for_all = np.log(len(chosen) / len(some))
-    z_kk = np.concatenate([z_kk, mirrored(z_kk[some], mirrored_coordinate)])
+    turns = [mirrors[0]] if len(mirrors) == 1 else [
+        mirror for other in mirrors[1:] for mirror in (mirrors[0], other)
+    ]  # fmt: skip
+    images_kk = z_kk[some]
+    for turn, mirror in enumerate(turns):
+        own = slice(turn, None, len(turns))
+        images_kk[own] = mirrored(images_kk[own], mirror)
+    z_kk = np.concatenate([z_kk, images_kk])
     lnlike_k = np.concatenate([lnlike_k, lnlike_k[some]])
     ln_weight_k = np.concatenate([ln_weight_k, ln_weight_k[some] + for_all])
     if found_k is not None:

@@ -86,9 +86,13 @@ class PriorCoordinates:
         return [(0, (1, 2, *others)), (2, (1, *others))]
 
     @property
-    def mirrored(self) -> int:
-        """The cosine of the inclination: orbits seen from above and from below."""
-        return 4
+    def mirrors(self) -> list[tuple[int, ...]]:
+        """Orbits seen from above and from below; in-plane spins turned by half a circle.
+
+        And both. The sign of the cosine of the inclination changes, or both components of
+        the heavier body's in-plane spin, from which the lighter one's azimuth is counted.
+        """
+        return [(4,)] if self.aligned_spins else [(4,), (4, 5, 6), (5, 6)]
 
     def draw(self, n: int, rng: np.random.Generator) -> np.ndarray:
         """Return ``n`` draws from the prior, (n, n_dim)."""

@@ -376,7 +376,7 @@ class EventLikelihood:
         self._n_placed += 1
         number = self._n_placed
         carriers = choose_carriers(
-            z_ik, lnlike_i, ln_weight_i, self.coordinates.mirrored,
+            z_ik, lnlike_i, ln_weight_i, self.coordinates.mirrors,
             self._rng("carriers", number), self.reference_k,
         )  # fmt: skip
         lnlike_k = carriers.lnlike_k

@@ -5,6 +5,8 @@ import pytest
 from scipy.stats import norm
 
 from dotpe_exec.adaptive.explorer import (
+    CONFIRMED,
+    MOST_ADDED,
     MOST_BEGUN_ANEW,
     MOST_COLLAPSES,
     N_FIRST,
@@ -25,7 +27,7 @@ from dotpe_exec.seeds import generator
 class Normal:
     """A standard normal prior."""
 
-    mirrored = 0
+    mirrors = ((0,),)
 
     def __init__(self, n_dim):
         self.n_dim = n_dim
@@ -306,6 +308,29 @@ def test_production_begins_anew_a_few_times_only():
     assert 5000 < len(points) < 36000
 
 
+@pytest.mark.parametrize("inefficient", [0, 1, 2, 50])
+def test_learning_is_not_at_its_end_while_rounds_are_inefficient(inefficient):
+    class Surprised(Explorer):
+        """Some rounds meet points that outweigh the others of their round."""
+
+        left = inefficient
+
+        def _draw_and_evaluate(self, proposal, size):
+            super()._draw_and_evaluate(proposal, size)
+            if self.left:
+                self.left -= 1
+                self._efficiency = 0.5 * CONFIRMED
+
+    likelihood = Gaussians([[1.0, 0, 0]], 0.3)
+    explorer = Surprised(
+        Normal(3), likelihood, lambda *path: generator(4, *path), max_points=60000
+    )
+    explorer.learn()
+    enough = [progress.n_effective > explorer.learnt for progress in explorer.history]
+    assert enough == [True] * (1 + min(inefficient, MOST_ADDED))  # one would do
+    assert explorer.n_drawn < 0.5 * 60000
+
+
 def test_spikes_everywhere_are_not_adapted_to_for_ever():
     class Thorny(Gaussians):
         height = 0.0
@@ -317,11 +342,11 @@ def test_spikes_everywhere_are_not_adapted_to_for_ever():
                 lnlike_i[np.argmax(lnlike_i)] += self.height
             return lnlike_i
 
-    explorer, _ = explore(Thorny([[1.0, 0]], 0.2), 2, 11, 20000, max_points=36000)
+    explorer, _ = explore(Thorny([[1.0, 0]], 0.2), 2, 11, 30000, max_points=60000)
     rounds = [progress for progress in explorer.history if progress.part == "production"]
     assert len(rounds) > MOST_COLLAPSES
     assert explorer._n_collapses == MOST_COLLAPSES
-    assert explorer.n_drawn == 36000  # it went on
+    assert explorer.n_drawn == 60000  # it went on
 
 
 def test_progress_counts_as_the_end_does():

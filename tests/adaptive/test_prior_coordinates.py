@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from dotpe_exec.adaptive.coordinates import PriorCoordinates
+from dotpe_exec.adaptive.draws import mirrored
 from dotpe_exec.banks.prior import Proposal
 from dotpe_exec.errors import InputError
 from dotpe_exec.kernels import coordinates as kernels
@@ -111,3 +112,23 @@ def test_density_is_the_normal_distribution():
 def test_impossible_priors_are_refused(mchirp_range, q_min):
     with pytest.raises(InputError):
         PriorCoordinates(mchirp_range, q_min, 50.0)
+
+
+@pytest.mark.parametrize("mirror", COORDINATES.mirrors)
+def test_images_differ_in_how_the_orbit_is_seen_alone(mirror):
+    """Masses, aligned spins, lengths of in-plane spins and the angle between are kept."""
+    z_ik = COORDINATES.draw(200, np.random.default_rng(3))
+    before, after = (
+        columns(COORDINATES.parameters(some)) for some in (z_ik, mirrored(z_ik, mirror))
+    )
+    for name in ("m1", "m2", "s1z", "s2z"):
+        np.testing.assert_array_equal(before[name], after[name])
+
+    def inplane(par):
+        s1 = par["s1x_n"] + 1j * par["s1y_n"]
+        s2 = par["s2x_n"] + 1j * par["s2y_n"]
+        return np.abs(s1), s1 * s2.conj()
+
+    for one, other in zip(inplane(before), inplane(after), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-9)
+    assert (np.abs(before["iota"] - after["iota"]) > 1e-3).mean() > 0.9
