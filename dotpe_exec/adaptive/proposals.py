@@ -93,6 +93,7 @@ class MixedProposal:
             [
                 density.draw(int(count), rng)
                 for count, (_, density) in zip(counts_p, self.parts, strict=True)
+                if count  # of a few points some parts have none
             ]
         )
 

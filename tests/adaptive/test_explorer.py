@@ -308,6 +308,15 @@ def test_production_begins_anew_a_few_times_only():
     assert 5000 < len(points) < 36000
 
 
+@pytest.mark.parametrize("max_points", [3, 10, 40, 200])
+def test_few_points_are_drawn_where_few_are_allowed(max_points):
+    """Fewer than there are parts of a proposal, too."""
+    explorer, points = explore(Gaussians([[0.5, 0]], 0.5), 2, 7, max_points=max_points)
+    assert explorer.n_drawn == max_points
+    assert 1 <= len(points) < max_points
+    assert np.isfinite(points.ln_weights()).all()
+
+
 @pytest.mark.parametrize("inefficient", [0, 1, 2, 50])
 def test_learning_is_not_at_its_end_while_rounds_are_inefficient(inefficient):
     class Surprised(Explorer):
