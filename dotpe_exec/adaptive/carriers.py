@@ -79,9 +79,7 @@ def choose_carriers(
     z_kk, lnlike_k = z_ik[chosen], lnlike_i[chosen]
     ln_weight_k = ln_weight_i[chosen] - np.log(counts_i[chosen])
     for_all = np.log(len(chosen) / len(some))
-    turns = [mirrors[0]] if len(mirrors) == 1 else [
-        mirror for other in mirrors[1:] for mirror in (mirrors[0], other)
-    ]  # fmt: skip
+    turns = [one for other in mirrors[1:] for one in (mirrors[0], other)] or mirrors
     images_kk = z_kk[some]
     for turn, mirror in enumerate(turns):
         own = slice(turn, None, len(turns))

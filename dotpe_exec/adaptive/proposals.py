@@ -40,7 +40,8 @@ WIDTHS = ((1.0, 0.35), (1.4, 0.25), (2.5, 0.04))
 """How much wider than fitted the mixture's components are, and for what share of a round's
 points. Shares are not critical: in eight explorations that had learnt, 3.8% of the
 posterior, as other runs had found it, had weights above e^4 times the mean, and 4.5% with
-0.57 of the points from components as wide as fitted, at the same efficiency."""
+0.57 of the points from components as wide as fitted, at the same efficiency (by a script
+that is not kept)."""
 
 
 @dataclass(frozen=True)

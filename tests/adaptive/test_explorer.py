@@ -2,18 +2,15 @@
 
 import numpy as np
 import pytest
+from explorations import Gaussians, Normal, explore
 from scipy.stats import norm
 
 from dotpe_exec.adaptive.explorer import (
-    CONFIRMED,
-    MOST_ADDED,
-    MOST_BEGUN_ANEW,
-    MOST_COLLAPSES,
     N_FIRST,
     STUCK_ROUNDS,
     Explorer,
 )
-from dotpe_exec.adaptive.proposals import PRIOR_SHARE, MixedProposal
+from dotpe_exec.adaptive.proposals import PRIOR_SHARE
 from dotpe_exec.kernels.importance import effective_size
 from dotpe_exec.kernels.pareto import pareto_k
 from dotpe_exec.kernels.weights import (
@@ -22,64 +19,6 @@ from dotpe_exec.kernels.weights import (
     ln_mean_and_error,
 )
 from dotpe_exec.seeds import generator
-
-
-class Normal:
-    """A standard normal prior."""
-
-    mirrors = ((0,),)
-
-    def __init__(self, n_dim):
-        self.n_dim = n_dim
-        self.determined = [(1, (0, *range(2, n_dim)))]
-
-    def draw(self, n, rng):
-        return rng.standard_normal((n, self.n_dim))
-
-    def ln_prior(self, z_ik):
-        return -0.5 * np.sum(z_ik**2, axis=1) - 0.5 * self.n_dim * np.log(2 * np.pi)
-
-
-class Gaussians:
-    """Equal Gaussian peaks; the evidence under the standard normal prior is known."""
-
-    def __init__(self, centres, width, ln_height=50.0):
-        self.centres, self.width, self.ln_height = np.array(centres), width, ln_height
-        self.n_evaluated = self.n_adapted = 0
-
-    def __call__(self, z_ik):
-        self.n_evaluated += len(z_ik)
-        square_ic = np.sum((z_ik[:, None] - self.centres) ** 2, axis=2)
-        terms_ic = -0.5 * square_ic / self.width**2
-        return self.ln_height + np.logaddexp.reduce(terms_ic, axis=1)
-
-    def rough(self, z_ik):
-        return self(z_ik) + np.sin(17 * z_ik[:, 0])  # near enough to begin with
-
-    def adapt(self, z_ik, lnlike_i, ln_weight_i):
-        self.n_adapted += 1
-
-    @property
-    def ln_evidence(self):
-        variance = 1 + self.width**2
-        n_k = self.centres.shape[1]
-        terms_c = (
-            -0.5 * np.sum(self.centres**2, axis=1) / variance
-            - 0.5 * n_k * np.log(variance)
-            + n_k * np.log(self.width)
-        )
-        return self.ln_height + np.logaddexp.reduce(terms_c)
-
-
-def explore(likelihood, n_dim, seed, n_effective=1000, max_points=60000):
-    explorer = Explorer(
-        Normal(n_dim),
-        likelihood,
-        lambda *path: generator(seed, *path),
-        max_points=max_points,
-    )
-    explorer.learn()
-    return explorer, explorer.produce(n_effective)
 
 
 def test_narrow_peak_in_nine_dimensions():
@@ -141,14 +80,30 @@ def test_a_curved_sheet_takes_few_points():
     assert ln_evidence == pytest.approx(expected, abs=4 * error)
 
 
-def test_what_only_the_mirror_shows_is_found():
+@pytest.mark.parametrize("mirror", [(0,), (1, 2), (0, 1, 2)])
+def test_what_only_a_mirror_shows_is_found(mirror):
     """A second peak that one in a hundred thousand draws from the prior meets."""
     centre_k = np.array([1.5, *np.linspace(-1, 1, 5)])
-    likelihood = Gaussians([centre_k, centre_k * [-1, 1, 1, 1, 1, 1]], 0.12)
-    _, points = explore(likelihood, 6, seed=14, n_effective=2000)
+    other_k = np.where(np.isin(np.arange(6), mirror), -centre_k, centre_k)
+    likelihood = Gaussians([centre_k, other_k], 0.12)
+    mirrors = ((0,), (0, 1, 2), (1, 2))
+    _, points = explore(likelihood, 6, seed=14, n_effective=2000, mirrors=mirrors)
     weight_i = np.exp(points.ln_weights() - points.ln_weights().max())
-    left = weight_i[points.z_ik[:, 0] < 0].sum() / weight_i.sum()
-    assert left == pytest.approx(0.5, abs=0.06)
+    of_other_i = points.z_ik[:, mirror[0]] * other_k[mirror[0]] > 0
+    share = weight_i[of_other_i].sum() / weight_i.sum()
+    assert share == pytest.approx(0.5, abs=0.06)
+
+
+@pytest.mark.parametrize("mirrors", [((0,),), ((0,), (0, 1), (1,))])
+def test_parts_of_a_proposal_are_all_of_it(mirrors):
+    """Weights are prior over density: that must integrate to one."""
+    explorer, _ = explore(Gaussians([[1.0, 0]], 0.3), 2, seed=16, mirrors=mirrors)
+    proposal = explorer._proposal("a proposal")
+    assert sum(share for share, _ in proposal.parts) == pytest.approx(1)
+    x, dx = np.linspace(-12, 12, 481, retstep=True)
+    grid_ik = np.stack(np.meshgrid(x, x), axis=-1).reshape(-1, 2)
+    integral = np.exp(proposal.ln_density(grid_ik)).sum() * dx**2
+    assert integral == pytest.approx(1, abs=0.01)
 
 
 def test_one_heavy_point_does_not_decide_what_is_drawn_next():
@@ -162,152 +117,6 @@ def test_one_heavy_point_does_not_decide_what_is_drawn_next():
     assert np.mean(np.abs(difference_i)) < 0.3
 
 
-def test_a_likelihood_that_is_far_too_high_at_a_point_is_adapted_to_it():
-    class Spiked(Gaussians):
-        n_spikes = 0
-
-        def __call__(self, z_ik):
-            lnlike_i = super().__call__(z_ik)
-            if self.n_evaluated > 12000 and not self.n_spikes:
-                self.n_spikes, self.n_before = 1, self.n_adapted
-                lnlike_i[np.argmax(lnlike_i)] += 60
-            return lnlike_i
-
-    likelihood = Spiked([[1.0, 0]], 0.2)
-    _, points = explore(likelihood, 2, seed=11, n_effective=20000)
-    assert likelihood.n_spikes and likelihood.n_adapted == likelihood.n_before + 1
-    ln_evidence, error = ln_mean_and_error(points.ln_weights())
-    assert ln_evidence == pytest.approx(likelihood.ln_evidence, abs=4 * error)
-
-
-class TwoWidths(Gaussians):
-    """A wide peak and one so narrow that nothing leads to it, with a tenth of the other."""
-
-    def __init__(self, n_dim):
-        super().__init__([np.full(n_dim, -0.6), np.full(n_dim, 0.8)], None)
-        self.parts = [
-            Gaussians(self.centres[[j]], width, 0.0) for j, width in enumerate((0.3, 0.08))
-        ]
-        self.ln_share_j = np.log([1.0, 0.1]) - [part.ln_evidence for part in self.parts]
-
-    def __call__(self, z_ik):
-        parts = zip(self.ln_share_j, self.parts, strict=True)
-        return 50 + np.logaddexp.reduce([ln + part(z_ik) for ln, part in parts])
-
-
-def draw_by_chance(monkeypatch, number, point_k):
-    """Let the next draw from a proposal have a point that it would hardly have."""
-    draw = MixedProposal.draw
-
-    def draw_it(proposal, n, rng):
-        monkeypatch.undo()
-        z_ik = draw(proposal, n, rng)
-        z_ik[number] = point_k
-        return z_ik
-
-    monkeypatch.setattr(MixedProposal, "draw", draw_it)
-
-
-def test_a_part_that_production_meets_is_learnt_and_production_begins_anew(monkeypatch):
-    likelihood = TwoWidths(6)
-    explorer = Explorer(
-        Normal(6), likelihood, lambda *path: generator(5, *path), max_points=60000
-    )
-    explorer.learn()
-    _, points = explore(likelihood, 6, seed=5, n_effective=500)
-    missed, error = ln_mean_and_error(points.ln_weights())
-    assert missed == pytest.approx(50, abs=4 * error)  # without the narrow one
-    draw_by_chance(monkeypatch, 0, likelihood.centres[1] + 0.05)
-    points = explorer.produce(500)
-    assert explorer._n_begun_anew == 1
-    ln_weight_i = points.ln_weights()
-    ln_evidence, error = ln_mean_and_error(ln_weight_i)
-    assert ln_evidence == pytest.approx(50 + np.log(1.1), abs=4 * error)
-    assert error < 0.04
-    assert effective_number_of_ln(ln_weight_i) > 300
-    assert explorer.n_drawn < 20000
-
-
-class Overlooked(TwoWidths):
-    """Of which the narrow peak is not seen until the likelihood adapts to it."""
-
-    def __init__(self, n_dim):
-        super().__init__(n_dim)
-        self.seen = False
-
-    def in_truth(self, z_ik):
-        return super().__call__(z_ik)
-
-    def __call__(self, z_ik):
-        if self.seen:
-            return self.in_truth(z_ik)
-        return 50 + self.ln_share_j[0] + self.parts[0](z_ik)
-
-    def adapt(self, z_ik, lnlike_i, ln_weight_i):
-        super().adapt(z_ik, lnlike_i, ln_weight_i)
-        heaviest = np.argmax(lnlike_i + ln_weight_i)
-        self.seen = self.seen or lnlike_i[heaviest] > self(z_ik[[heaviest]])[0] + 5
-
-
-def test_a_part_that_only_final_likelihoods_see_is_learnt_and_production_begins_anew(
-    monkeypatch,
-):
-    likelihood = Overlooked(6)
-    explorer = Explorer(
-        Normal(6), likelihood, lambda *path: generator(5, *path), max_points=60000
-    )
-    explorer.learn()
-    draw_by_chance(monkeypatch, 7, likelihood.centres[1] + 0.05)
-    points = explorer.produce(500)
-    assert not likelihood.seen and explorer._n_begun_anew == 0
-    inds = np.arange(5, len(points), 2)  # some of them, as of the result; number 7, too
-    assert explorer.begins_anew(inds, likelihood.in_truth(points.z_ik[inds]))
-    assert likelihood.seen
-    points = explorer.produce(500)
-    ln_weight_i = points.ln_weights()
-    ln_evidence, error = ln_mean_and_error(ln_weight_i)
-    assert ln_evidence == pytest.approx(50 + np.log(1.1), abs=4 * error)
-    assert error < 0.04
-    assert effective_number_of_ln(ln_weight_i) > 300
-    assert not explorer.begins_anew(np.arange(len(points)), points.lnlike_i)
-
-
-def test_production_goes_on_where_final_likelihoods_are_lower_for_many():
-    explorer, points = explore(Gaussians([[1.0, 0.0]], 0.2), 2, seed=13)
-    before_i = explorer.draws.lnlike_i.copy()
-    worse_i = points.lnlike_i + np.random.default_rng(0).normal(0, 1, len(points))
-    assert not explorer.begins_anew(np.arange(len(points)), worse_i)
-    np.testing.assert_array_equal(explorer.draws.lnlike_i, before_i)
-    more = explorer.produce(1500)
-    assert len(more) > len(points) and explorer._n_begun_anew == 0
-
-
-def test_production_begins_anew_a_few_times_only():
-    class Growing(Gaussians):
-        """Higher at the heaviest point of each call, for ever."""
-
-        def __init__(self):
-            super().__init__([[1.0, 0.0]], 0.2)
-            self.raised = {}
-
-        def __call__(self, z_ik):
-            lnlike_i = super().__call__(z_ik)
-            if self.n_evaluated > 8000 and len(z_ik) >= N_FIRST:
-                heaviest = z_ik[np.argmax(lnlike_i)].tobytes()
-                self.raised[heaviest] = 20.0 * (len(self.raised) + 1)
-            return lnlike_i + [self.raised.get(z_k.tobytes(), 0.0) for z_k in z_ik]
-
-    explorer = Explorer(
-        Normal(2), Growing(), lambda *path: generator(11, *path), max_points=36000
-    )
-    explorer.learn()
-    explorer._learn_budget = 0.9
-    points = explorer.produce(20000)
-    assert explorer._n_begun_anew == MOST_BEGUN_ANEW
-    assert explorer.n_drawn == 36000
-    assert 5000 < len(points) < 36000
-
-
 @pytest.mark.parametrize("max_points", [3, 10, 40, 200])
 def test_few_points_are_drawn_where_few_are_allowed(max_points):
     """Fewer than there are parts of a proposal, too."""
@@ -315,47 +124,6 @@ def test_few_points_are_drawn_where_few_are_allowed(max_points):
     assert explorer.n_drawn == max_points
     assert 1 <= len(points) < max_points
     assert np.isfinite(points.ln_weights()).all()
-
-
-@pytest.mark.parametrize("inefficient", [0, 1, 2, 50])
-def test_learning_is_not_at_its_end_while_rounds_are_inefficient(inefficient):
-    class Surprised(Explorer):
-        """Some rounds meet points that outweigh the others of their round."""
-
-        left = inefficient
-
-        def _draw_and_evaluate(self, proposal, size):
-            super()._draw_and_evaluate(proposal, size)
-            if self.left:
-                self.left -= 1
-                self._efficiency = 0.5 * CONFIRMED
-
-    likelihood = Gaussians([[1.0, 0, 0]], 0.3)
-    explorer = Surprised(
-        Normal(3), likelihood, lambda *path: generator(4, *path), max_points=60000
-    )
-    explorer.learn()
-    enough = [progress.n_effective > explorer.learnt for progress in explorer.history]
-    assert enough == [True] * (1 + min(inefficient, MOST_ADDED))  # one would do
-    assert explorer.n_drawn < 0.5 * 60000
-
-
-def test_spikes_everywhere_are_not_adapted_to_for_ever():
-    class Thorny(Gaussians):
-        height = 0.0
-
-        def __call__(self, z_ik):
-            lnlike_i = super().__call__(z_ik)
-            if self.n_evaluated > 12000:  # a higher one in every call
-                self.height += 20
-                lnlike_i[np.argmax(lnlike_i)] += self.height
-            return lnlike_i
-
-    explorer, _ = explore(Thorny([[1.0, 0]], 0.2), 2, 11, 30000, max_points=60000)
-    rounds = [progress for progress in explorer.history if progress.part == "production"]
-    assert len(rounds) > MOST_COLLAPSES
-    assert explorer._n_collapses == MOST_COLLAPSES
-    assert explorer.n_drawn == 60000  # it went on
 
 
 def test_progress_counts_as_the_end_does():

@@ -132,3 +132,15 @@ def test_images_differ_in_how_the_orbit_is_seen_alone(mirror):
     for one, other in zip(inplane(before), inplane(after), strict=True):
         np.testing.assert_allclose(one, other, atol=1e-9)
     assert (np.abs(before["iota"] - after["iota"]) > 1e-3).mean() > 0.9
+
+
+def test_aligned_spins_have_the_inclination_to_mirror_alone():
+    aligned = PriorCoordinates((15.0, 40.0), 0.1, 50.0, aligned_spins=True)
+    assert aligned.mirrors == [(4,)]
+    z_ik = aligned.draw(20, np.random.default_rng(3))
+    before, after = (
+        columns(aligned.parameters(some)) for some in (z_ik, mirrored(z_ik, (4,)))
+    )
+    np.testing.assert_allclose(after.pop("iota"), np.pi - before.pop("iota"))
+    for name, values in before.items():
+        np.testing.assert_array_equal(after[name], values)
