@@ -26,6 +26,8 @@ CONNECT_SECONDS = 30.0
 _COUNT_SECONDS = 1.0
 # After so long it is asked whether the connection is still there, then after twice as long.
 _RESULT_SECONDS = 2.0
+# After so long a result is asked for again whose connection broke.
+_AGAIN_SECONDS = 0.1
 
 
 class DaskExecutor(Executor):
@@ -201,9 +203,10 @@ def _outcome(finished: Any) -> Any:
     Raises
     ------
     CancelledError
-        The client was closed.
+        The client was closed, or lost its scheduler.
     """
     seconds = _RESULT_SECONDS
+    end = time.monotonic() + CONNECT_SECONDS
     while True:
         try:
             return finished.result(timeout=seconds)
@@ -213,6 +216,13 @@ def _outcome(finished: Any) -> Any:
             if finished.client.status != "running":
                 raise CancelledError from None
             seconds *= 2  # one that is large takes its time
+        except OSError:
+            if finished.status == "error" or time.monotonic() > end:
+                raise
+            # The connection closed on the way, which the client may notice later.
+            if finished.client.status != "running":
+                raise CancelledError from None
+            time.sleep(_AGAIN_SECONDS)
 
 
 def _call(

@@ -24,6 +24,7 @@ from clusters import (
     payloads,
     python_path,
 )
+from distributed.comm.core import CommClosedError
 from toy_tasks import Number, process_id, product, results, square
 from waiting import wait_for_the_end_of, wait_until
 
@@ -99,6 +100,7 @@ def test_adaptive_cluster_grows_with_the_work_and_shrinks_after_it(cluster, stor
 SCRIPT = """
 import os, sys
 from clusters import each_result
+from distributed.comm.core import CommClosedError
 from toy_tasks import Number, process_id, square, threads_in_use, results
 from dotpe_exec.executors.phases import PhaseRunner
 from dotpe_exec.executors.store import ArrayStore
@@ -351,8 +353,47 @@ def test_result_that_takes_its_time_is_waited_for():
     assert ended.seconds == [2, 4, 8, 16]
 
 
-def test_time_out_of_a_call_is_its_error():
-    error = TimeoutError("its own")
+@pytest.mark.parametrize("status", ["closed", "connecting"])
+def test_result_whose_connection_broke_is_lost_with_the_scheduler(status):
+    class Broken(EndedCall):
+        def result(self, timeout):
+            if len(self.seconds) == 3:
+                self.client.status = status  # noticed late
+            return super().result(timeout)
+
+    ended = Broken("finished", CommClosedError("in gather"))
+    future = dask_executor._concurrent_future(ended)
+    ended.finish()
+    assert future.cancelled()
+    assert len(ended.seconds) == 4
+
+
+def test_result_whose_connection_broke_is_asked_for_again():
+    class Broken(EndedCall):
+        def result(self, timeout):
+            super().result(timeout)
+            if len(self.seconds) < 3:
+                raise CommClosedError
+            return self.outcome
+
+    ended = Broken("finished", 42)
+    future = dask_executor._concurrent_future(ended)
+    ended.finish()
+    assert future.result(timeout=0) == 42
+
+
+def test_connection_that_stays_broken_is_the_error(monkeypatch):
+    monkeypatch.setattr(dask_executor, "CONNECT_SECONDS", 0.3)
+    error = CommClosedError("in gather")
+    ended = EndedCall("finished", error)
+    future = dask_executor._concurrent_future(ended)
+    ended.finish()
+    assert future.exception(timeout=0) is error
+    assert len(ended.seconds) > 1
+
+
+@pytest.mark.parametrize("error", [TimeoutError("its"), OSError("its")], ids=repr)
+def test_time_out_or_broken_file_of_a_call_is_its_error(error):
     ended = EndedCall("error", error)
     future = dask_executor._concurrent_future(ended)
     ended.finish()
