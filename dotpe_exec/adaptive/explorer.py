@@ -29,7 +29,7 @@ from typing import Protocol
 import numpy as np
 
 from ..executors.threads import OneThread
-from ..kernels.importance import effective_size
+from ..kernels.importance import effective_size, logsumexp
 from ..kernels.weights import (
     bounded_weights,
     effective_number_of_ln,
@@ -97,9 +97,9 @@ LEARN_BUDGET, MORE_BUDGET = 0.5, 0.1
 """Share of all points that learning may take, and more when it goes on with another
 likelihood."""
 
-ROUGH_DROP, N_ROUGH = 60.0, 2048
-"""Of the draws from the prior, how far below the best rough likelihood, and how many at
-most, are evaluated."""
+ROUGH_DROP, N_ROUGH, MOST_ROUGH, ROUGH_SHARE = 60.0, 512, 2048, 0.03
+"""How far below the best rough likelihood draws from the prior are evaluated: so many at a
+time and at most, the best first, as long as the last have that share of the weight."""
 
 NEGLIGIBLE_DROP = 12.0
 """Points whose ln weight is so far below the largest are not evaluated again."""
@@ -338,9 +338,14 @@ class Explorer:
         )
         rough_i[draws.failed_i] = -np.inf
         self.likelihood.adapt(z_ik, rough_i, draws.ln_ratio())
-        order_i = np.argsort(-rough_i, kind="stable")[:N_ROUGH]
-        chosen = np.sort(order_i[rough_i[order_i] > rough_i[order_i[0]] - ROUGH_DROP])
-        self._evaluate(draws, chosen)
+        order_i = np.argsort(-rough_i, kind="stable")[:MOST_ROUGH]
+        order_i = order_i[rough_i[order_i] > rough_i[order_i[0]] - ROUGH_DROP]
+        for start in range(0, len(order_i), N_ROUGH):
+            some = np.sort(order_i[start : start + N_ROUGH])
+            self._evaluate(draws, some)
+            ln_i, _ = self._tempered(draws.lnlike_i, draws.ln_ratio())
+            if logsumexp(ln_i[some]) < np.log(ROUGH_SHARE) + logsumexp(ln_i):
+                break
         self._adapted_at = effective_number_of_ln(draws.lnlike_i + draws.ln_ratio())
         return draws
 
@@ -482,8 +487,12 @@ class Explorer:
         """Return how many points the next round of learning draws."""
         if self._beta < 1.0:
             return N_FIRST
-        # As many as the mixture deserves: it is fitted to few points.
-        return int(np.clip(8 * self._n_effective(), N_FIRST, N_ROUND))
+        # As many as the mixture deserves, which is fitted to few points, or as are missing.
+        counting = self._n_effective()
+        missing = np.inf
+        if counting < self.learnt:
+            missing = 1.2 * (self.learnt - counting) / max(self._efficiency, 0.05)
+        return int(np.clip(min(8 * counting, missing), N_FIRST, N_ROUND))
 
 
 def _bounded_effective(ln_weight_i: np.ndarray) -> float:

@@ -52,8 +52,8 @@ from .extrinsic_samples import (
 )
 from .extrinsic_scoring import (
     N_PARENTS,
-    ScoredPool,
     adapt_proposals,
+    score_again,
     score_for,
     score_pool,
 )
@@ -189,18 +189,12 @@ def draw_extrinsic_samples(
         pool_size = max(POOL_SIZE, POOL_POINTS_PER_SAMPLE * n_ext)
     n_grid = filter_data.expand_rt.shape[1]
 
-    def scored_pool(
-        points: Located, n_thinned: int, n_carried: int, label: str = ""
-    ) -> ScoredPool:
-        return score_pool(
-            runner, candidates, proposals, points.pool(n_grid), data_handle,
-            n_thinned, n_carried,
-            generator(seed, "extrinsic", "carriers", *([label] if label else [])), label,
-        )  # fmt: skip
-
     points = Located.of(_draw_pool(proposals, pool_size, sky, seed), sky)
-    n_carried = max(CARRIED, CARRIED_PER_SAMPLE * n_ext)
-    scored = scored_pool(points, pool_size // 2, n_carried)
+    scored = score_pool(
+        runner, candidates, proposals, points.pool(n_grid), data_handle,
+        pool_size // 2, max(CARRIED, CARRIED_PER_SAMPLE * n_ext),
+        generator(seed, "extrinsic", "carriers"),
+    )  # fmt: skip
     if n_pool_effective is not None and scored.n_effective < n_pool_effective:
         refinement = Refinement(
             np.array([proposal.prob_dt for _, proposal in proposals]),
@@ -219,9 +213,9 @@ def draw_extrinsic_samples(
             points.some(scored.kept_q), scored.ln_ratio_q, scored.ln_mixture_q, score,
             n_pool_effective,
         )  # fmt: skip
-        # All that is there: it is of points that count.
-        n_refined = len(points.psi_q)
-        scored = scored_pool(points, n_refined, n_refined, "refined-")
+        scored = score_again(
+            runner, candidates, scored, points.pool(n_grid), data_handle, "refined-"
+        )
     drawn, weights = draw_from_pool(
         scored.ln_mixture_q, scored.ln_ratio_q, n_ext, generator(seed, "extrinsic", "draw")
     )

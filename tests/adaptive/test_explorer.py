@@ -6,7 +6,13 @@ from explorations import Gaussians, Normal, explore
 from scipy.stats import norm
 
 from dotpe_exec.adaptive.explorer import (
+    MOST_ROUGH,
     N_FIRST,
+    N_PILOT,
+    N_ROUGH,
+    N_ROUND,
+    ROUGH_DROP,
+    ROUGH_SHARE,
     STUCK_ROUNDS,
     Explorer,
 )
@@ -138,6 +144,75 @@ def test_few_points_are_drawn_where_few_are_allowed(max_points):
     assert explorer.n_drawn == max_points
     assert 1 <= len(points) < max_points
     assert np.isfinite(points.ln_weights()).all()
+
+
+class Counted(Gaussians):
+    """Gaussian peaks, and how many points were evaluated in each call."""
+
+    def __init__(self, *args):
+        super().__init__(*args)
+        self.calls = []
+
+    def __call__(self, z_ik):
+        self.calls.append(len(z_ik))
+        return super().__call__(z_ik)
+
+    def rough(self, z_ik):
+        return super().__call__(z_ik)
+
+
+@pytest.mark.parametrize(
+    ("width", "ln_height", "expected"),
+    [
+        (2.0, 50.0, MOST_ROUGH),  # all fit nearly as well
+        (0.35, 50.0, 3 * N_ROUGH),  # the third batch shows that there is little more
+        (0.01, 50.0, 0),  # all but a few are far below the best
+    ],
+)
+def test_of_the_pilot_those_are_evaluated_that_may_matter(width, ln_height, expected):
+    likelihood = Counted([[0.5, 0.2, 0.0]], width, ln_height)
+    explorer = Explorer(
+        Normal(3), likelihood, lambda *path: generator(3, *path), max_points=60000
+    )
+    draws = explorer._pilot()
+    assert len(draws) == N_PILOT
+    assert set(likelihood.calls[:-1]) <= {N_ROUGH}
+    known = np.isfinite(draws.lnlike_i)
+    assert np.count_nonzero(known) == sum(likelihood.calls)
+    lnlike_i = likelihood.rough(draws.z_ik)
+    if expected:
+        assert np.count_nonzero(known) == expected
+        assert lnlike_i[known].min() >= lnlike_i[~known].max(), "the best are evaluated"
+    else:
+        assert not (known & (lnlike_i < lnlike_i.max() - ROUGH_DROP)).any()
+        assert 0 < np.count_nonzero(known) < N_ROUGH
+    share_i = np.exp(lnlike_i - lnlike_i.max())
+    if expected < MOST_ROUGH:
+        assert share_i[~known].sum() < ROUGH_SHARE * share_i.sum()
+
+
+def test_learning_draws_no_more_than_are_missing():
+    likelihood = Counted([np.full(4, 0.5)], 0.4)
+    explorer = Explorer(
+        Normal(4),
+        likelihood,
+        lambda *path: generator(5, *path),
+        max_points=60000,
+        n_effective=4500,
+    )
+    explorer.draws = explorer._pilot()
+    explorer._round(N_FIRST)
+    assert explorer._beta == 1.0
+    counting, efficiency = explorer._n_effective(), explorer._efficiency
+    assert 4 * counting > N_FIRST
+    explorer.learnt = counting + 1.0
+    assert explorer._next_size() == N_FIRST
+    explorer.learnt = counting + 2000 * efficiency
+    assert explorer._next_size() == pytest.approx(2400, abs=1)
+    explorer.learnt = 1e9
+    assert explorer._next_size() == min(int(8 * counting), N_ROUND)
+    explorer.learnt = 0.0  # enough, and what is drawn confirms it
+    assert explorer._next_size() == min(int(8 * counting), N_ROUND)
 
 
 def test_progress_counts_as_the_end_does():
