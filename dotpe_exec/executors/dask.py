@@ -104,15 +104,18 @@ class DaskExecutor(Executor):
         self, function: Callable[..., Any], args: tuple, paths: tuple[str, ...], worker: str
     ) -> Future:
         absent = [path for path in paths if path not in self._scattered]
-        for path, content in delivery.read(absent).items():
-            self._scattered[path] = self._client.scatter(content, hash=False)
-        contents = [self._scattered[path] for path in paths]
         place = {"workers": [worker], "allow_other_workers": True} if worker else {}
-        return _concurrent_future(
-            self._client.submit(
-                _call, function, args, paths, *contents, pure=False, **place
+        try:
+            for path, content in delivery.read(absent).items():
+                self._scattered[path] = self._client.scatter(content, hash=False)
+            contents = [self._scattered[path] for path in paths]
+            return _concurrent_future(
+                self._client.submit(
+                    _call, function, args, paths, *contents, pure=False, **place
+                )
             )
-        )
+        except OSError as error:  # of the connection: files are read without any
+            raise ExecutorError(f"{self._gone()} ({error})") from error
 
     def _was_cancelled(self, paths: tuple[str, ...]) -> bool:
         """Say whether to send a call again that dask gave up.

@@ -14,6 +14,7 @@ from types import SimpleNamespace
 
 import dask.config
 import distributed
+import numpy as np
 import psutil
 import pytest
 from clusters import (
@@ -100,7 +101,6 @@ def test_adaptive_cluster_grows_with_the_work_and_shrinks_after_it(cluster, stor
 SCRIPT = """
 import os, sys
 from clusters import each_result
-from distributed.comm.core import CommClosedError
 from toy_tasks import Number, process_id, square, threads_in_use, results
 from dotpe_exec.executors.phases import PhaseRunner
 from dotpe_exec.executors.store import ArrayStore
@@ -276,6 +276,21 @@ def test_lost_scheduler_is_a_clear_error(tmp_path, store):
                 if number == 5:
                     hosts.kill("scheduler")
         runner.close(kill=True)
+
+
+@pytest.mark.parametrize("step", ["scatter", "submit"])
+def test_scheduler_that_is_lost_while_a_call_is_sent_is_the_same_error(
+    cluster, store, monkeypatch, step
+):
+    def lost(*args, **kwargs):
+        raise CommClosedError("in <TCP (closed)>: Stream is closed")
+
+    with distributed.Client(cluster, set_as_default=False) as client:
+        runner = PhaseRunner(store, client)
+        monkeypatch.setattr(client, step, lost)
+        path = store.put(np.arange(4.0)).path
+        with pytest.raises(ExecutorError, match=r"scheduler at .* was lost; resume"):
+            runner.executor._send(abs, (1,), (path,), "")
 
 
 class EndedCall:
