@@ -29,9 +29,9 @@ from typing import Protocol
 import numpy as np
 
 from ..executors.threads import OneThread
-from ..kernels.importance import effective_size, logsumexp
+from ..kernels.importance import logsumexp
 from ..kernels.weights import (
-    bounded_weights,
+    bounded_effective_number,
     effective_number_of_ln,
     ln_mean_and_error,
     temper,
@@ -174,6 +174,7 @@ class Explorer:
         self._n_components = 0
         self._beta = 0.0
         self._efficiency = 0.0
+        self._yield = 0.0  # the same of bounded weights, of the last mixture
         self._adapted_at = 0.0
         self._learn_budget = LEARN_BUDGET
         self._learnt = False
@@ -236,12 +237,12 @@ class Explorer:
             done = self._produced()
             # One heavy point does not keep the others from being enough: the likelihoods of
             # the result say what it is worth.
-            counting = _bounded_effective(done.ln_weights())
+            counting = bounded_effective_number(done.ln_weights())
             room = self.max_points - self.n_drawn
             if counting >= n_effective or room <= 0:
                 return done
             least = COLLAPSE * max(effective_number_of_ln(done.ln_weights()), MIN_EFFECTIVE)
-            missing = 1.02 * (n_effective - counting) / max(self._efficiency, 0.05)
+            missing = 1.02 * (n_effective - counting) / max(self._yield, 0.05)
             # As many as the mixture deserves, as in learning.
             most = np.clip(PER_EFFECTIVE * self._n_counting(), N_FIRST, N_PRODUCED)
             self._round(min(int(np.clip(missing, N_FIRST, most)), room))
@@ -278,7 +279,7 @@ class Explorer:
         before_i = draws.lnlike_i.copy()
         draws.lnlike_i[first + inds] = lnlike_i
         ln_weight_i = self._produced().ln_weights()
-        least = COLLAPSE * _bounded_effective(ln_weight_i)
+        least = COLLAPSE * bounded_effective_number(ln_weight_i)
         if not (self._collapsed(least) and self._may_begin_anew()):
             draws.lnlike_i = before_i
             return False
@@ -426,9 +427,11 @@ class Explorer:
     def _round(self, size: int) -> None:
         draws = self.draws
         assert draws is not None
-        self._draw_and_evaluate(self._proposal(len(draws.sizes)), size)
+        own_i = self._draw_and_evaluate(self._proposal(len(draws.sizes)), size)
+        self._yield = bounded_effective_number(own_i) / size
 
-    def _draw_and_evaluate(self, proposal: Density, size: int) -> None:
+    def _draw_and_evaluate(self, proposal: Density, size: int) -> np.ndarray:
+        """Draw a round, and return the ln weights of its points by its own density."""
         draws = self.draws
         assert draws is not None
         number = len(draws.sizes)
@@ -439,6 +442,7 @@ class Explorer:
         self._evaluate(draws, np.arange(len(draws) - size, len(draws)))
         own_i = draws.lnlike_i + draws.ln_prior_i - draws.ln_density_ti[-1]
         self._efficiency = effective_number_of_ln(own_i[-size:]) / size
+        return own_i[-size:]
 
     def _proposal(self, label: str | int) -> MixedProposal:
         """Return what is to be drawn from next."""
@@ -462,7 +466,7 @@ class Explorer:
                 part=part,
                 round=len(self.history) + 1,
                 n_drawn=self.n_drawn,
-                n_effective=_bounded_effective(ln_weight_i),
+                n_effective=bounded_effective_number(ln_weight_i),
                 ln_evidence=ln_evidence,
                 ln_evidence_error=error,
                 beta=self._beta,
@@ -481,7 +485,7 @@ class Explorer:
         assert self.draws is not None
         if not self._learnt:
             return self._n_effective()
-        return _bounded_effective(self.draws.lnlike_i + self.draws.ln_ratio())
+        return bounded_effective_number(self.draws.lnlike_i + self.draws.ln_ratio())
 
     def _next_size(self) -> int:
         """Return how many points the next round of learning draws."""
@@ -491,10 +495,5 @@ class Explorer:
         counting = self._n_effective()
         missing = np.inf
         if counting < self.learnt:
-            missing = 1.2 * (self.learnt - counting) / max(self._efficiency, 0.05)
+            missing = 1.2 * (self.learnt - counting) / max(self._yield, 0.05)
         return int(np.clip(min(8 * counting, missing), N_FIRST, N_ROUND))
-
-
-def _bounded_effective(ln_weight_i: np.ndarray) -> float:
-    """Return the effective number of points none of which has more than a bounded share."""
-    return effective_size(bounded_weights(ln_weight_i))

@@ -13,10 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..kernels.draws import systematic_draw
-from ..kernels.importance import effective_size
 from ..kernels.mixture import combine, fit_mixture, standard_normal
 from ..kernels.shear import ShearedMixture, fit_shear
-from ..kernels.weights import bounded_weights, effective_number_of_ln
+from ..kernels.weights import bounded_effective_number, effective_number_of_ln
 from .draws import Density, Draws, Prior, mirrored
 
 COMPONENTS_PER_ROOT, MAX_COMPONENTS = 0.4, 32
@@ -170,7 +169,7 @@ def _fit(
 ) -> ShearedMixture:
     counting = effective_number_of_ln(ln_weight_i)
     if beta == 1.0:  # truncated weights may be of many more points
-        counting = max(counting, effective_size(bounded_weights(ln_weight_i)))
+        counting = max(counting, bounded_effective_number(ln_weight_i))
     n_c = int(np.clip(COMPONENTS_PER_ROOT * np.sqrt(counting), 1, MAX_COMPONENTS))
     weight_i = np.exp(ln_weight_i - np.max(ln_weight_i))
     weight_i[weight_i < 1e-9] = 0.0

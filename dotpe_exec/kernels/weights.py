@@ -42,6 +42,11 @@ def bounded_weights(ln_weight_i: np.ndarray) -> np.ndarray:
     return bounded_i
 
 
+def bounded_effective_number(ln_weight_i: np.ndarray) -> float:
+    """Return the effective number of weights of which none has an unbounded share."""
+    return effective_size(bounded_weights(ln_weight_i))
+
+
 def truncate(ln_weight_i: np.ndarray, n_effective: float) -> np.ndarray:
     """Return ln weights with the heaviest lowered, no more than that so many count.
 

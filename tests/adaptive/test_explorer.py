@@ -17,10 +17,9 @@ from dotpe_exec.adaptive.explorer import (
     Explorer,
 )
 from dotpe_exec.adaptive.proposals import PRIOR_SHARE
-from dotpe_exec.kernels.importance import effective_size
 from dotpe_exec.kernels.pareto import pareto_k
 from dotpe_exec.kernels.weights import (
-    bounded_weights,
+    bounded_effective_number,
     effective_number_of_ln,
     ln_mean_and_error,
 )
@@ -203,7 +202,7 @@ def test_learning_draws_no_more_than_are_missing():
     explorer.draws = explorer._pilot()
     explorer._round(N_FIRST)
     assert explorer._beta == 1.0
-    counting, efficiency = explorer._n_effective(), explorer._efficiency
+    counting, efficiency = explorer._n_effective(), explorer._yield
     assert 4 * counting > N_FIRST
     explorer.learnt = counting + 1.0
     assert explorer._next_size() == N_FIRST
@@ -215,13 +214,36 @@ def test_learning_draws_no_more_than_are_missing():
     assert explorer._next_size() == min(int(8 * counting), N_ROUND)
 
 
+def test_what_is_missing_is_reckoned_by_the_last_mixture_without_heavy_points():
+    explorer, _ = explore(Gaussians([np.full(4, 0.5)], 0.3), 4, seed=6, n_effective=500)
+    before = explorer._yield
+    assert before > 0.2
+    assert explorer._draw_around(np.full(4, 3.0))  # for a look at a part that was missed
+    assert explorer._efficiency < 0.1
+    assert explorer._yield == before
+    draws, outlier = explorer.draws, np.full((1, 4), 0.5)
+    evaluate = explorer.likelihood.__call__
+
+    class OneHeavy(Gaussians):
+        def __call__(self, z_ik):
+            lnlike_i = evaluate(z_ik)
+            lnlike_i[np.argmax(lnlike_i)] += 9
+            return lnlike_i
+
+    explorer.likelihood = OneHeavy(outlier, 0.3)
+    explorer._round(N_FIRST)
+    assert len(draws) == explorer.n_drawn
+    assert explorer._efficiency < 0.01
+    assert explorer._yield > 0.1
+
+
 def test_progress_counts_as_the_end_does():
     """One heavy point neither sets progress back nor makes a round larger."""
     explorer, _ = explore(Gaussians([[1.0, 0, 0]], 0.2), 3, seed=12, n_effective=8000)
     first = len(explorer.draws) - len(explorer._produced())
     explorer.draws.lnlike_i[first + np.argmax(explorer.draws.lnlike_i[first:])] += 8
     ln_weight_i = explorer._produced().ln_weights()
-    counting = effective_size(bounded_weights(ln_weight_i))
+    counting = bounded_effective_number(ln_weight_i)
     assert effective_number_of_ln(ln_weight_i) < 100 < 4000 < counting
     explorer.produce(counting + 200)
     assert explorer.draws.sizes[-1] == N_FIRST

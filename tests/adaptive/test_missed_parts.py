@@ -25,10 +25,11 @@ def test_learning_is_not_at_its_end_while_rounds_are_inefficient(inefficient):
         left = inefficient
 
         def _draw_and_evaluate(self, proposal, size):
-            super()._draw_and_evaluate(proposal, size)
+            own_i = super()._draw_and_evaluate(proposal, size)
             if self.left:
                 self.left -= 1
                 self._efficiency = 0.5 * CONFIRMED
+            return own_i
 
     likelihood = Gaussians([[1.0, 0, 0]], 0.3)
     explorer = Surprised(
