@@ -165,17 +165,21 @@ def score_pool(
     n_thinned: int,
     n_carried: int,
     rng: np.random.Generator,
+    label: str = "",
 ) -> ScoredPool:
     """Score the pool for the waveforms that carry the evidence.
 
     All points are scored for the parents; what is negligible for them is thinned out to
     ``n_thinned``, with weights that make up for it, before the carriers are found. Of these
     a few score what is left, which is thinned out to ``n_carried``; then all do.
+
+    Of several pools of the same candidates each needs a ``label`` of its own.
     """
     parents = np.array([k for k, _ in proposals])
     ln_mixture_q, _ = _score(
-        runner, candidates, "parent scores", parents, pool, filter_data, PARENT_BATCH
-    )
+        runner, candidates, "parent scores", parents, pool, filter_data, PARENT_BATCH,
+        label=label,
+    )  # fmt: skip
     ln_ratio_q = pool.ln_ratio_q - np.log(pool.n_total)
     if len(ln_ratio_q) > n_thinned:
         kept_q, weights_q = draw_from_pool(
@@ -193,8 +197,9 @@ def score_pool(
     screened = np.arange(min(max(n_near, N_CARRIERS), N_SCREENED, len(promise_k)))
     part = pool.part(kept_q[screen], np.log(weights_q), len(screen))
     _, ln_evidence = _score(
-        runner, candidates, "screening", screened, part, filter_data, SCREEN_BATCH
-    )
+        runner, candidates, "screening", screened, part, filter_data, SCREEN_BATCH,
+        label=label,
+    )  # fmt: skip
     # Carriers are drawn by share and square root of share; each stands for some others.
     ln_share = ln_evidence + candidates.ln_prior_k[screened]
     share = np.exp(ln_share - np.max(ln_share))
@@ -209,7 +214,7 @@ def score_pool(
         chosen, ln_stand_in = representatives(n)
         part = pool.part(kept_q, ln_ratio_q, 1)
         ln_mixture_q, _ = _score(
-            runner, candidates, phase, chosen, part, filter_data, batch, ln_stand_in
+            runner, candidates, phase, chosen, part, filter_data, batch, ln_stand_in, label
         )
         return ln_mixture_q, chosen, ln_stand_in
 

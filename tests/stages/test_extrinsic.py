@@ -223,10 +223,23 @@ def test_samples_are_drawn_where_the_posterior_is(
     assert np.min(sizes) > 10
 
 
+@pytest.mark.parametrize("chosen_again", [False, True])
 @pytest.mark.parametrize("detector_names", ["H", "HLV"])
-def test_refined_points_count(detector_names, tmp_path, small, distance_table, monkeypatch):
+def test_refined_points_count(
+    detector_names, chosen_again, tmp_path, small, distance_table, monkeypatch
+):
     """Of a loud signal a pool of the same size has many times as many that count."""
     size = 2**13
+    enough = np.inf if chosen_again else 0.0
+    monkeypatch.setattr(extrinsic, "ENOUGH_TO_CHOOSE", enough)
+    screened = []
+
+    def screen(*args):
+        screened.append(args[-1])
+        return score_pool(*args)
+
+    score_pool = extrinsic.score_pool
+    monkeypatch.setattr(extrinsic, "score_pool", screen)
     monkeypatch.setattr(extrinsic_refinement, "MAX_POOL", size)
     problem = Problem(tmp_path / "bank", detector_names, (2, 1, 3), snr=30.0)
     errors = []
@@ -243,6 +256,7 @@ def test_refined_points_count(detector_names, tmp_path, small, distance_table, m
         # Of the pool: see dotpe_exec.stages.evidence.
         errors.append(np.sqrt(samples.table["expected_counts"] @ y_e**2) / y_e.sum())
     assert errors[1] < 0.4 * errors[0]
+    assert screened == ["", ""] + ["refined-"] * chosen_again
 
 
 def test_columns_are_within_their_ranges(tmp_path, small, distance_table):
