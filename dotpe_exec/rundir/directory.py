@@ -20,7 +20,7 @@ from ..digests import text_digest
 from ..errors import InputError, RunDirectoryError
 from .checkpoint import Checkpoint
 from .checksums import damaged_files, record_checksums, seal, unseal
-from .files import RunFiles, check_name
+from .files import RunFiles, check_name, waveforms_of
 from .identity import RunIdentity
 from .lock import DirectoryLock
 
@@ -205,8 +205,9 @@ class RunDirectory(RunFiles):
 
     def _refuse_links_to_folders(self, bank_ids: Iterable[str]) -> None:
         """What is behind a link belongs to others; overwriting would remove it."""
-        ours = [self.checkpoint_folder, self.adapting_folder, *self.bank_folders()]
-        for folder in (*ours, *map(self.bank, bank_ids)):
+        banks = [*self.bank_folders(), *map(self.bank, bank_ids)]
+        ours = [self.checkpoint_folder, self.adapting_folder, *banks]
+        for folder in (*ours, *map(waveforms_of, banks)):
             for path in (folder.parent, folder):
                 if path != self.path and path.is_symlink():
                     raise RunDirectoryError(
@@ -215,7 +216,8 @@ class RunDirectory(RunFiles):
                     )
 
     def _remove_temporaries(self) -> None:
-        for folder in (self.path, *self.bank_folders()):
+        banks = self.bank_folders()
+        for folder in (self.path, *banks, *map(waveforms_of, banks)):
             remove_temporaries(folder)
 
     def _damaged(self) -> list[Path]:
@@ -293,7 +295,8 @@ class RunDirectory(RunFiles):
         for path in paths:
             if _real(path) not in keep:
                 _unlink(path)
-        for folder in (*self.bank_folders(), self.path / "banks"):
+        banks = self.bank_folders()
+        for folder in (*map(waveforms_of, banks), *banks, self.path / "banks"):
             with contextlib.suppress(OSError):
                 folder.rmdir()
 

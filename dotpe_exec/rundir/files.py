@@ -38,7 +38,8 @@ _BANK_FILES = (
     "bank_config.json",
     "intrinsic_sample_bank.feather",
 )
-_BANK_WAVEFORMS = ("waveforms/amplitudes_block_*.npy", "waveforms/phase_block_*.npy")
+_WAVEFORMS = "waveforms"
+_BANK_WAVEFORMS = ("amplitudes_block_*.npy", "phase_block_*.npy")
 
 
 class RunFiles:
@@ -217,7 +218,12 @@ class RunFiles:
         for folder in self.bank_folders():
             yield from (folder / name for name in _BANK_FILES)
             for pattern in _BANK_WAVEFORMS:
-                yield from sorted(folder.glob(pattern))
+                yield from sorted(waveforms_of(folder).glob(pattern))
+
+
+def waveforms_of(bank_folder: Path) -> Path:
+    """Return the folder of a bank's waveforms, which need not be there."""
+    return bank_folder / _WAVEFORMS
 
 
 def check_name(what: str, name: str) -> str:

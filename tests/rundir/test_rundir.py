@@ -108,7 +108,9 @@ def test_overwriting_removes_what_is_ours_and_nothing_else(tmp_path):
             tmp_path / "other.npz",
             directory.bank("bank_0") / "mine.txt",
             tmp_path / f"{atomic.TEMPORARY_PREFIX}dead-samples.feather",
+            directory.bank("gone") / "waveforms" / "phase_block_0.npy",
         ):
+            path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text("x")
         with directory.checkpoint() as checkpoint:
             checkpoint.save("incoherent", "bank_0/0", 1.0)
@@ -130,6 +132,37 @@ def test_overwriting_removes_what_is_ours_and_nothing_else(tmp_path):
         "other.npz",
         "run_identity.json",
     ]
+
+
+@pytest.mark.parametrize("how", ["resume", "overwrite"])
+def test_what_killed_processes_left_is_removed_wherever_files_are_written(tmp_path, how):
+    with RunDirectory(tmp_path) as directory:
+        directory.prepare(make_identity())
+        bank = directory.bank("bank_0")
+        left = [
+            folder / f"{atomic.TEMPORARY_PREFIX}dead-amplitudes_block_0.npy"
+            for folder in (tmp_path, bank, bank / "waveforms")
+        ]
+        for path in left:
+            path.parent.mkdir(exist_ok=True)
+            path.write_text("x")
+    with RunDirectory(tmp_path) as directory:
+        directory.prepare(make_identity(), **{how: True})
+    assert not any(path.exists() for path in left)
+
+
+@pytest.mark.parametrize("how", ["resume", "overwrite"])
+def test_waveforms_behind_a_link_are_not_ours(tmp_path, how):
+    """They would be removed, or others written over them."""
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "phase_block_0.npy").write_text("precious")
+    with RunDirectory(tmp_path / "run") as directory:
+        directory.prepare(make_identity())
+        (directory.bank("bank_0") / "waveforms").symlink_to(outside)
+    with pytest.raises(RunDirectoryError, match="waveforms is a symbolic link"):
+        RunDirectory(tmp_path / "run").prepare(make_identity(), **{how: True})
+    assert (outside / "phase_block_0.npy").read_text() == "precious"
 
 
 def test_overwriting_does_not_follow_links_or_names_out_of_the_directory(tmp_path):
