@@ -48,9 +48,10 @@ N_FIRST, N_ROUND, N_PRODUCED = 1024, 4096, 8192
 """Points of a round: while the likelihood is tempered, then at most; of production, at
 most."""
 
-PER_EFFECTIVE = 4.0
+PER_EFFECTIVE, LEAST_YIELD = 4.0, 0.05
 """Points of a round of production for each point that counts so far, of all that were
-drawn: with few, the mixture is not yet good, and the next will be better."""
+drawn: with few, the mixture is not yet good, and the next will be better. And the share of
+a round's points that will count, at least, where it is reckoned how many are missing."""
 
 MIN_EFFECTIVE = 60.0
 """Points that count in a fit, by tempering."""
@@ -98,8 +99,8 @@ LEARN_BUDGET, MORE_BUDGET = 0.5, 0.1
 likelihood."""
 
 ROUGH_DROP, N_ROUGH, MOST_ROUGH, ROUGH_SHARE = 60.0, 512, 2048, 0.03
-"""How far below the best rough likelihood draws from the prior are evaluated: so many at a
-time and at most, the best first, as long as the last have that share of the weight."""
+"""Draws from the prior so far below the best rough likelihood are not evaluated, others so
+many at a time and at most, best first, while the last have that share of the weight."""
 
 NEGLIGIBLE_DROP = 12.0
 """Points whose ln weight is so far below the largest are not evaluated again."""
@@ -242,7 +243,7 @@ class Explorer:
             if counting >= n_effective or room <= 0:
                 return done
             least = COLLAPSE * max(effective_number_of_ln(done.ln_weights()), MIN_EFFECTIVE)
-            missing = 1.02 * (n_effective - counting) / max(self._yield, 0.05)
+            missing = 1.02 * (n_effective - counting) / max(self._yield, LEAST_YIELD)
             # As many as the mixture deserves, as in learning.
             most = np.clip(PER_EFFECTIVE * self._n_counting(), N_FIRST, N_PRODUCED)
             self._round(min(int(np.clip(missing, N_FIRST, most)), room))
@@ -493,7 +494,6 @@ class Explorer:
             return N_FIRST
         # As many as the mixture deserves, which is fitted to few points, or as are missing.
         counting = self._n_effective()
-        missing = np.inf
-        if counting < self.learnt:
-            missing = 1.2 * (self.learnt - counting) / max(self._yield, 0.05)
-        return int(np.clip(min(8 * counting, missing), N_FIRST, N_ROUND))
+        missing = 1.2 * (self.learnt - counting) / max(self._yield, LEAST_YIELD)
+        size = min(8 * counting, missing) if missing > 0 else 8 * counting
+        return int(np.clip(size, N_FIRST, N_ROUND))

@@ -114,7 +114,7 @@ class DaskExecutor(Executor):
                     _call, function, args, paths, *contents, pure=False, **place
                 )
             )
-        except OSError as error:  # of the connection: files are read without any
+        except OSError as error:  # the connection's; of files it would be ours
             raise ExecutorError(f"{self._gone()} ({error})") from error
 
     def _was_cancelled(self, paths: tuple[str, ...]) -> bool:
