@@ -21,7 +21,7 @@ from ..machine import available_memory
 from ..monitor import Monitor
 from ..profiling import ProfilingRunner
 from ..rundir.files import RunFiles
-from ..stages.warmup import compiling_ahead, start_workers
+from ..stages.warmup import compiling_ahead, prepare_workers, start_workers
 from ..validation import flag
 from .arguments import RunArguments
 from .inputs import gather_inputs, problem_size
@@ -220,8 +220,7 @@ def run_multicore(
             workers.release()
             workers = HeldExecutor(executor, run.config.n_procs)
             held.push(workers)
-        if resume or run.config.n_procs != asked.n_procs:
-            start_workers(workers.executor)
+        prepare_workers(workers.executor, run.inputs.bank_config.m_arr)
         _execute(run, workers.executor, progress=progress, profile=profile)
     return run.directory.path
 

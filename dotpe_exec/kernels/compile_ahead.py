@@ -15,6 +15,8 @@ import importlib
 from collections.abc import Iterator
 from typing import Any
 
+from .compiling import is_kept
+
 INCOHERENT = """
 interpolation.interpolate_modes c16[3] f8[2] f8[1] c16[3]
 incoherent_loops.fill_waveforms f8[4]r f8[4]r i8 f8[1]r f8[1]r f8[1]r f8[5]
@@ -98,9 +100,29 @@ def compile_share(
     alone = INCOHERENT + COHERENT + EXTRINSIC
     lines += alone if n_shares == 1 else INCOHERENT + EXTRINSIC + COHERENT
     for function, types in list(signatures(lines, n_modes, n_orders))[share::n_shares]:
-        module, _, name = function.partition(".")
-        compiled = getattr(importlib.import_module(f".{module}", __package__), name)
-        compiled.compile(types)
+        _compiled(function).compile(types)
+
+
+def load_kept(n_modes: int, n_orders: int, *, waveforms: bool = False) -> None:
+    """Load the functions whose compiled code is on disk, and leave the others.
+
+    Parameters
+    ----------
+    n_modes, n_orders : int
+        Number of modes, and of phase orders, 0 included.
+    waveforms : bool
+        Also those that make waveforms.
+    """
+    lines = (WAVEFORMS if waveforms else "") + INCOHERENT + EXTRINSIC + COHERENT
+    for function, types in signatures(lines, n_modes, n_orders):
+        compiled = _compiled(function)
+        if is_kept(compiled):
+            compiled.compile(types)
+
+
+def _compiled(function: str) -> Any:
+    module, _, name = function.partition(".")
+    return getattr(importlib.import_module(f".{module}", __package__), name)
 
 
 def signatures(

@@ -74,6 +74,12 @@ def is_to_compile() -> bool:
     return 2 * kept < len(_caches)
 
 
+def is_kept(compiled: Any) -> bool:
+    """Return whether the compiled code of a function is on disk, for some types."""
+    cache = compiled._cache
+    return isinstance(cache, _KernelCache) and cache.is_kept()
+
+
 def keeps_compiled_code() -> bool:
     """Return whether what one process compiles is there for the next one."""
     return any(cache is not None for cache in _caches)

@@ -214,6 +214,28 @@ def test_all_that_a_run_needs_is_compiled_ahead(golden, tmp_path):
     assert not ours & set(json.loads(run_script(MAKE_WAVEFORMS, **cache)))
 
 
+LOAD_WHAT_IS_KEPT = """
+from dotpe_exec.kernels import compile_ahead, incoherent_maximum, interpolation
+compile_ahead.load_kept(2, 2)
+ours = interpolation.interpolate_modes, incoherent_maximum.decide
+loaded = [len(each.overloads) for each in ours]
+assert not compiled.names
+(types,) = [
+    types for name, types in compile_ahead.signatures(compile_ahead.INCOHERENT, 2, 2)
+    if name == "interpolation.interpolate_modes"
+]
+interpolation.interpolate_modes.compile(types)
+print(json.dumps([loaded, "interpolate_modes" in compiled.names]))
+"""
+
+
+def test_compiled_code_on_disk_is_loaded_and_nothing_compiled_for_that(tmp_path):
+    first = json.loads(run_script(LOAD_WHAT_IS_KEPT, NUMBA_CACHE_DIR=tmp_path))
+    assert first == [[0, 0], True]  # compiled afterwards, by the script itself
+    second = json.loads(run_script(LOAD_WHAT_IS_KEPT, NUMBA_CACHE_DIR=tmp_path))
+    assert second == [[1, 0], False]
+
+
 CALL_WHEN_TOLD = """
 from dotpe_exec.kernels.trigonometry import cos_sin
 print(cos_sin._cache._claim_path, flush=True)

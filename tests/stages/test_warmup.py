@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -20,7 +21,12 @@ from dotpe_exec.executors.store import ArrayStore
 from dotpe_exec.executors.task import Task
 from dotpe_exec.monitor import Monitor
 from dotpe_exec.stages import warmup
-from dotpe_exec.stages.warmup import compiling_ahead, start_workers
+from dotpe_exec.stages.warmup import (
+    behind_others,
+    compiling_ahead,
+    prepare_workers,
+    start_workers,
+)
 
 
 @pytest.fixture
@@ -40,10 +46,17 @@ def pid_and_modules(payload) -> tuple[int, bool]:
     return os.getpid(), "dotpe_exec.kernels.coherent" in sys.modules
 
 
-def run_tasks(executor, n_tasks=4):
+def loaded_kernels(payload) -> int:
+    """Task: how many compiled versions of a kernel this worker has."""
+    from dotpe_exec.kernels.interpolation import interpolate_modes
+
+    return len(interpolate_modes.overloads)
+
+
+def run_tasks(executor, function=pid_and_modules, n_tasks=4):
     with ArrayStore() as store, PhaseRunner(store, executor) as runner:
         tasks = [Task(f"task/{k}", k) for k in range(n_tasks)]
-        return dict(runner.map("phase", pid_and_modules, tasks, n_tasks=n_tasks)).values()
+        return dict(runner.map("phase", function, tasks, n_tasks=n_tasks)).values()
 
 
 def test_workers_are_there_before_the_first_task_and_have_the_kernels(pool_of_ours):
@@ -53,6 +66,29 @@ def test_workers_are_there_before_the_first_task_and_have_the_kernels(pool_of_ou
     results = run_tasks(pool_of_ours)
     assert {pid for pid, _ in results} <= set(process_ids(pool_of_ours))
     assert any(pid in started and has_kernels for pid, has_kernels in results)
+
+
+def test_workers_load_compiled_code_before_the_first_task():
+    from dotpe_exec.kernels import compile_ahead, interpolation
+
+    for name, types in compile_ahead.signatures(compile_ahead.INCOHERENT, 4, 4):
+        if name == "interpolation.interpolate_modes":
+            interpolation.interpolate_modes.compile(types)  # or there is nothing to load
+    with ProcessExecutor(1) as executor:
+        prepare_workers(executor)
+        assert set(run_tasks(executor, loaded_kernels)) == {1}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a thread's niceness is Linux's")
+def test_what_is_done_ahead_gives_way_and_nothing_else_does():
+    def niceness():
+        return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+
+    before = niceness()
+    with behind_others() as thread:
+        assert thread.submit(niceness).result() > before
+    with ThreadPoolExecutor(1) as another:
+        assert another.submit(niceness).result() == niceness() == before
 
 
 def test_a_worker_that_dies_early_costs_nothing(pool_of_ours):
@@ -75,9 +111,11 @@ def test_executors_of_the_caller_and_serial_ones_get_nothing(monkeypatch):
     calls = []
     monkeypatch.setattr(warmup, "_import_kernels", lambda: calls.append(1))
     serial = SerialExecutor()
-    start_workers(serial)
-    with ThreadPoolExecutor(1) as pool:
-        start_workers(ForeignExecutor(pool, 1))
+    monkeypatch.setattr(warmup, "_load_kernels", lambda *_: calls.append(2))
+    for start in (start_workers, prepare_workers):
+        start(serial)
+        with ThreadPoolExecutor(1) as pool:
+            start(ForeignExecutor(pool, 1))
     assert not calls
 
 
