@@ -28,7 +28,7 @@ from ..rundir.identity import RunIdentity, event_digest
 from ..seeds import draw_seed
 from ..stages.noise_drift import drift_by_detector
 from ..stages.reference import check_reference_arguments
-from ..stages.warmup import compiling_ahead
+from ..stages.warmup import compiling_ahead, prepare_workers
 from ..validation import flag
 from .bank_pilot import BankPilot, bank_pilot
 from .infer_arguments import BANK_ID, InferArguments
@@ -215,6 +215,7 @@ def infer(
         if state is RunState.FINISHED:
             return directory.path
         held.callback(shutil.rmtree, directory.adapting_folder, ignore_errors=True)
+        prepare_workers(workers, bank_config.m_arr, waveforms=True)
         make_runner = (
             functools.partial(ProfilingRunner, files=directory) if profile else PhaseRunner
         )
@@ -225,7 +226,9 @@ def infer(
                 make_runner(
                     store, workers, checkpoint=checkpoint, monitor=monitor
                 ) as runner,
-                compiling_ahead(monitor, workers.n_workers, waveforms=True),
+                compiling_ahead(
+                    monitor, workers.n_workers, bank_config.m_arr, waveforms=True
+                ),
             ):
                 summary = infer_stages(
                     arguments,

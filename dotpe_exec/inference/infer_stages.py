@@ -34,7 +34,6 @@ from ..stages.incoherent import Candidates
 from ..stages.noise_drift import drift_by_detector
 from ..stages.reference import Reference, find_reference, save_posterior
 from ..stages.selection import Survivors
-from ..stages.warmup import prepare_workers
 from ..verdict import MAX_PARETO_K, judge
 from ..warned import warn
 from ..waveforms import generation_way
@@ -101,7 +100,6 @@ def infer_stages(
     """
     assert arguments.seed is not None
     bank_folder = directory.bank(BANK_ID)
-    prepare_workers(runner.executor, waveforms=True)
     table = load_distance_table()
     monitor.plan(STAGES)
 

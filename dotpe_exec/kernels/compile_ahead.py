@@ -104,7 +104,7 @@ def compile_share(
 
 
 def load_kept(n_modes: int, n_orders: int, *, waveforms: bool = False) -> None:
-    """Load the functions whose compiled code is on disk, and leave the others.
+    """Load the functions whose compiled code is on disk, and compile nothing.
 
     Parameters
     ----------
@@ -116,7 +116,7 @@ def load_kept(n_modes: int, n_orders: int, *, waveforms: bool = False) -> None:
     lines = (WAVEFORMS if waveforms else "") + INCOHERENT + EXTRINSIC + COHERENT
     for function, types in signatures(lines, n_modes, n_orders):
         compiled = _compiled(function)
-        if is_kept(compiled):
+        if is_kept(compiled, types):
             compiled.compile(types)
 
 

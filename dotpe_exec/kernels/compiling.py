@@ -74,10 +74,10 @@ def is_to_compile() -> bool:
     return 2 * kept < len(_caches)
 
 
-def is_kept(compiled: Any) -> bool:
-    """Return whether the compiled code of a function is on disk, for some types."""
+def is_kept(compiled: Any, types: tuple[Any, ...]) -> bool:
+    """Return whether the compiled code of a function is on disk for these types."""
     cache = compiled._cache
-    return isinstance(cache, _KernelCache) and cache.is_kept()
+    return isinstance(cache, _KernelCache) and cache.holds(types, compiled.targetctx)
 
 
 def keeps_compiled_code() -> bool:
@@ -208,6 +208,11 @@ class _KernelCache(caching.FunctionCache):
     def is_kept(self) -> bool:
         """Return whether there is compiled code of this very source."""
         return bool(self._cache_file._load_index())
+
+    def holds(self, types: tuple[Any, ...], target_context: Any) -> bool:
+        """Return whether there is compiled code of this very source for these types."""
+        key = self._index_key(types, target_context.codegen())
+        return key in self._cache_file._load_index()
 
 
 def _locked(path: str) -> int | None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+_PART = 2**20  # weights that are squared at a time
+
 
 def logsumexp(ln_terms: np.ndarray) -> float:
     """Return ln of the sum of exponentials; -inf for no terms."""
@@ -22,6 +24,17 @@ def relative_weights(ln_weights: np.ndarray) -> np.ndarray:
     return _exp_of_difference(ln_weights, largest)
 
 
+def to_relative_weights(ln_weights: np.ndarray) -> float:
+    """Write :func:`relative_weights` in place of logarithms, return their ``logsumexp``."""
+    largest = float(ln_weights.max(initial=-np.inf))
+    if largest == -np.inf:
+        ln_weights[:] = 0.0
+        return largest
+    ln_weights -= largest
+    np.exp(ln_weights, out=ln_weights)
+    return largest + float(np.log(ln_weights.sum()))
+
+
 def _exp_of_difference(ln_terms: np.ndarray, largest: float) -> np.ndarray:
     """Return exp(ln_terms - largest), with no second array beside it."""
     terms = ln_terms - largest
@@ -34,4 +47,8 @@ def effective_size(weights: np.ndarray) -> float:
     Squares of the weights must be representable: the largest is best near 1.
     """
     total = np.sum(weights)
-    return float(total**2 / np.sum(weights**2)) if total > 0 else 0.0
+    if not total > 0:
+        return 0.0
+    # Part by part: of ten million weights the squares would be another array as long.
+    parts = (weights[start : start + _PART] for start in range(0, len(weights), _PART))
+    return float(total**2 / sum(np.sum(part**2) for part in parts))

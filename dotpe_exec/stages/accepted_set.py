@@ -93,6 +93,7 @@ class AcceptedSet:
             self._chunks = [chunk[1:] for chunk in self._chunks]
             columns.append(np.concatenate([np.empty(0, dtype), *parts]))
         self._chunks = []
+        return_freed_memory()  # the pieces
         order = order_with_ties(columns[0], columns[1], n_threads)
         for k in range(len(columns)):
             columns[k] = take(columns[k], order, n_threads)

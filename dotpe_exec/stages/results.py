@@ -19,7 +19,7 @@ import numpy as np
 
 from ..errors import NonFiniteError
 from ..kernels.distance import DistanceTable, lnlike_marginalized
-from ..kernels.importance import logsumexp, relative_weights
+from ..kernels.importance import logsumexp, relative_weights, to_relative_weights
 from ..warned import warn
 from .discarded_probes import PROBES_PER_WAVEFORM
 from .evidence import (
@@ -248,19 +248,17 @@ def aggregate(banks: Sequence[BankPosterior], *, size_limit: int) -> CombinedPos
     """
     ln_weights = [bank.ln_posterior - np.log(bank.n_total) for bank in banks]
     kept = _heaviest(ln_weights, size_limit)
-    together = joined(
+    relative = joined(
         [at_rows(ln_w, rows) for ln_w, rows in zip(ln_weights, kept, strict=True)]
     )
     del ln_weights
-    ln_norm = logsumexp(together)
+    ln_norm = to_relative_weights(relative)
     if ln_norm == -np.inf:
         warn(
             "no sample has any weight: the evidence is zero and there is nothing to draw "
             "from (are all log_prior_weights -inf?)",
             stacklevel=2,
         )
-    relative = relative_weights(together)
-    del together
     total = float(relative.sum()) or 1.0
     bounds = np.cumsum([0, *map(len, kept)])
     n_e = max((int(bank.coherent_set.e.max(initial=-1)) + 1 for bank in banks), default=0)
@@ -269,7 +267,7 @@ def aggregate(banks: Sequence[BankPosterior], *, size_limit: int) -> CombinedPos
         weights_s = relative[first:last]
         members = bank.coherent_set
         shares_i.append(np.bincount(at_rows(members.i, rows), weights=weights_s) / total)
-        np.add.at(shares_e, at_rows(members.e, rows), weights_s)
+        _add_at(shares_e, at_rows(members.e, rows), weights_s)
     shares_e /= total
     return CombinedPosterior(
         banks=tuple(banks),
@@ -279,6 +277,15 @@ def aggregate(banks: Sequence[BankPosterior], *, size_limit: int) -> CombinedPos
         shares_i=tuple(shares_i),
         shares_e=shares_e,
     )
+
+
+def _add_at(totals: np.ndarray, inds: np.ndarray, terms: np.ndarray) -> None:
+    """Add terms to the totals of their indices, in order, with no long array beside."""
+
+    def add(some: slice) -> None:
+        np.add.at(totals, inds[some], terms[some])
+
+    for_ranges(add, len(inds), 1)
 
 
 def at_rows(column: np.ndarray, rows: np.ndarray) -> np.ndarray:

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..freed_memory import return_freed_memory
+
 ROWS_PER_CHUNK = 2**17
 """Rows of a chunk: 50 columns of it take 52 MB."""
 
@@ -65,6 +67,8 @@ def write_chunks(path: str | os.PathLike, chunks: Iterable[Mapping[str, object]]
     finally:
         if writer is not None:
             writer.close()
+        pa.default_memory_pool().release_unused()
+        return_freed_memory()  # a tenth of a gigabyte of columns and their buffers
     if writer is None:
         raise ValueError("a table needs at least one chunk, empty or not")
     return n_rows

@@ -43,7 +43,7 @@ def start_workers(executor: Executor) -> None:
 
 
 def prepare_workers(
-    executor: Executor, m_arr: Sequence[int] = (1, 2, 3, 4), *, waveforms: bool = False
+    executor: Executor, m_arr: Sequence[int], *, waveforms: bool = False
 ) -> None:
     """Have all workers import the kernels and load their compiled code, if there is any.
 
@@ -85,7 +85,7 @@ def _mode_counts(m_arr: Sequence[int]) -> tuple[int, int]:
 def compiling_ahead(
     monitor: Monitor,
     n_workers: int,
-    m_arr: Sequence[int] = (1, 2, 3, 4),
+    m_arr: Sequence[int],
     *,
     waveforms: bool = False,
 ) -> Iterator[None]:

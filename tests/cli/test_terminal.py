@@ -187,7 +187,7 @@ class Kept:
 def test_compiling_is_said_when_it_happens(monkeypatch, kept, n):
     monkeypatch.setattr(compiling, "_caches", [Kept(kept), Kept(kept), None])
     listener = Listener()
-    with compiling_ahead(listener, 1):
+    with compiling_ahead(listener, 1, (2,)):
         pass
     assert len(listener.said) == n
     assert all("compiling, once" in text for text in listener.said)

@@ -225,6 +225,9 @@ assert not compiled.names
     if name == "interpolation.interpolate_modes"
 ]
 interpolation.interpolate_modes.compile(types)
+other = types[1:] + types[:1]
+assert compile_ahead.is_kept(interpolation.interpolate_modes, types)
+assert not compile_ahead.is_kept(interpolation.interpolate_modes, other)
 print(json.dumps([loaded, "interpolate_modes" in compiled.names]))
 """
 

@@ -5,6 +5,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dotpe_exec.kernels import importance
+from dotpe_exec.kernels.importance import (
+    effective_size,
+    logsumexp,
+    relative_weights,
+    to_relative_weights,
+)
 from dotpe_exec.kernels.weights import (
     effective_number_of_ln,
     ln_mean_and_error,
@@ -63,3 +70,19 @@ def test_truncate_makes_no_more_than_there_are():
     ln_weight_i = np.array([0.0, 3.0, -np.inf, 9.0])
     lowered_i = truncate(ln_weight_i, 60.0)
     np.testing.assert_allclose(lowered_i, [0, 0, -np.inf, 0], atol=1e-9)
+
+
+@pytest.mark.parametrize("ln_weights", [[1.0, -3.0, -np.inf, 800.0], [-np.inf] * 3, []])
+def test_weights_in_place_are_the_same_to_the_bit(ln_weights):
+    in_place = np.array(ln_weights)
+    ln_sum = to_relative_weights(in_place)
+    assert ln_sum == logsumexp(np.array(ln_weights))
+    np.testing.assert_array_equal(in_place, relative_weights(np.array(ln_weights)))
+
+
+def test_effective_size_does_not_depend_on_the_parts(monkeypatch):
+    weights = np.random.default_rng(5).exponential(size=1000)
+    whole = effective_size(weights)
+    monkeypatch.setattr(importance, "_PART", 7)
+    assert effective_size(weights) == pytest.approx(whole, rel=1e-14)
+    assert whole == pytest.approx(weights.sum() ** 2 / np.sum(weights**2), rel=1e-14)

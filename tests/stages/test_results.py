@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -26,7 +27,7 @@ from dotpe_exec.errors import NonFiniteError
 from dotpe_exec.kernels.distance import lnlike_marginalized
 from dotpe_exec.stages import sample_rows
 from dotpe_exec.stages.discarded_probes import PROBES_PER_WAVEFORM
-from dotpe_exec.stages.results import aggregate
+from dotpe_exec.stages.results import ROW_TYPE, aggregate
 from dotpe_exec.stages.sample_rows import (
     all_samples,
     draw_subset,
@@ -184,6 +185,22 @@ def test_posterior_without_weight_is_defined_and_warned_of(table):
     with pytest.warns(UserWarning, match="no samples are drawn"):
         assert len(draw_subset(posterior, seed=1)) == 0
     assert len(all_samples(posterior)) == 20
+
+
+def test_long_sets_need_but_one_more_column_of_floats(table):
+    few = make_set(np.random.default_rng(12), 1000)
+    columns = ("i", "e", "o", "d_h", "h_h", "bestfit_lnlike")
+    repeated = {name: np.tile(getattr(few, name), 3000) for name in columns}
+    bank = make_bank_posterior(table, dataclasses.replace(few, **repeated))
+    n = len(bank.ln_posterior)
+    tracemalloc.start()
+    try:
+        aggregate([bank], size_limit=n)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    parts = 2**24  # of squares, of longer indices
+    assert peak < 8 * n + n * np.dtype(ROW_TYPE).itemsize + parts
 
 
 def test_banks_weigh_by_their_number_of_samples(table):

@@ -75,7 +75,7 @@ def test_workers_load_compiled_code_before_the_first_task():
         if name == "interpolation.interpolate_modes":
             interpolation.interpolate_modes.compile(types)  # or there is nothing to load
     with ProcessExecutor(1) as executor:
-        prepare_workers(executor)
+        prepare_workers(executor, (2, 1, 3, 4))
         assert set(run_tasks(executor, loaded_kernels)) == {1}
 
 
@@ -112,10 +112,10 @@ def test_executors_of_the_caller_and_serial_ones_get_nothing(monkeypatch):
     monkeypatch.setattr(warmup, "_import_kernels", lambda: calls.append(1))
     serial = SerialExecutor()
     monkeypatch.setattr(warmup, "_load_kernels", lambda *_: calls.append(2))
-    for start in (start_workers, prepare_workers):
-        start(serial)
-        with ThreadPoolExecutor(1) as pool:
-            start(ForeignExecutor(pool, 1))
+    with ThreadPoolExecutor(1) as pool:
+        for executor in (serial, ForeignExecutor(pool, 1)):
+            start_workers(executor)
+            prepare_workers(executor, (2,))
     assert not calls
 
 
