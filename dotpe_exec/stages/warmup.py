@@ -43,7 +43,7 @@ def start_workers(executor: Executor) -> None:
 
 
 def prepare_workers(
-    executor: Executor, m_arr: Sequence[int], *, waveforms: bool = False
+    executor: Executor, m_arr: np.ndarray | Sequence[int], *, waveforms: bool = False
 ) -> None:
     """Have all workers import the kernels and load their compiled code, if there is any.
 
@@ -74,7 +74,7 @@ def _submit_each(executor: Executor, function: Callable[..., None], *args: Any) 
             return
 
 
-def _mode_counts(m_arr: Sequence[int]) -> tuple[int, int]:
+def _mode_counts(m_arr: np.ndarray | Sequence[int]) -> tuple[int, int]:
     """Return how many modes and phase orders there are, of which compiled types depend."""
     from ..kernels.coherent_norms import phase_orders
 
@@ -85,7 +85,7 @@ def _mode_counts(m_arr: Sequence[int]) -> tuple[int, int]:
 def compiling_ahead(
     monitor: Monitor,
     n_workers: int,
-    m_arr: Sequence[int],
+    m_arr: np.ndarray | Sequence[int],
     *,
     waveforms: bool = False,
 ) -> Iterator[None]:
