@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -58,7 +59,6 @@ from .extrinsic_scoring import (
     score_pool,
 )
 from .extrinsic_tasks import AdaptedProposal, compile_tasks
-from .warmup import behind_others
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -252,7 +252,8 @@ def draw_extrinsic_samples(
 
 def prepare_sky(detector_names: Sequence[str]) -> None:
     """Begin, in a thread, what drawing samples for these detectors will need."""
-    thread = behind_others("dotpe-exec-sky")
+    # Not behind others: the end of a run that is interrupted waits for it.
+    thread = ThreadPoolExecutor(1, "dotpe-exec-sky")
     # What it fails at, the stage will meet, too.
     thread.submit(_sky_dictionary, tuple(detector_names), N_SKY)
     thread.shutdown(wait=False)

@@ -182,7 +182,7 @@ def _load_kernels(n_modes: int, n_orders: int, waveforms: bool) -> None:
         thread.submit(load).result()
 
 
-def behind_others(name: str = "dotpe-exec-ahead") -> ThreadPoolExecutor:
+def behind_others() -> ThreadPoolExecutor:
     """Return a pool of one thread that gives way to the threads that are waited for.
 
     Where there are as many workers as cores, those that get ready share them with the
@@ -190,7 +190,7 @@ def behind_others(name: str = "dotpe-exec-ahead") -> ThreadPoolExecutor:
     its own; a process could not take its own back. Not much of it: where all cores are
     busy with the work of others, too, the thread is to come to its end.
     """
-    return ThreadPoolExecutor(1, name, _give_way)
+    return ThreadPoolExecutor(1, "dotpe-exec-ahead", _give_way)
 
 
 def _give_way() -> None:
