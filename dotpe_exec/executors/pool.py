@@ -12,15 +12,16 @@ import threading
 import time
 import weakref
 from abc import abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import BrokenExecutor, Future
-from multiprocessing import resource_tracker, util
+from multiprocessing import util
 from pathlib import Path
 from typing import Any
 
 from ..errors import ExecutorError
 from ..interrupts import interrupts_later
 from .interface import Executor, check_n_workers
+from .spawning import interrupts_blocked, start_tracker
 
 # After the death of its workers, the thread of a pool needs milliseconds.
 _THREAD_SECONDS = 0.3
@@ -70,7 +71,7 @@ class PoolExecutor(Executor):
             )
         # Pools start processes inside submit, when they find that one is missing.
         try:
-            with _starting, interrupts_later(), self._interrupts_blocked():
+            with _starting, interrupts_later(), interrupts_blocked(self._start_trackers):
                 if self._pool is None:
                     self._pool = self._start()
                     _end_at_exit(self._pool)
@@ -83,22 +84,9 @@ class PoolExecutor(Executor):
         future.add_done_callback(functools.partial(self._find_dead, self._pool))
         return future
 
-    @contextlib.contextmanager
-    def _interrupts_blocked(self) -> Iterator[None]:
-        """Block Ctrl-C in this thread, and so in children that are still importing."""
-        mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
-        try:
-            # They are to outlive what ends us, to clean up, and do not ignore this signal.
-            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
-            self._start_trackers()  # beforehand, for that unblocks Ctrl-C
-            signal.pthread_sigmask(signal.SIG_SETMASK, mask | {signal.SIGINT})
-            yield
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-
     def _start_trackers(self) -> None:
         """Start the processes that clean up after the pool's children."""
-        resource_tracker.ensure_running()  # type: ignore[attr-defined]
+        start_tracker()
 
     def _cannot_start(self, error: OSError) -> ExecutorError:
         hint = ""

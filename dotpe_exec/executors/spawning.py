@@ -10,9 +10,12 @@ child alone. What tasks need of ``__main__`` travels by value.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
+import signal
 import subprocess
+from collections.abc import Callable, Iterator
 from multiprocessing import popen_spawn_posix, reduction, resource_tracker, spawn, util
 from multiprocessing.context import (
     SpawnContext,
@@ -22,6 +25,33 @@ from multiprocessing.context import (
 from typing import Any
 
 from .threads import ENVIRONMENT
+
+
+def start_tracker() -> None:
+    """Start the process that cleans up after those that ``multiprocessing`` starts."""
+    resource_tracker.ensure_running()  # type: ignore[attr-defined]
+
+
+@contextlib.contextmanager
+def interrupts_blocked(
+    start_trackers: Callable[[], None] = start_tracker,
+) -> Iterator[None]:
+    """Block Ctrl-C in this thread, and so in children that are still importing.
+
+    Parameters
+    ----------
+    start_trackers : callable
+        Starts the processes that clean up after these children.
+    """
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    try:
+        # They are to outlive what ends us, to clean up, and do not ignore this signal.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
+        start_trackers()  # beforehand, for that unblocks Ctrl-C
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask | {signal.SIGINT})
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
 class _Popen(popen_spawn_posix.Popen):

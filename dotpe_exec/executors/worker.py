@@ -171,7 +171,7 @@ def initialize(parent: int) -> None:
     """
     global _is_ours
     _is_ours = True
-    # Its end is waited for: Python's last look for garbage takes a quarter of a second.
+    # Its end is waited for, and Python's last look for garbage is most of it.
     atexit.register(gc.freeze)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threads.limit_worker()

@@ -76,7 +76,7 @@ def run_stages(run: ResolvedRun, runner: PhaseRunner, monitor: Monitor) -> dict[
     monitor.predict_memory(worker_bytes_by_phase(run.size, i_blocksize))
     with monitor.stage("coherent"):
         sets = _accepted_sets(run, runner, reference, survivors, extrinsic, i_blocksize)
-        return_freed_memory()  # samples came in small arrays, and are few large ones now
+        return_freed_memory()  # what putting millions of samples in order took
     with monitor.stage("results"):
         summary = _results(run, runner, reference, extrinsic, sets, table)
     write_feather(run.directory.tasks, monitor.tasks_frame())

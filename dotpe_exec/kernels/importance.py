@@ -9,19 +9,16 @@ _PART = 2**20  # weights that are squared at a time
 
 def logsumexp(ln_terms: np.ndarray) -> float:
     """Return ln of the sum of exponentials; -inf for no terms."""
-    ln_terms = np.asarray(ln_terms, dtype=float)
-    largest = float(ln_terms.max(initial=-np.inf))
-    if not np.isfinite(largest):
-        return largest
-    return largest + float(np.log(_exp_of_difference(ln_terms, largest).sum()))
+    terms = np.array(ln_terms, dtype=float)
+    largest = float(terms.max(initial=-np.inf))
+    return to_relative_weights(terms) if np.isfinite(largest) else largest
 
 
 def relative_weights(ln_weights: np.ndarray) -> np.ndarray:
     """Return exp(ln_weights) up to a factor: the largest is 1 (all 0 if all are -inf)."""
-    largest = ln_weights.max(initial=-np.inf)
-    if largest == -np.inf:
-        return np.zeros(len(ln_weights))
-    return _exp_of_difference(ln_weights, largest)
+    weights = np.array(ln_weights, dtype=float)
+    to_relative_weights(weights)
+    return weights
 
 
 def to_relative_weights(ln_weights: np.ndarray) -> float:
@@ -33,12 +30,6 @@ def to_relative_weights(ln_weights: np.ndarray) -> float:
     ln_weights -= largest
     np.exp(ln_weights, out=ln_weights)
     return largest + float(np.log(ln_weights.sum()))
-
-
-def _exp_of_difference(ln_terms: np.ndarray, largest: float) -> np.ndarray:
-    """Return exp(ln_terms - largest), with no second array beside it."""
-    terms = ln_terms - largest
-    return np.exp(terms, out=terms)
 
 
 def effective_size(weights: np.ndarray) -> float:

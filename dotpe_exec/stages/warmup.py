@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 
 from ..executors.interface import Executor
+from ..executors.spawning import Context, interrupts_blocked
 from ..machine import usable_cores
 from ..monitor import Monitor
 
@@ -118,15 +119,15 @@ def compiling_ahead(
     n_helpers = min(n_workers, n_cores, MAX_HELPERS) if n_cores > 1 else 0
     # A daemon of multiprocessing may have no children.
     if keeps_compiled_code() and not multiprocessing.current_process().daemon:
-        from ..executors.spawning import Context
-
         counts = _mode_counts(m_arr)
         for share in range(n_helpers):
             arguments = (*counts, share, n_helpers, waveforms)
             helpers.append(Context().Process(target=_compile, args=arguments, daemon=True))
     try:
-        for helper in helpers:
-            helper.start()
+        if helpers:
+            with interrupts_blocked():  # until they ignore them
+                for helper in helpers:
+                    helper.start()
         yield
     finally:
         for helper in helpers:

@@ -120,7 +120,7 @@ def test_executors_of_the_caller_and_serial_ones_get_nothing(monkeypatch):
 
 
 FIRST_RUN = """
-import json, multiprocessing, pathlib, sys, time
+import json, multiprocessing, os, pathlib, signal, sys, time
 from dotpe_exec.monitor import Monitor
 from dotpe_exec.stages.warmup import compiling_ahead
 from dotpe_exec.stages import warmup
@@ -128,6 +128,8 @@ warmup.usable_cores = lambda: 2
 cache = pathlib.Path(sys.argv[1])
 with compiling_ahead(Monitor(progress=False), 1, (2,)):
     helpers = multiprocessing.active_children()
+    for helper in helpers:  # as a terminal's Ctrl-C, while they still import
+        os.kill(helper.pid, signal.SIGINT)
     deadline = time.monotonic() + 60
     while not list(cache.rglob("*.nbi")) and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -147,6 +149,7 @@ def test_first_run_compiles_in_a_process_that_ends_with_it(tmp_path):
     n_kept, alive = json.loads(done.stdout)
     assert n_kept >= 1
     assert alive == [False]
+    assert "Traceback" not in done.stderr
 
 
 class NeverStarted:
@@ -171,11 +174,10 @@ class RecordedContext:
 def test_as_many_processes_compile_as_there_are_workers_and_cores(
     monkeypatch, n_workers, cores, n_helpers
 ):
-    from dotpe_exec.executors import spawning
     from dotpe_exec.kernels import compiling
 
     context = RecordedContext()
-    monkeypatch.setattr(spawning, "Context", lambda: context)
+    monkeypatch.setattr(warmup, "Context", lambda: context)
     monkeypatch.setattr(compiling, "is_to_compile", lambda: True)
     monkeypatch.setattr(warmup, "usable_cores", lambda: cores)
     with (
